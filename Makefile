@@ -1,0 +1,49 @@
+# Thin: each target makes the environment if needed, then runs one command.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One thread each: on few shared cores two BLAS threads run the small products here many times slower.
+export OPENBLAS_NUM_THREADS ?= 1
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1
+
+.DEFAULT_GOAL := help
+.PHONY: help install reproduce test test-slow bench lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS="more options for the command"'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+install: $(STAMP) ## make the environment
+
+reproduce: $(STAMP) ## reproduce the papers' figures and claims at quick size
+	$(BIN)/riemgn reproduce --quick $(ARGS)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## run the full-size tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench: $(STAMP) ## run the benchmarks
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(STAMP) ## ruff, pyright and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --config setup.cfg
+
+clean: ## remove the environment, the caches and what a build leaves
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find riemgn tests -name __pycache__ -type d -prune -exec rm -rf {} +

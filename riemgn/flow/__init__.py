@@ -1,0 +1,13 @@
+"""Flows: each is a gain `phi` in `df/dt = -U phi(S^2) U^T grad g(f)`, with the quickest sound way to its direction. Knows no integrator."""
+
+from .base import AbstractFlow as AbstractFlow
+from .damping import (
+    AbstractDamping as AbstractDamping,
+    ConstantDamping as ConstantDamping,
+    ExponentialDamping as ExponentialDamping,
+    GradientDamping as GradientDamping,
+    ResidualDamping as ResidualDamping,
+    SpectralDamping as SpectralDamping,
+)
+from .generalized import GeneralizedGaussNewton as GeneralizedGaussNewton
+from .spectral import GaussNewton as GaussNewton, GradientFlow as GradientFlow, Interpolated as Interpolated, LevenbergMarquardt as LevenbergMarquardt

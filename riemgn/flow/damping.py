@@ -1,0 +1,115 @@
+"""Damping schedules `rho(t, point)`: constant, exponential in time, by the smallest kernel eigenvalue, by the residual or the gradient."""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from .._types import Scalar
+from ..linalg import singular_values
+from ..problem import Linearisation
+
+
+class AbstractDamping(eqx.Module):
+    """A rule for the damping `rho >= 0`, in units of the eigenvalues of `K = J J^T`."""
+
+    @abc.abstractmethod
+    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        """`rho` at time `t` and the point `point`; `rank` singular values of `J` count as non-zero."""
+
+
+class ConstantDamping(AbstractDamping):
+    """`rho_t = rho`. Rate `2 nu lambda_min / (lambda_min + rho)`: degrades with the conditioning (theory.md C7)."""
+
+    rho: Array
+
+    def __init__(self, rho: float):
+        self.rho = checked_factor("rho", rho)
+
+    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        return self.rho
+
+
+class ExponentialDamping(AbstractDamping):
+    """`rho_t = rho0 exp(-rate t)`. Full rate after a time `log(rho0 / lambda_min) / rate` (theory.md C8)."""
+
+    rho0: Array
+    rate: Array
+
+    def __init__(self, rho0: float, rate: float = 1.0):
+        self.rho0 = checked_factor("rho0", rho0)
+        self.rate = checked_factor("rate", rate)
+
+    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        return self.rho0 * jnp.exp(-self.rate * t)
+
+
+class SpectralDamping(AbstractDamping):
+    """`rho_t = c lambda_min(K_t)`. Rate `2 nu / (1 + c)` at every conditioning (theory.md C8); one spectrum per evaluation."""
+
+    factor: Array
+
+    def __init__(self, factor: float = 1.0):
+        self.factor = checked_factor("factor", factor)
+
+    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        return self.factor * singular_values(point.jac)[rank - 1] ** 2
+
+
+class ResidualDamping(AbstractDamping):
+    """`rho_t = c |f(w_t) - y|^power`. Asymptotically undamped; delay at most `c |r_0|^power / (power lambda_min)` (papers.md D7)."""
+
+    factor: Array
+    power: Array
+
+    def __init__(self, factor: float, power: float = 1.0):
+        self.factor = checked_factor("factor", factor)
+        self.power = checked_factor("power", power)
+
+    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        return self.factor * _power_of_norm(point.residual, self.power)
+
+
+class GradientDamping(AbstractDamping):
+    """`rho_t = c |grad g(f(w_t))|^power`: `ResidualDamping` for a loss that is not quadratic (papers.md D7)."""
+
+    factor: Array
+    power: Array
+
+    def __init__(self, factor: float, power: float = 1.0):
+        self.factor = checked_factor("factor", factor)
+        self.power = checked_factor("power", power)
+
+    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        return self.factor * _power_of_norm(point.cotangent, self.power)
+
+
+def _power_of_norm(v: Array, power: Array) -> Scalar:
+    return jnp.sum(v**2) ** (0.5 * power)
+
+
+def checked_factor(name: str, value: float, upper: float = math.inf) -> Array:
+    """`value` as an array; raises `ValueError` unless it is a number in [0, upper]."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
+    if not 0 <= number <= upper or math.isinf(number):
+        bound = "finite" if upper == math.inf else f"<= {upper:g}"
+        raise ValueError(f"`{name}` must be >= 0 and {bound}, got {value}.")
+    return jnp.asarray(number, dtype=float)
+
+
+def as_damping(value: AbstractDamping | float) -> AbstractDamping:
+    """A schedule as it is, a number as `ConstantDamping`."""
+    return value if isinstance(value, AbstractDamping) else ConstantDamping(value)
+
+
+def is_zero(value: AbstractDamping | float) -> bool:
+    """Whether `value` is the plain number 0: a flow damped so inverts `J` itself."""
+    return isinstance(value, int | float) and value == 0

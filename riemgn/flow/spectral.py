@@ -1,0 +1,128 @@
+"""The flows whose preconditioner is a function of the Jacobian alone: gradient flow, Gauss-Newton, Levenberg-Marquardt, interpolated."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._types import Scalar, Weights
+from ..linalg import damped_direction, spectral_direction, thin_svd
+from ..problem import Linearisation
+from .base import AbstractFlow
+from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
+
+
+class GradientFlow(AbstractFlow):
+    """Gradient flow, `w' = -J^T grad g(f(w))`: gain `phi(s) = s`, so its rates are those of the kernel, `lambda_min(K)` the slowest.
+
+    >>> import riemgn as rg
+    >>> rg.GradientFlow().name
+    'gf'
+
+    Reference: theory.md sections 1 and C10.
+    """
+
+    damping: AbstractDamping
+    inverts: bool = eqx.field(static=True)
+    name: ClassVar[str] = "gf"
+    whitens: ClassVar[bool] = False
+
+    def __init__(self):
+        self.damping = ConstantDamping(0.0)
+        self.inverts = False
+
+    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
+        return eigenvalues
+
+    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
+        return -(point.jac.T @ point.cotangent)
+
+
+class GaussNewton(AbstractFlow):
+    """Gauss-Newton flow, `w' = -J^+ grad g(f(w))`: gain `phi(s) = 1`, the Riemannian gradient flow of `g` on `M = f(W)`.
+
+    `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm velocity); where that rank is lost the flow ends.
+
+    >>> import jax, riemgn as rg
+    >>> problem = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
+    >>> rg.solve(problem, rg.GaussNewton(), t1=1.0).ts[-1].item()
+    1.0
+
+    Reference: Cayci, arXiv:2412.14031v4; theory.md C1, C6.
+    """
+
+    damping: AbstractDamping
+    inverts: bool = eqx.field(static=True)
+    name: ClassVar[str] = "gn"
+    whitens: ClassVar[bool] = False
+
+    def __init__(self):
+        self.damping = ConstantDamping(0.0)
+        self.inverts = True
+
+    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
+        return jnp.ones_like(eigenvalues)
+
+    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
+        return spectral_direction(thin_svd(point.jac), point.cotangent, jnp.ones_like, rank)
+
+
+class LevenbergMarquardt(AbstractFlow):
+    """Levenberg-Marquardt flow, `w' = -(G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / (s + rho)`.
+
+    Arguments:
+
+    - `damping`: `rho`, in units of the eigenvalues of `K`; a number or a schedule.
+
+    Raises: `ValueError` for negative or non-finite damping.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> float(rg.LevenbergMarquardt(0.5).gain(jnp.array([0.5]), 0.5)[0])
+    0.5
+
+    Reference: Cayci, arXiv:2412.14031v4; theory.md C7, C8.
+    """
+
+    damping: AbstractDamping
+    inverts: bool = eqx.field(static=True)
+    name: ClassVar[str] = "lm"
+    whitens: ClassVar[bool] = False
+
+    def __init__(self, damping: AbstractDamping | float):
+        self.damping = as_damping(damping)
+        self.inverts = is_zero(damping)
+
+    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
+        return eigenvalues / (eigenvalues + damping)
+
+    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
+        return damped_direction(point.jac, point.cotangent, damping, 1.0, rank)
+
+
+class Interpolated(AbstractFlow):
+    """Between the two, `w' = -((1 - rho) G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / ((1 - rho) s + rho)`, GN at 0 and GF at 1.
+
+    Arguments:
+
+    - `mix`: `rho` in [0, 1], without unit. The same paths as Levenberg-Marquardt with damping `rho / (1 - rho)` at clock speed `1 / (1 - rho)`.
+
+    Raises: `ValueError` for `mix` outside [0, 1].
+
+    Reference: theory.md section 1; papers.md D5.
+    """
+
+    damping: AbstractDamping
+    inverts: bool = eqx.field(static=True)
+    name: ClassVar[str] = "interpolated"
+    whitens: ClassVar[bool] = False
+
+    def __init__(self, mix: float):
+        self.damping = ConstantDamping(checked_factor("mix", mix, upper=1.0))
+        self.inverts = is_zero(mix)
+
+    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
+        return eigenvalues / ((1 - damping) * eigenvalues + damping)
+
+    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
+        return damped_direction(point.jac, point.cotangent, damping, 1 - damping, rank)

@@ -1,0 +1,177 @@
+"""Losses on the outputs, `g : R^n -> R`, each with its gradient, Hessian and convexity constants on a stated set.
+
+Every loss here is a sum over outputs, `g(f) = scale * sum_i l(f_i, y_i)`, so its Hessian is diagonal and `hessian` returns that diagonal.
+`scale` is 1, or `1 / n` with `mean=True`; every rate of the flows that keep `g` outside the preconditioner is then divided by n (papers.md T1).
+"""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ._types import Outputs, Scalar
+
+
+class AbstractLoss(eqx.Module):
+    """`g(f) = scale * sum_i l(f_i, y_i)` with `l` convex and twice differentiable in its first argument."""
+
+    mean: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
+        """The terms `l(f_i, y_i)`, shape (n,)."""
+
+    @abc.abstractmethod
+    def minima(self, y: Outputs) -> Outputs:
+        """The infimum of each term over `f_i`, shape (n,)."""
+
+    @abc.abstractmethod
+    def curvature_range(self, radius: float) -> tuple[float, float]:
+        """Bounds of `l''` where `|f_i - y_i| <= radius` (squared, pseudo-Huber) or `|f_i| <= radius` (logistic, Poisson)."""
+
+    @abc.abstractmethod
+    def check_targets(self, y: Outputs) -> str | None:
+        """One sentence if the targets do not fit the loss, else None."""
+
+    def __call__(self, f: Outputs, y: Outputs) -> Scalar:
+        """`g(f)`, a scalar."""
+        return self.scale(f.size) * jnp.sum(self.pointwise(f, y))
+
+    def scale(self, n: int) -> float:
+        """1 for the sum, `1 / n` for the mean over the n outputs."""
+        return 1.0 / n if self.mean else 1.0
+
+    def gradient(self, f: Outputs, y: Outputs) -> Outputs:
+        """`grad g(f)`, shape (n,)."""
+        return jax.grad(self)(f, y)
+
+    def hessian(self, f: Outputs, y: Outputs) -> Outputs:
+        """The diagonal of `Hess g(f)`, shape (n,); the rest is zero."""
+        one_gradient = jax.grad(lambda fi, yi: self.pointwise(fi[None], yi[None])[0])
+        return self.scale(f.size) * jax.vmap(jax.grad(one_gradient))(f, y)
+
+    def infimum(self, y: Outputs) -> Scalar:
+        """`inf g`, the least value over all outputs."""
+        return self.scale(y.size) * jnp.sum(self.minima(y))
+
+    def strong_convexity(self, n: int, radius: float = math.inf) -> float:
+        """`nu`: the largest constant with `Hess g >= nu I` on the stated set; see `curvature_range`."""
+        return self.scale(n) * self.curvature_range(_checked_radius(radius))[0]
+
+    def smoothness(self, n: int, radius: float = math.inf) -> float:
+        """`mu`: the least constant with `Hess g <= mu I` on the stated set; see `curvature_range`."""
+        return self.scale(n) * self.curvature_range(_checked_radius(radius))[1]
+
+
+class SquaredLoss(AbstractLoss):
+    """`g(f) = 1/2 |f - y|^2`, with `nu = mu = 1` everywhere; `mean=True` divides by n.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> float(rg.SquaredLoss()(jnp.array([3.0, 4.0]), jnp.zeros(2)))
+    12.5
+    """
+
+    mean: bool = eqx.field(static=True, default=False)
+
+    def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
+        return 0.5 * (f - y) ** 2
+
+    def minima(self, y: Outputs) -> Outputs:
+        return jnp.zeros_like(y)
+
+    def curvature_range(self, radius: float) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def check_targets(self, y: Outputs) -> str | None:
+        return None
+
+
+class PseudoHuberLoss(AbstractLoss):
+    """`l(f, y) = delta^2 (sqrt(1 + ((f - y) / delta)^2) - 1)`: quadratic near y, linear with slope delta far away.
+
+    `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1` and, where `|f_i - y_i| <= radius`, `nu = (1 + (radius / delta)^2)^(-3/2)`.
+
+    Raises: `ValueError` unless `delta` (in units of the outputs) is positive and finite.
+    """
+
+    delta: float = eqx.field(static=True, default=1.0)
+    mean: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if not 0 < self.delta < math.inf:
+            raise ValueError(f"`delta` must be a positive finite number, got {self.delta}.")
+
+    def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
+        z = (f - y) / self.delta
+        # sqrt(1 + z^2) - 1 without cancellation at small z
+        return self.delta**2 * z**2 / (jnp.sqrt(1 + z**2) + 1)
+
+    def minima(self, y: Outputs) -> Outputs:
+        return jnp.zeros_like(y)
+
+    def curvature_range(self, radius: float) -> tuple[float, float]:
+        return (1 + (radius / self.delta) ** 2) ** -1.5, 1.0
+
+    def check_targets(self, y: Outputs) -> str | None:
+        return None
+
+
+class LogisticLoss(AbstractLoss):
+    """`l(f, y) = log(1 + exp(f)) - y f` for targets in [0, 1].
+
+    `l'' = s(f) (1 - s(f))` with `s` the logistic function: `mu = 1/4` and, where `|f_i| <= radius`, `nu = s(radius) (1 - s(radius))`.
+    """
+
+    mean: bool = eqx.field(static=True, default=False)
+
+    def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
+        return jax.nn.softplus(f) - y * f
+
+    def minima(self, y: Outputs) -> Outputs:
+        return -jax.scipy.special.xlogy(y, y) - jax.scipy.special.xlogy(1 - y, 1 - y)
+
+    def curvature_range(self, radius: float) -> tuple[float, float]:
+        decay = math.exp(-radius)
+        return decay / (1 + decay) ** 2, 0.25
+
+    def check_targets(self, y: Outputs) -> str | None:
+        low, high = float(y.min()), float(y.max())
+        return None if 0 <= low and high <= 1 else f"The logistic loss needs targets in [0, 1], got values from {low:g} to {high:g}."
+
+
+class PoissonLoss(AbstractLoss):
+    """`l(f, y) = exp(f) - y f` for counts `y >= 0` with log link: the expected count is `exp(f)`.
+
+    `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`; on all of R^n neither is positive and finite.
+    """
+
+    mean: bool = eqx.field(static=True, default=False)
+
+    def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
+        return jnp.exp(f) - y * f
+
+    def minima(self, y: Outputs) -> Outputs:
+        return y - jax.scipy.special.xlogy(y, y)
+
+    def curvature_range(self, radius: float) -> tuple[float, float]:
+        return math.exp(-radius), math.exp(radius) if radius < 700 else math.inf
+
+    def check_targets(self, y: Outputs) -> str | None:
+        low = float(y.min())
+        return None if low >= 0 else f"The Poisson loss needs targets >= 0, got a least value of {low:g}."
+
+
+def _checked_radius(radius: float) -> float:
+    if not radius >= 0:
+        raise ValueError(f"`radius` must be >= 0 (in units of the outputs), got {radius}.")
+    return float(radius)
+
+
+LOSSES: dict[str, type[AbstractLoss]] = {
+    "squared": SquaredLoss,
+    "pseudo-huber": PseudoHuberLoss,
+    "logistic": LogisticLoss,
+    "poisson": PoissonLoss,
+}

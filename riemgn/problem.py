@@ -1,0 +1,218 @@
+"""Problem: a model, its starting point, data and a loss. The first waist: flows and geometry see nothing below it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from ._types import Jac, Outputs, Params, Scalar, Weights
+from .loss import AbstractLoss, SquaredLoss
+from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
+
+
+class Linearisation(eqx.Module):
+    """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss there, Jacobian.
+
+    Shapes: `outputs`, `residual` (`f - y`), `cotangent` (`grad g(f)`) and `curvature` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p).
+    """
+
+    outputs: Outputs
+    residual: Outputs
+    cotangent: Outputs
+    curvature: Outputs
+    jac: Jac
+
+    def whitened(self) -> "Linearisation":
+        """The point in output coordinates where `Hess g = B` is the identity: `J -> B^{1/2} J`, `g -> B^{-1/2} g`."""
+        root = jnp.sqrt(self.curvature)
+        return Linearisation(self.outputs, self.residual, self.cotangent / root, jnp.ones_like(root), root[:, None] * self.jac)
+
+
+class Problem(eqx.Module):
+    """The nonlinear least-squares problem `min_w R(w) = g(f(w))` on a data set.
+
+    `f : R^p -> R^n` stacks the outputs of all samples, row by row (n = samples x outputs); `w` is the flattened parameter PyTree.
+
+    Arguments:
+
+    - `model`: an `AbstractModel`, any function `model(params, x) -> outputs` of a whole batch, or an equinox module (then `params=None` takes the
+        module's own arrays).
+    - `params`: starting point, any PyTree of floating-point arrays.
+    - `x`: inputs, leading axis = samples. Integers are converted; float32 is promoted to float64 where that is enabled.
+    - `y`: targets, the shape of the model's outputs.
+    - `loss`: an `AbstractLoss`, by default `SquaredLoss()`.
+
+    Raises: `ValueError`, quoting what came, for empty or non-finite data, text, shapes that do not fit, targets outside the loss's domain,
+    parameters that are not floating-point or not finite.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> problem = rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.eye(3, 2), jnp.ones(3))
+    >>> problem.n, problem.p
+    (3, 2)
+
+    Reference: theory.md section 0.
+    """
+
+    model: AbstractModel
+    params: Params
+    x: Array
+    y: Float[Array, " n"]
+    loss: AbstractLoss
+
+    def __init__(self, model: AbstractModel | Callable, params: Params, x: Any, y: Any, loss: AbstractLoss | None = None):
+        if not isinstance(model, AbstractModel):
+            if isinstance(model, eqx.Module):
+                model, own_params = EquinoxModel.split(model)
+                params = own_params if params is None else eqx.filter(params, eqx.is_inexact_array)
+            elif callable(model):
+                model = FunctionModel(model)
+            else:
+                raise ValueError(f"`model` must be a function model(params, x) or an equinox module, got {type(model).__name__}.")
+        self.model = model
+        self.params = _checked_params(params)
+        self.x = _checked_array("x", x)
+        y = _checked_array("y", y)
+        if self.x.shape[0] != y.shape[0]:
+            raise ValueError(f"`x` and `y` must have the same number of samples, got {self.x.shape[0]} and {y.shape[0]}.")
+        _check_output_shape(model, self.params, self.x, y)
+        self.y = y.reshape(-1)
+        self.loss = SquaredLoss() if loss is None else loss
+        if not isinstance(self.loss, AbstractLoss):
+            raise ValueError(f"`loss` must be a riemgn loss such as SquaredLoss(), got {loss!r}.")
+        if not isinstance(self.y, jax.core.Tracer) and (complaint := self.loss.check_targets(self.y)):
+            raise ValueError(complaint)
+
+    @property
+    def n(self) -> int:
+        """Number of residuals, samples x outputs."""
+        return self.y.size
+
+    @property
+    def p(self) -> int:
+        """Number of parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+    @property
+    def w0(self) -> Weights:
+        """The starting point, flattened, shape (p,)."""
+        return ravel_pytree(self.params)[0]
+
+    def unflatten(self, w: Weights) -> Params:
+        """The parameter PyTree of a flat vector (p,)."""
+        return ravel_pytree(self.params)[1](w)
+
+    def outputs(self, w: Weights) -> Outputs:
+        """`f(w)`, shape (n,)."""
+        return self.model(self.unflatten(w), self.x).reshape(-1)
+
+    def objective(self, w: Weights) -> Scalar:
+        """`R(w) = g(f(w))`."""
+        return self.loss(self.outputs(w), self.y)
+
+    def loss_grad(self, f: Outputs) -> Outputs:
+        """`grad g(f)`, shape (n,)."""
+        return self.loss.gradient(f, self.y)
+
+    def loss_hess(self, f: Outputs) -> Outputs:
+        """Diagonal of `Hess g(f)`, shape (n,)."""
+        return self.loss.hessian(f, self.y)
+
+    def jac(self, w: Weights) -> Jac:
+        """`J(w) = Df(w)`, shape (n, p): sample by sample for a row-wise model, else forward (p <= n) or reverse mode (p > n)."""
+        if not self.model.rowwise:
+            return jax.jacfwd(self.outputs)(w) if self.p <= self.n else jax.jacrev(self.outputs)(w)
+
+        def sample_outputs(w, sample):
+            return self.model(self.unflatten(w), sample[None]).reshape(-1)
+
+        one_output = self.n == self.x.shape[0]
+        per_sample = jax.grad(lambda w, sample: sample_outputs(w, sample)[0]) if one_output else jax.jacrev(sample_outputs)
+        return jax.vmap(per_sample, in_axes=(None, 0))(w, self.x).reshape(self.n, self.p)
+
+    def gram(self, w: Weights) -> Float[Array, "p p"]:
+        """`G = J^T J`, the Gauss-Newton matrix. For display: solving with it squares the condition number."""
+        jac = self.jac(w)
+        return jac.T @ jac
+
+    def ntk(self, w: Weights) -> Float[Array, "n n"]:
+        """`K = J J^T`, the empirical tangent kernel. For display: solving with it squares the condition number."""
+        jac = self.jac(w)
+        return jac @ jac.T
+
+    def linearise(self, w: Weights) -> Linearisation:
+        """Everything the flows need at `w`."""
+        f = self.outputs(w)
+        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), self.jac(w))
+
+    def reparametrise(self, matrix: Float[Array, "p p"]) -> "Problem":
+        """The same problem in the coordinates `v` with `w = w0 + A v`, starting at `v = 0` (theory.md C3).
+
+        Arguments:
+
+        - `matrix`: invertible `A` (p, p); `conditioned_matrix` draws one of prescribed condition number.
+
+        Raises: `ValueError` for another shape or non-finite entries.
+        """
+        matrix = _checked_array("matrix", matrix)
+        if matrix.shape != (self.p, self.p):
+            raise ValueError(f"`matrix` must have shape {(self.p, self.p)}, got {matrix.shape}.")
+        model = Reparametrised(self.model, self.params, matrix)
+        return Problem(model, jnp.zeros(self.p, dtype=matrix.dtype), self.x, self.y.reshape(self._target_shape()), self.loss)
+
+    def with_params(self, params: Params) -> "Problem":
+        """The same problem started elsewhere: `params` a PyTree like the present one, or a flat vector (p,)."""
+        flat = isinstance(params, jax.Array | np.ndarray) and params.shape == (self.p,)
+        params = self.unflatten(jnp.asarray(params)) if flat else params
+        return Problem(self.model, params, self.x, self.y.reshape(self._target_shape()), self.loss)
+
+    def _target_shape(self) -> tuple[int, ...]:
+        return jax.eval_shape(self.model, self.params, self.x).shape
+
+
+def _checked_array(name: str, value: Any) -> Array:
+    """`value` as a non-empty, finite floating-point JAX array with at least one axis."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"`{name}` must be a rectangular array of numbers, got rows of different lengths.") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"`{name}` must hold at least one sample, got shape {array.shape}.")
+    bad = int(np.size(array) - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(f"`{name}` must be finite, got {bad} NaN or infinite of {array.size} entries.")
+    return jnp.asarray(array, dtype=float)
+
+
+def _checked_params(params: Params) -> Params:
+    leaves = jax.tree.leaves(params)
+    if not leaves:
+        raise ValueError(f"`params` must hold at least one array, got {params!r}.")
+    for leaf in leaves:
+        if isinstance(leaf, jax.core.Tracer):
+            continue
+        array = np.asarray(leaf)
+        if array.dtype.kind != "f":
+            raise ValueError(f"`params` must hold floating-point arrays, got a leaf of dtype {array.dtype}.")
+        if not np.isfinite(array).all():
+            raise ValueError(f"`params` must be finite, got a NaN or infinite entry in a leaf of shape {array.shape}.")
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), params)
+
+
+def _check_output_shape(model: AbstractModel, params: Params, x: Array, y: Array) -> None:
+    try:
+        out = jax.eval_shape(model, params, x)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"The model cannot be applied to `params` and `x` of shape {x.shape}: {reason}") from None
+    shape = getattr(out, "shape", None)
+    if shape != y.shape:
+        raise ValueError(f"The model must return outputs of the targets' shape {y.shape}, got {shape if shape is not None else type(out).__name__}.")

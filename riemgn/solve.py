@@ -1,0 +1,369 @@
+"""solve(problem, flow) -> Trajectory: continuous time, by diffrax. All defaults live here."""
+
+import math
+import time
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float
+
+from ._types import Scalar
+from .flow import AbstractFlow
+from .linalg import numerical_rank, singular_values
+from .problem import Problem
+from .result import EXPECTED, result_name, RESULTS
+from .trajectory import sample, Trajectory
+
+
+# Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
+STIFF_HORIZON = 5e3
+SAVED_TIMES = 129
+
+
+class SolveError(RuntimeError):
+    """A solve that ended in numerical trouble. `trajectory` holds everything up to that time."""
+
+    trajectory: Trajectory
+
+    def __init__(self, trajectory: Trajectory):
+        self.trajectory = trajectory
+        super().__init__(f"{trajectory.stats['message']} (stopped at t = {float(trajectory.ts[-1]):.6g}; pass throw=False to get the trajectory)")
+
+
+class _Limits(eqx.Module):
+    """Thresholds of the events, as arrays: changing them compiles nothing anew. `loss` is that of `g - inf g`."""
+
+    sigma: Scalar
+    radius: Scalar
+    loss: Scalar
+    infimum: Scalar
+    watched: tuple[str, ...] = eqx.field(static=True)
+
+
+class _Args(eqx.Module):
+    problem: Problem
+    flow: AbstractFlow
+    rank: Array
+    limits: _Limits
+
+
+def _vector_field(t, y, args):
+    w_dot, f_dot = args.flow.velocity(t, y["w"], args.problem, args.rank)
+    return {"w": w_dot, "psi": f_dot} if "psi" in y else {"w": w_dot}
+
+
+def _output_norm(scaled_error):
+    """Root mean square of the scaled error of the outputs where they are carried, of the parameters elsewhere; NaN counts as infinite."""
+    v = scaled_error.get("psi", scaled_error["w"])
+    return jnp.nan_to_num(jnp.sqrt(jnp.mean(v**2)), nan=jnp.inf)
+
+
+def _margin_sigma(t, y, args, **kwargs):
+    return singular_values(args.problem.jac(y["w"]))[args.rank - 1] / args.limits.sigma - 1
+
+
+def _margin_radius(t, y, args, **kwargs):
+    return 1 - jnp.linalg.norm(y["w"] - args.problem.w0) / args.limits.radius
+
+
+def _margin_loss(t, y, args, **kwargs):
+    return (args.problem.objective(y["w"]) - args.limits.infimum) / args.limits.loss - 1
+
+
+_MARGINS = {"rank_lost": _margin_sigma, "ball_left": _margin_radius, "loss_tolerance_met": _margin_loss}
+
+
+def _least_margin(t, y, args, **kwargs):
+    return jnp.min(jnp.stack([_MARGINS[name](t, y, args) for name in args.limits.watched]))
+
+
+@eqx.filter_jit
+def _integrate(args: _Args, ts, t1, rtol, atol, solver, max_steps: int, dense: bool, progress: bool):
+    """One diffrax solve. Everything swept (data, damping, tolerances, times, limits) is an argument."""
+    w0 = args.problem.w0
+    y0 = {"w": w0} if isinstance(solver, diffrax.AbstractImplicitSolver) else {"w": w0, "psi": args.problem.outputs(w0)}
+    dtmin = 8 * jnp.finfo(w0.dtype).eps * t1
+    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False)
+    watched = args.limits.watched
+    # the margins pass from positive to negative: `flip=True`
+    event = diffrax.Event(_least_margin, optx.Bisection(1e-9, 1e-9, flip=True)) if watched else None
+    end = diffrax.SubSaveAt(t1=True)
+    saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(_vector_field),
+        solver,
+        t0=0.0,
+        t1=t1,
+        dt0=None,
+        y0=y0,
+        args=args,
+        saveat=diffrax.SaveAt(subs=[saved, end], dense=dense),
+        stepsize_controller=controller,
+        event=event,
+        max_steps=max_steps,
+        throw=False,
+        progress_meter=diffrax.TqdmProgressMeter() if progress else diffrax.NoProgressMeter(),
+    )
+
+
+_sample = eqx.filter_jit(sample)
+
+
+@eqx.filter_jit
+def _start(problem: Problem, flow: AbstractFlow):
+    """What decides the solve before it starts: singular values, rank, stiffness, loss and its infimum."""
+    point = problem.linearise(problem.w0)
+    s = singular_values(point.jac)
+    rank = numerical_rank(s, point.jac.shape)
+    seen = point.whitened() if flow.whitens else point
+    s_seen = singular_values(seen.jac)
+    rate = jnp.max(flow.gain(s_seen**2, flow.damping(0.0, seen, rank)), where=jnp.arange(s.size) < rank, initial=0.0)
+    curvature = jnp.max(seen.curvature)
+    return s, rank, rate * curvature, curvature, problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
+
+
+def choose_solver(rate: float, curvature: float, t1: float, rtol: float) -> tuple[diffrax.AbstractSolver, str]:
+    """The default solver and the reason for it.
+
+    `rate = max_i phi(s_i^2) * max Hess g` at the start estimates the spectral radius of the output dynamics. Flows whose gain is at most 1
+    (Gauss-Newton, Levenberg-Marquardt) have rates of the loss itself and are integrated explicitly; a flow is called stiff when its fastest rate
+    exceeds ten times that and passes through more than `STIFF_HORIZON` time scales before `t1`.
+
+    Reference: measured in solvers.md section 1 of the project's notes.
+    """
+    time_scales = rate * t1
+    if rate > 10 * curvature and time_scales > STIFF_HORIZON:
+        root_finder = optx.Chord(rtol=1e-2 * rtol, atol=1e-2 * rtol)
+        reason = f"stiff: fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales > {STIFF_HORIZON:.0e}"
+        return diffrax.Kvaerno5(root_finder=root_finder), reason
+    return diffrax.Dopri8(), f"not stiff: fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
+
+
+def solve(
+    problem: Problem,
+    flow: AbstractFlow,
+    t1: float = 20.0,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    ts: Float[Array, " t"] | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    progress: bool = False,
+    throw: bool = True,
+    error: bool = False,
+    dense: bool = False,
+    rank_tol: float = 1e-5,
+    ball_radius: float | None = None,
+    loss_tol: float | None = None,
+    max_steps: int = 4096,
+) -> Trajectory:
+    """Integrate a flow from `problem.w0` at time 0 to `t1`.
+
+    `w' = flow.velocity(t, w)`; explicit solvers carry `psi' = J w'` beside `w` and control the step by the error of `psi`, the outputs, so that
+    the steps do not depend on the coordinates of the parameters (theory.md C3). Implicit solvers control the parameters.
+
+    The rank of `J` is decided once, at `w0` (singular values above `max(n, p) eps s_max`), and held: a change of rank is an event, never a
+    silent cut-off.
+
+    Arguments:
+
+    - `problem`, `flow`: what to integrate.
+    - `t1`: end time > 0.
+    - `rtol`, `atol`: relative and absolute tolerance of one step, `atol` in units of the outputs (implicit solvers: of the parameters).
+    - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones.
+    - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8 or, for a stiff flow, Kvaerno5.
+    - `progress`: show a progress bar on stderr.
+    - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
+    - `error`: solve again at a hundredth of the tolerances and report the difference of the outputs.
+    - `dense`: keep the dense output, for `Trajectory.evaluate`.
+    - `rank_tol`: flows that invert `J` stop with `rank_lost` when `sigma_min` falls below `rank_tol` times its starting value.
+    - `ball_radius`: stop with `ball_left` when `|w - w0|` exceeds it.
+    - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it.
+    - `max_steps`: a guard, not a setting.
+
+    Returns: a `Trajectory`. In float32 (`rg.enable_x64()` not called) tolerances below 1e-5 are raised to it, and `stats["accuracy"]` says so.
+
+    Raises: `ValueError` for wrong arguments; `SolveError` if `throw` and the solve got into trouble.
+
+    >>> import riemgn as rg
+    >>> traj = rg.solve(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewton(), t1=5.0)
+    >>> rg.result_name(traj.result)
+    'successful'
+
+    Reference: Cayci, arXiv:2412.14031v4 (flows); theory.md C14 (singular set).
+    """
+    start_time = time.perf_counter()
+    t1, rtol, atol = _positive("t1", t1), _positive("rtol", rtol), _positive("atol", atol)
+    rank_tol = _positive("rank_tol", rank_tol)
+    _check_types(problem, flow, solver, max_steps)
+    ts = _checked_times(ts, t1)
+    asked_rtol, rtol = rtol, max(rtol, _finest_tolerance())
+
+    s, rank, rate, curvature, loss, infimum = _start(problem, flow)
+    if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
+        raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
+    reason = "chosen by the caller"
+    if solver is None:
+        solver, reason = choose_solver(float(rate), float(curvature), t1, rtol)
+    limits = _limits(flow, float(s[int(rank) - 1]) * rank_tol, ball_radius, loss_tol, float(infimum))
+    args = _Args(problem, flow, rank, limits)
+    stats = {
+        "solver": type(solver).__name__,
+        "solver_reason": reason,
+        "rtol": rtol,
+        "atol": atol,
+        "rank": int(rank),
+        "cond": float(s[0] / s[int(rank) - 1]) if int(rank) else math.inf,
+        "dropped_singular_values": [float(v) for v in s[int(rank) :]],
+        "dtype": str(problem.w0.dtype),
+        "device": str(jax.devices()[0].platform),
+        "accuracy": f"float32: rtol raised from {asked_rtol:g} to {rtol:g}" if rtol != asked_rtol else f"rtol {rtol:g}",
+    }
+    at_rest = _rest_reason(problem, limits, float(loss), int(rank))
+    if at_rest is not None:
+        trajectory = _resting(problem, flow, ts, rank, at_rest, stats, start_time)
+    else:
+        solution = jax.block_until_ready(_integrate(args, ts, t1, rtol, atol, solver, max_steps, dense, progress))
+        trajectory = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
+        if error:
+            tight = _integrate(args, ts, t1, rtol / 100, atol / 100, solver, 4 * max_steps, False, False)
+            trajectory = _with_error(trajectory, ts, tight)
+    if throw and result_name(trajectory.result) not in EXPECTED:
+        raise SolveError(trajectory)
+    return trajectory
+
+
+def _trajectory(args: _Args, ts, solution, stats: dict, start_time: float, sigma_start: float, dense: bool) -> Trajectory:
+    """Trim what was not reached, append the end, evaluate the saved quantities, name the ending."""
+    reached = np.asarray(jnp.isfinite(solution.ts[0]) & jnp.all(jnp.isfinite(solution.ys[0]), axis=1))
+    t_end, w_end = solution.ts[1][0], solution.ys[1]["w"][0]
+    finite_end = bool(jnp.isfinite(t_end) & jnp.all(jnp.isfinite(w_end)))
+    last = float(ts[reached][-1]) if reached.any() else -1.0
+    append = finite_end and float(t_end) > last * (1 + 1e-12)
+    # the shape of what is sampled stays that of `ts`, so that a solve cut short compiles nothing anew
+    padded = jnp.concatenate([jnp.where(reached[:, None], solution.ys[0], args.problem.w0), jnp.where(finite_end, w_end, args.problem.w0)[None]])
+    quantities = _sample(args.problem, args.flow, padded, args.rank)
+    keep = np.append(reached, append)
+    quantities = {name: value[keep] for name, value in quantities.items()}
+    code = _name_ending(solution, args, w_end, float(quantities["sigma_min"][-1]), sigma_start, bool(jnp.isfinite(quantities["losses"][-1])))
+    stats = stats | {
+        "num_steps": int(solution.stats["num_steps"]),
+        "num_accepted_steps": int(solution.stats["num_accepted_steps"]),
+        "num_rejected_steps": int(solution.stats["num_rejected_steps"]),
+        "seconds": time.perf_counter() - start_time,
+        "event_time": float(t_end) if code != "successful" else None,
+        "message": str(RESULTS[getattr(RESULTS, code)]),
+    }
+    if "psi" in solution.ys[1] and finite_end:
+        stats["drift"] = float(jnp.max(jnp.abs(solution.ys[1]["psi"][0] - args.problem.outputs(w_end))))
+    return Trajectory(
+        problem=args.problem,
+        flow=args.flow,
+        ts=jnp.append(ts, t_end)[keep],
+        params=padded[keep],
+        error=None,
+        result=getattr(RESULTS, code),
+        stats=stats,
+        interpolation=solution.interpolation if dense else None,
+        **quantities,
+    )
+
+
+def _name_ending(solution, args: _Args, w_end, sigma_end: float, sigma_start: float, finite: bool) -> str:
+    result, watched = solution.result, args.limits.watched
+    if watched and bool(solution.event_mask):
+        return min(watched, key=lambda name: float(_MARGINS[name](0.0, {"w": w_end}, args)))
+    if not finite:
+        return "non_finite"
+    if bool(result == diffrax.RESULTS.successful):
+        return "successful"
+    # at the singular set the speed is unbounded and the step is cut without end: a fall of sigma_min by ten says that it was this
+    if "rank_lost" in watched and sigma_end < 0.1 * sigma_start:
+        return "rank_lost"
+    if bool(result == diffrax.RESULTS.max_steps_reached):
+        return "step_limit"
+    return "step_collapsed"
+
+
+def _rest_reason(problem: Problem, limits: _Limits, loss: float, rank: int) -> str | None:
+    """The result code of a solve that is over before it starts, or None."""
+    if rank == 0:
+        return "rank_lost"
+    if "loss_tolerance_met" in limits.watched and loss - float(limits.infimum) <= float(limits.loss):
+        return "loss_tolerance_met"
+    return None
+
+
+def _resting(problem, flow, ts, rank, code: str, stats: dict, start_time: float) -> Trajectory:
+    params = problem.w0[None]
+    stats = stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
+    stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[getattr(RESULTS, code)])}
+    quantities = _sample(problem, flow, params, jnp.maximum(rank, 1))
+    return Trajectory(problem, flow, jnp.zeros(1, ts.dtype), params, error=None, result=getattr(RESULTS, code), stats=stats, **quantities)
+
+
+def _with_error(trajectory: Trajectory, ts, tight) -> Trajectory:
+    """Attach the difference of the outputs to those of a tighter solve; where that one did not arrive the error is infinite."""
+    problem = trajectory.problem
+    at_ts = jax.vmap(problem.outputs)(jnp.where(jnp.isfinite(tight.ys[0]), tight.ys[0], jnp.nan))
+    at_end = problem.outputs(tight.ys[1]["w"][0])
+    by_time = dict(zip(np.asarray(ts).tolist(), at_ts, strict=True)) | {float(tight.ts[1][0]): at_end}
+    nowhere = jnp.full(problem.n, jnp.inf)
+    difference = jnp.stack([by_time.get(float(t), nowhere) for t in trajectory.ts]) - trajectory.outputs
+    error = jnp.nan_to_num(jnp.linalg.norm(difference, axis=1), nan=jnp.inf)
+    return eqx.tree_at(lambda traj: traj.error, trajectory, error, is_leaf=lambda leaf: leaf is None)
+
+
+def _limits(flow: AbstractFlow, sigma: float, ball_radius: float | None, loss_tol: float | None, infimum: float) -> _Limits:
+    watched = []
+    if flow.inverts:
+        watched.append("rank_lost")
+    if ball_radius is not None:
+        watched.append("ball_left")
+    if loss_tol is not None:
+        watched.append("loss_tolerance_met")
+    radius = jnp.asarray(math.inf if ball_radius is None else _positive("ball_radius", ball_radius))
+    loss = jnp.asarray(1.0 if loss_tol is None else _positive("loss_tol", loss_tol))
+    return _Limits(jnp.asarray(sigma), radius, loss, jnp.asarray(infimum), tuple(watched))
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
+    if not 0 < number < math.inf:
+        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+    return number
+
+
+def _check_types(problem, flow, solver, max_steps) -> None:
+    if not isinstance(problem, Problem):
+        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    if not isinstance(flow, AbstractFlow):
+        raise ValueError(f"`flow` must be a flow such as GaussNewton(), got {flow!r}.")
+    if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
+        raise ValueError(f"`solver` must be a diffrax solver such as diffrax.Tsit5(), got {solver!r}.")
+    if not isinstance(max_steps, int) or max_steps < 1:
+        raise ValueError(f"`max_steps` must be a positive integer, got {max_steps!r}.")
+
+
+def _checked_times(ts: Any, t1: float) -> Array:
+    if ts is None:
+        return jnp.linspace(0.0, t1, SAVED_TIMES)
+    times = np.asarray(ts)
+    if times.dtype.kind not in "iuf" or times.ndim != 1 or times.size == 0:
+        raise ValueError(f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}.")
+    if not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= t1):
+        raise ValueError(f"`ts` must increase within [0, t1 = {t1:g}], got times from {times[0]:g} to {times[-1]:g}.")
+    return jnp.asarray(times, dtype=float)
+
+
+def _finest_tolerance() -> float:
+    """Step tolerance that the default float type can still resolve: 1e-5 in float32, 1e-13 in float64."""
+    return 1e-13 if jax.config.jax_enable_x64 else 1e-5

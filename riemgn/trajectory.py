@@ -1,0 +1,89 @@
+"""Trajectory: what a solve returns. The second waist: claims, plots and reports see nothing below it but the problem."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from .flow import AbstractFlow
+from .problem import Problem
+from .result import result_name, RESULTS
+
+
+class Trajectory(eqx.Module):
+    """A flow on a problem, sampled at `t` times.
+
+    - `ts`: times (t,), in the flow's own time; the last one is where the solve ended.
+    - `params`: flat parameters (t, p); `problem.unflatten(params[i])` gives the PyTree.
+    - `outputs`: `f(w_t)`, (t, n), evaluated from the parameters.
+    - `losses`: `g(f(w_t))`, (t,).
+    - `grad_norms`: `|P grad g(f(w_t))|`, (t,), the norm of the Riemannian gradient.
+    - `sigma_min`: smallest non-zero singular value of `J(w_t)`, (t,): the one whose index is the rank at the start.
+    - `error`: `|f(w_t) - f_tight(w_t)|` (t,) against a second solve at a hundredth of the tolerances; None unless asked for.
+    - `result`: a member of `RESULTS`.
+    - `stats`: steps, solver and why it was chosen, tolerances, rank, condition number, compile and run time in seconds, event time.
+    - `interpolation`: continuous `w(t)` when the solve was asked for it (`dense=True`), else None.
+    """
+
+    problem: Problem
+    flow: AbstractFlow
+    ts: Float[Array, " t"]
+    params: Float[Array, "t p"]
+    outputs: Float[Array, "t n"]
+    losses: Float[Array, " t"]
+    grad_norms: Float[Array, " t"]
+    sigma_min: Float[Array, " t"]
+    error: Float[Array, " t"] | None
+    result: RESULTS
+    stats: dict[str, Any]
+    interpolation: Any = None
+
+    def evaluate(self, t: float) -> Float[Array, " p"]:
+        """Flat parameters `w(t)` from the integrator's dense output.
+
+        Raises: `ValueError` without dense output, or for a time outside the trajectory.
+        """
+        if self.interpolation is None:
+            raise ValueError("This trajectory has no dense output; solve with dense=True.")
+        start, end = float(self.ts[0]), float(self.ts[-1])
+        if not start <= float(t) <= end:
+            raise ValueError(f"`t` must lie in [{start:g}, {end:g}], got {t}.")
+        return self.interpolation.evaluate(t)["w"]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the solve reached t1."""
+        return result_name(self.result) == "successful"
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The sampled quantities as NumPy arrays, for records."""
+        names = ("ts", "params", "outputs", "losses", "grad_norms", "sigma_min", "error")
+        return {name: np.asarray(getattr(self, name)) for name in names if getattr(self, name) is not None}
+
+    def __str__(self) -> str:
+        name = result_name(self.result)
+        return (
+            f"{self.flow.name} flow, n = {self.problem.n}, p = {self.problem.p}: loss {float(self.losses[0]):.6g} -> {float(self.losses[-1]):.6g} "
+            f"at t = {float(self.ts[-1]):.6g} in {self.stats['num_steps']} steps of {self.stats['solver']}; {name}"
+        )
+
+
+def sample(problem: Problem, flow: AbstractFlow, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
+    """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held."""
+    from .linalg import thin_svd
+
+    def at(w):
+        point = problem.linearise(w)
+        svd = thin_svd(point.jac)
+        kept = jax.numpy.arange(svd.s.size) < rank
+        tangent = jax.numpy.where(kept, svd.u.T @ point.cotangent, 0.0)
+        return {
+            "outputs": point.outputs,
+            "losses": problem.loss(point.outputs, problem.y),
+            "grad_norms": jax.numpy.linalg.norm(tangent),
+            "sigma_min": svd.s[rank - 1],
+        }
+
+    return jax.lax.map(at, params)
