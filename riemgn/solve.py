@@ -122,7 +122,7 @@ def _start(problem: Problem, flow: AbstractFlow):
     rank = numerical_rank(s, point.jac.shape)
     seen = point.whitened() if flow.whitens else point
     s_seen = singular_values(seen.jac)
-    rate = jnp.max(flow.gain(s_seen**2, flow.damping(0.0, seen, rank)), where=jnp.arange(s.size) < rank, initial=0.0)
+    rate = jnp.max(flow.gain(s_seen**2, flow.damping(jnp.zeros(()), seen, rank)), where=jnp.arange(s.size) < rank, initial=0.0)
     curvature = jnp.max(seen.curvature)
     return s, rank, rate * curvature, curvature, problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
 
@@ -138,7 +138,7 @@ def choose_solver(rate: float, curvature: float, t1: float, rtol: float) -> tupl
     """
     time_scales = rate * t1
     if rate > 10 * curvature and time_scales > STIFF_HORIZON:
-        root_finder = optx.Chord(rtol=1e-2 * rtol, atol=1e-2 * rtol)
+        root_finder = optx.Chord(rtol=jnp.asarray(1e-2 * rtol), atol=jnp.asarray(1e-2 * rtol))
         reason = f"stiff: fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales > {STIFF_HORIZON:.0e}"
         return diffrax.Kvaerno5(root_finder=root_finder), reason
     return diffrax.Dopri8(), f"not stiff: fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
@@ -203,6 +203,8 @@ def solve(
     _check_types(problem, flow, solver, max_steps)
     ts = _checked_times(ts, t1)
     asked_rtol, rtol = rtol, max(rtol, _finest_tolerance())
+    # Python floats are compiled in by filter_jit, arrays are not
+    t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
 
     s, rank, rate, curvature, loss, infimum = _start(problem, flow)
     if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
@@ -228,10 +230,10 @@ def solve(
     if at_rest is not None:
         trajectory = _resting(problem, flow, ts, rank, at_rest, stats, start_time)
     else:
-        solution = jax.block_until_ready(_integrate(args, ts, t1, rtol, atol, solver, max_steps, dense, progress))
+        solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, solver, max_steps, dense, progress))
         trajectory = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
         if error:
-            tight = _integrate(args, ts, t1, rtol / 100, atol / 100, solver, 4 * max_steps, False, False)
+            tight = _integrate(args, ts, t_end, tolerance / 100, floor / 100, solver, max_steps, False, False)
             trajectory = _with_error(trajectory, ts, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:
         raise SolveError(trajectory)

@@ -1,0 +1,5 @@
+"""`python -m riemgn` is `riemgn`."""
+
+from .cli import main
+
+main()

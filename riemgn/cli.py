@@ -1,0 +1,306 @@
+"""The command line. Exit status: 0 done, 1 something asked for did not hold, 2 wrong usage or bad input, 130 interrupted."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# typer keeps its own copy of click or uses the installed one: the base of its usage errors is the same by name
+ClickException = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+INTERRUPTED = 130
+PIPED_WIDTH = 160  # columns of a table where no terminal says
+
+app = typer.Typer(
+    name="riemgn",
+    help="Gauss-Newton flows of networks and other least-squares models: solve them, and check what papers claim.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status."""
+    try:
+        status = app(args=None if arguments is None else list(arguments), prog_name="riemgn", standalone_mode=False)
+    except ClickException as trouble:
+        status = _refuse(_usage(trouble, list(sys.argv[1:] if arguments is None else arguments)))
+    except ValueError as trouble:
+        status = _refuse(str(trouble))
+    except (KeyboardInterrupt, typer.Abort):
+        status = _interrupted("nothing is lost but the work under way; give the same command again")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@app.command("list")
+def list_command(as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False):
+    """Claims, figures, data sets, flows and solvers by name."""
+    from paper_repro.runner import discover
+
+    from .data import DATASETS
+    from .experiment import FLOW_FORMULAS, SOLVERS
+
+    solvers = {name: "chosen by stiffness: dopri8 or kvaerno5" if cls is None else _first_line(cls) for name, cls in SOLVERS.items()}
+    items = {item.name: f"{item.title} ({item.kind}; arXiv:{item.arxiv.removeprefix('arXiv:')})" for item in discover()}
+    sections = {"claims": {}, "figures": items, "data": DATASETS, "flows": FLOW_FORMULAS, "solvers": solvers}
+    if as_json:
+        return _print_json({name: dict(entries) for name, entries in sections.items()})
+    empty = {"claims": "none yet: `riemgn certify` is not there yet; figures come with checks of their own", "figures": "none"}
+    for name, entries in sections.items():
+        _print_pairs(name, entries or {"-": empty[name]})
+    return 0
+
+
+@app.command("run")
+def run_command(
+    data: Annotated[str, typer.Option(help="Data set (see `riemgn list`) or path of a .csv table.")] = "diabetes",
+    data_dir: Annotated[str | None, typer.Option(help="Folder with data files.")] = None,
+    subset: Annotated[int | None, typer.Option(help="Number of rows to keep.")] = None,
+    target: Annotated[str | None, typer.Option(help="value, onehot, binary:LABEL, or a column of a table.")] = None,
+    width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 32,
+    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 1,
+    activation: Annotated[str, typer.Option(help="tanh, softplus, silu, erf, gelu or relu.")] = "tanh",
+    scaling: Annotated[str, typer.Option(help="Width scaling: ntk or standard.")] = "ntk",
+    bias: Annotated[bool, typer.Option(help="Whether layers have biases.")] = True,
+    alpha: Annotated[float, typer.Option(help="Output scale.")] = 1000.0,
+    centre: Annotated[bool, typer.Option(help="Whether the outputs start at zero.")] = True,
+    cond: Annotated[float | None, typer.Option(help="Condition number of the coordinates w = w0 + A v.")] = None,
+    loss: Annotated[str, typer.Option(help="squared, pseudo-huber, logistic or poisson.")] = "squared",
+    flow: Annotated[str, typer.Option(help="gf, gn, lm, interpolated or ggn.")] = "gn",
+    damping: Annotated[float | None, typer.Option(help="rho of lm, interpolated, ggn.")] = None,
+    damping_kind: Annotated[
+        str, typer.Option(help="constant, exponential, spectral, residual or gradient.")
+    ] = "constant",
+    damping_rate: Annotated[float, typer.Option(help="Rate of exponential damping.")] = 1.0,
+    damping_power: Annotated[float, typer.Option(help="Power of residual and gradient damping.")] = 1.0,
+    t1: Annotated[float, typer.Option(help="End time, in the flow's own time.")] = 20.0,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance of a step.")] = 1e-8,
+    atol: Annotated[float, typer.Option(help="Absolute tolerance of a step.")] = 1e-10,
+    max_steps: Annotated[int, typer.Option(help="Steps before the solve gives up.")] = 4096,
+    solver: Annotated[str, typer.Option(help="auto, dopri5, dopri8, tsit5 or kvaerno5.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the subset, the network and the coordinates.")] = 0,
+    loss_tol: Annotated[float | None, typer.Option(help="Stop when the loss is this near its infimum.")] = None,
+    ball_radius: Annotated[float | None, typer.Option(help="Stop this far from the starting point.")] = None,
+    error: Annotated[bool, typer.Option(help="Solve twice to measure the error of the outputs.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for record and picture [runs/DATA-FLOW-HASH].")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+):
+    """Solve one flow of a network on a data set; save record and picture, show a table."""
+    from .experiment.spec import run_spec, RunSpec
+
+    given = locals()
+    spec = run_spec(**{name: given[name] for name in RunSpec.model_fields})
+    folder = out if out is not None else Path("runs") / f"{Path(spec.data).stem}-{spec.flow}-{spec.hash[:8]}"
+    return _run(spec, folder, as_json)
+
+
+def _run(spec: Any, folder: Path, as_json: bool) -> int:
+    from .experiment import prepare_folder, run, write_figure, write_record
+    from .plot import style, trajectory_figure
+
+    _prepare_jax()
+    folder = prepare_folder(folder)
+    try:
+        record = run(spec, progress=sys.stderr.isatty() and not as_json)
+        with style():
+            pictures = write_figure(trajectory_figure(record.trajectory, Path(spec.data).stem), folder / "trajectory")
+        npz, meta = write_record(folder, record.arrays, record.metadata)
+    except KeyboardInterrupt:
+        return _interrupted(f"this run is not saved in '{folder}'; give the same command again, or a smaller --t1")
+    files = {"arrays": str(npz), "metadata": str(meta), **{kind: str(path) for kind, path in pictures.items()}}
+    if as_json:
+        _print_json({**record.metadata, "files": files})
+    else:
+        _print_run(record, files)
+    # where the flow reached its singular set the run has found something; where it could not be followed it has not
+    return 1 if record.metadata["result"] in ("step_limit", "step_collapsed", "non_finite", "other") else 0
+
+
+@app.command("reproduce")
+def reproduce_command(
+    what: Annotated[list[str] | None, typer.Argument(help="PAPER or PAPER/ITEM; all when none is named.")] = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="Small sizes, or those of the claims.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for numbers and pictures [figures in a checkout].")] = None,
+    jobs: Annotated[int, typer.Option(help="Items at a time.")] = 1,
+    data_dir: Annotated[str | None, typer.Option(help="Folder with data files.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is done.")] = False,
+    update_golden: Annotated[bool, typer.Option("--update-golden", help="Rewrite the golden numbers.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the outcome to this file.")] = None,
+):
+    """Run the experiments made for papers' claims: numbers, pictures, predicted beside measured."""
+    from paper_repro import runner
+
+    from .experiment import write_json
+
+    items = runner.select(runner.discover(), what or [])
+    if jobs < 1:
+        raise ValueError(f"`--jobs` must be at least 1, got {jobs}.")
+    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+        raise ValueError(f"`--data-dir` must name a folder, got '{data_dir}'.")
+    _prepare_jax()
+    settings = runner.Settings(out or runner.default_out(), quick, data_dir, force, update_golden)
+    done: list[Any] = []
+    try:
+        with _progress(len(items)) as (started, advanced):
+
+            def finish(outcome: Any) -> None:
+                done.append(outcome)
+                advanced(f"{outcome.item.name}: {outcome.verdict}{' (already done)' if outcome.resumed else ''}")
+
+            outcomes = runner.reproduce(items, settings, jobs=jobs, on_start=started, on_done=finish)
+    except KeyboardInterrupt:
+        return _interrupted(
+            f"{len(done)} of {len(items)} items are saved in '{settings.out}'; the same command goes on from there"
+        )
+    _print_outcomes(outcomes)
+    if json_file is not None:
+        write_json(json_file, {"quick": quick, "items": [outcome.to_dict() for outcome in outcomes]})
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _prepare_jax() -> None:
+    """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
+    import jax
+
+    from ._settings import enable_x64
+
+    enable_x64()
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.environ.get("RIEMGN_CACHE") or os.path.join(base, "riemgn", "jax")
+    if folder == "off":
+        return
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the processes of --jobs
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Any, Any]]:
+    """(started(item), advanced(line)): a bar on a terminal, lines on stderr where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if not sys.stderr.isatty():
+        yield (lambda item: None), (lambda line: print(line, file=sys.stderr, flush=True))
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+
+        def advanced(line: str) -> None:
+            bar.console.print(line, markup=False, highlight=False)
+            bar.advance(task)
+
+        yield (lambda item: bar.update(task, description=item.name)), advanced
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, markup=False)
+
+
+def _print_pairs(title: str, pairs: dict[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, text in pairs.items():
+        table.add_row(name, text)
+    console = _console()
+    console.print(table)
+    console.print()
+
+
+def _print_run(record: Any, files: dict[str, str]) -> None:
+    spec, stats, summary = record.spec, record.metadata["stats"], record.metadata["summary"]
+    arrow = {name: f"{ends[0]:.6g} -> {ends[1]:.6g}" for name, ends in summary.items() if isinstance(ends, list)}
+    rows = {
+        "result": record.metadata["result"],
+        "why": record.metadata["message"],
+        "time": f"0 -> {summary['t_end']:.6g} of {spec.t1:g} (the flow's own)",
+        "loss": arrow["losses"],
+        "gradient norm": arrow["grad_norms"],
+        "sigma_min(J)": arrow["sigma_min"],
+        "sizes": f"n = {record.metadata['n']} outputs, p = {record.metadata['p']} parameters, rank {stats['rank']}",
+        "cond(J) at start": f"{stats['cond']:.4g}",
+        "solver": f"{stats['solver']}, {stats['num_steps']} steps ({stats['num_rejected_steps']} rejected); {stats['solver_reason']}",
+        "accuracy": f"{stats['accuracy']}, {record.metadata['dtype']} on {record.metadata['device']}",
+        "error of outputs": "" if summary["max_error"] is None else f"{summary['max_error']:.3g} (against 100 times tighter)",
+        "seconds": f"{record.metadata['seconds']:.3g}",
+        "spec": spec.hash[:16],
+        **{f"saved {kind}": path for kind, path in files.items()},
+    }
+    _print_pairs(f"{spec.flow} on {spec.data}, width {spec.width}, alpha {spec.alpha:g}", {k: v for k, v in rows.items() if v})
+
+
+def _print_outcomes(outcomes: Sequence[Any]) -> None:
+    from paper_repro.checks import RELATIONS
+    from rich.table import Table
+
+    table = Table(title="reproduced", title_justify="left", show_lines=False)
+    for name in ("paper", "item", "claim", "predicted", "measured", "verdict", "seconds", "picture"):
+        table.add_column(name, justify="right" if name in ("measured", "seconds") else "left", overflow="fold")
+    for outcome in outcomes:
+        item = outcome.item
+        picture = str(outcome.pictures.get("png", "-"))
+        table.add_row(item.paper, item.id, item.claim, "", "", outcome.verdict, f"{outcome.seconds:.1f}", picture)
+        for check in outcome.checks:
+            predicted = f"{RELATIONS[check['relation']]} {_short(check['predicted'])} (tol {_short(check['tolerance'])})"
+            verdict = "holds" if check["holds"] else "fails"
+            table.add_row("", "", f"- {check['name']}", predicted, _short(check["measured"]), verdict, "", "")
+        table.add_section()
+    console = _console()
+    console.print(table)
+    for outcome in outcomes:
+        for note in outcome.notes:
+            console.print(f"{outcome.item.name}: {note}")
+
+
+def _short(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4g}"
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def _print_json(value: dict[str, Any]) -> int:
+    from .experiment.store import as_json, SCHEMA
+
+    print(json.dumps({"schema": SCHEMA, **as_json(value)}, allow_nan=False))
+    return 0
+
+
+def _usage(trouble: Any, arguments: list[str]) -> str:
+    """The parser's sentence, with the value it refused where it names an option."""
+    message = trouble.format_message().rstrip(".")
+    named = [place for place, word in enumerate(arguments[:-1]) if f"'{word}'" in message]
+    value = arguments[named[0] + 1] if named else None
+    got = "" if value is None or f"'{value}'" in message else f", got '{value}'"
+    return f"{message}{got}; `riemgn --help` lists what there is."
+
+
+def _refuse(message: str) -> int:
+    print(f"riemgn: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _interrupted(what: str) -> int:
+    print(f"\nriemgn: interrupted: {what}.", file=sys.stderr)
+    return INTERRUPTED

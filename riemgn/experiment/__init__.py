@@ -1,0 +1,13 @@
+"""Experiments: a spec says what to run, `run` runs it, the store keeps it. Knows no terminal and no picture."""
+
+from .provenance import provenance as provenance, source_hash as source_hash
+from .run import Record as Record, run as run
+from .spec import FLOW_FORMULAS as FLOW_FORMULAS, run_spec as run_spec, RunSpec as RunSpec, SOLVERS as SOLVERS
+from .store import (
+    prepare_folder as prepare_folder,
+    read_json as read_json,
+    read_record as read_record,
+    write_figure as write_figure,
+    write_json as write_json,
+    write_record as write_record,
+)

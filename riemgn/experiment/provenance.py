@@ -1,0 +1,61 @@
+"""Where numbers come from: versions, the commit of the checkout, a hash over sources."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what computed, and the git commit of the package's checkout (None outside one)."""
+    names = ("riemgn", "jax", "diffrax", "numpy")
+    return {"versions": {name: _version(name) for name in names}, "python": platform.python_version(), **_commit()}
+
+
+def source_hash(files: Iterable[Path], *words: str) -> str:
+    """SHA-256 over the contents of `files`, in the order of their names, and `words`."""
+    digest = hashlib.sha256("\0".join(words).encode())
+    for path in sorted(files, key=lambda path: path.as_posix()):
+        digest.update(f"\0{path.name}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def package_sources() -> list[Path]:
+    """Every Python file of the package."""
+    return list(PACKAGE.rglob("*.py"))
+
+
+def is_checkout(folder: Path) -> bool:
+    """Whether `folder` is the root of a checkout of this project."""
+    project = folder / "pyproject.toml"
+    return project.is_file() and 'name = "riemgn"' in project.read_text(encoding="utf-8")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> dict[str, Any]:
+    nowhere = {"commit": None, "uncommitted_changes": None}
+    if not is_checkout(PACKAGE.parent):
+        return nowhere
+    head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return nowhere if head is None else {"commit": head, "uncommitted_changes": bool(status)}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        command = ["git", "-C", str(PACKAGE.parent), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,145 @@
+"""run(spec) -> Record: data, network, problem and flow from a spec, solved, with everything that is needed to do it again."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+
+from ..data import conditioned_matrix, load_data
+from ..flow import (
+    AbstractDamping,
+    AbstractFlow,
+    ConstantDamping,
+    ExponentialDamping,
+    GaussNewton,
+    GeneralizedGaussNewton,
+    GradientDamping,
+    GradientFlow,
+    Interpolated,
+    LevenbergMarquardt,
+    ResidualDamping,
+    SpectralDamping,
+)
+from ..loss import LOSSES
+from ..model import Centred, MLP, Scaled
+from ..problem import Problem
+from ..result import result_name
+from ..solve import solve
+from ..trajectory import Trajectory
+from .provenance import provenance
+from .spec import RunSpec, SOLVERS
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A finished run: the spec, its trajectory, and what to store.
+
+    - `arrays`: name -> array, for the npz file.
+    - `metadata`: plain values for the JSON file: spec, hash, result, stats, data, versions, commit, seconds.
+    """
+
+    spec: RunSpec
+    trajectory: Trajectory
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+
+def run(spec: RunSpec, *, progress: bool = False) -> Record:
+    """Solve what `spec` says; numerical trouble is recorded, not raised.
+
+    Raises: `ValueError` for data that cannot be found or does not fit the loss.
+    """
+    start = time.perf_counter()
+    problem, data_record = build_problem(spec)
+    solver = SOLVERS[spec.solver]
+    trajectory = solve(
+        problem,
+        build_flow(spec),
+        t1=spec.t1,
+        rtol=spec.rtol,
+        atol=spec.atol,
+        solver=None if solver is None else solver(),
+        progress=progress,
+        throw=False,
+        error=spec.error,
+        ball_radius=spec.ball_radius,
+        loss_tol=spec.loss_tol,
+        max_steps=spec.max_steps,
+    )
+    metadata = {
+        "spec": spec.model_dump(mode="json"),
+        "hash": spec.hash,
+        "result": result_name(trajectory.result),
+        "message": trajectory.stats["message"],
+        "n": problem.n,
+        "p": problem.p,
+        "summary": _summary(trajectory),
+        "stats": trajectory.stats,
+        "seed": spec.seed,
+        "dtype": str(problem.w0.dtype),
+        "device": jax.devices()[0].device_kind,
+        "seconds": time.perf_counter() - start,
+        "data": data_record,
+        **provenance(),
+    }
+    return Record(spec, trajectory, trajectory.arrays(), metadata)
+
+
+def build_problem(spec: RunSpec) -> tuple[Problem, dict[str, Any]]:
+    """The problem of a spec at its starting point, and the record of its data."""
+    if spec.data_dir is not None and not Path(spec.data_dir).expanduser().is_dir():
+        raise ValueError(f"`data_dir` must name a folder, got '{spec.data_dir}'.")
+    data = load_data(spec.data, data_dir=spec.data_dir, subset=spec.subset, seed=spec.seed, target=spec.target)
+    outputs = 1 if data.y.ndim == 1 else data.y.shape[1]
+    net = MLP((data.x.shape[1], *[spec.width] * spec.depth, outputs), spec.activation, spec.scaling, spec.bias)
+    net_key, coordinate_key = jr.split(jr.key(spec.seed))
+    params = net.init(key=net_key)
+    model = Scaled(Centred(net, params) if spec.centre else net, spec.alpha)
+    y = data.y.reshape(-1) if outputs == 1 else data.y
+    problem = Problem(model, params, data.x, y, LOSSES[spec.loss]())
+    if spec.cond is not None:
+        problem = problem.reparametrise(jax.numpy.asarray(conditioned_matrix(problem.p, spec.cond, key=coordinate_key)))
+    return problem, data.record
+
+
+def build_flow(spec: RunSpec) -> AbstractFlow:
+    """The flow of a spec, with its damping."""
+    if spec.flow == "gf":
+        return GradientFlow()
+    if spec.flow == "gn":
+        return GaussNewton()
+    if spec.flow == "interpolated":
+        return Interpolated(_value(spec))
+    if spec.flow == "lm":
+        return LevenbergMarquardt(_damping(spec))
+    return GeneralizedGaussNewton(0.0 if spec.damping is None else _damping(spec))
+
+
+def _damping(spec: RunSpec) -> AbstractDamping | float:
+    value = _value(spec)
+    if spec.damping_kind == "exponential":
+        return ExponentialDamping(value, spec.damping_rate)
+    if spec.damping_kind == "spectral":
+        return SpectralDamping(value)
+    if spec.damping_kind == "residual":
+        return ResidualDamping(value, spec.damping_power)
+    if spec.damping_kind == "gradient":
+        return GradientDamping(value, spec.damping_power)
+    # the plain number 0 says that the flow inverts J itself
+    return ConstantDamping(value) if value else 0.0
+
+
+def _value(spec: RunSpec) -> float:
+    return 0.0 if spec.damping is None else spec.damping
+
+
+def _summary(trajectory: Trajectory) -> dict[str, Any]:
+    """First and last value of what is tabled."""
+    names = ("losses", "grad_norms", "sigma_min")
+    ends = {name: [float(getattr(trajectory, name)[0]), float(getattr(trajectory, name)[-1])] for name in names}
+    error = None if trajectory.error is None else float(np.max(np.asarray(trajectory.error)))
+    return {"t_end": float(trajectory.ts[-1]), **ends, "max_error": error}

@@ -1,0 +1,141 @@
+"""The only file that writes: records, JSON and pictures, each written beside its place and renamed, so that no half file is ever seen."""
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+
+
+def prepare_folder(folder: str | os.PathLike[str]) -> Path:
+    """`folder`, made if need be. Call it before long work: a folder that cannot be written to should cost no solve.
+
+    Raises: `ValueError`, one sentence, where it cannot be made or written to.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as trouble:
+        raise _unwritable(folder, trouble) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"The folder '{folder}' cannot be written to: no permission.")
+    return folder
+
+
+def write_record(
+    folder: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any], name: str = "record"
+) -> tuple[Path, Path]:
+    """Arrays as `<name>.npz` and metadata as `<name>.json` (`"schema": 1`); the JSON comes last and says that the record is whole.
+
+    Returns: the paths of the two files.
+
+    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    """
+    folder = prepare_folder(folder)
+    values = {key: np.asarray(value) for key, value in arrays.items()}
+    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **values))  # pyright: ignore
+    return npz, write_json(folder / f"{name}.json", metadata)
+
+
+def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the metadata that `write_record` wrote.
+
+    Raises: `ValueError`, one sentence, where there is no such record or it cannot be read.
+    """
+    path = Path(folder).expanduser() / f"{name}.npz"
+    metadata = read_json(path.with_suffix(".json"))
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored), metadata
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as trouble:
+        raise ValueError(f"The record '{path}' cannot be read: {type(trouble).__name__}.") from None
+
+
+def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
+    """`value` as one JSON object with `"schema": 1` first; NumPy and JAX values become plain ones, NaN and infinity null."""
+    path = Path(path).expanduser()
+    prepare_folder(path.parent)
+    text = json.dumps({"schema": SCHEMA, **as_json(value)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return _write(path, lambda stream: stream.write(text.encode()))
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file of this package.
+
+    Raises: `ValueError`, one sentence, where the file is missing, is no JSON, or has another schema.
+    """
+    path = Path(path).expanduser()
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as trouble:
+        raise ValueError(f"The file '{path}' cannot be read: {_reason(trouble)}.") from None
+    except ValueError:
+        raise ValueError(f"The file '{path}' is not JSON.") from None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"The file '{path}' has the schema {schema!r}, this version reads {SCHEMA}.")
+    return value
+
+
+def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
+    """A matplotlib figure as `<path>.pdf` and `<path>.png`, without dates, so that the same numbers give the same bytes.
+
+    Returns: `{"pdf": path, "png": path}`.
+    """
+    path = Path(path).expanduser()
+    prepare_folder(path.parent)
+    fixed = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    return {
+        kind: _write(
+            path.with_name(f"{path.name}.{kind}"),
+            lambda stream, kind=kind: figure.savefig(stream, format=kind, metadata=fixed[kind]),
+        )
+        for kind in fixed
+    }
+
+
+def as_json(value: Any) -> Any:
+    """`value` with NumPy and JAX arrays as nested lists, paths as text, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(entry) for entry in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufU":
+        raise ValueError(f"A record holds numbers, text, lists and tables, got {type(value).__name__}.")
+    return as_json(array.tolist())
+
+
+def _write(path: Path, fill: Callable[[Any], Any]) -> Path:
+    """Fill a file beside `path`, then rename it there; whatever stops the filling, the file beside is removed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as stream:
+            fill(stream)
+        os.replace(beside, path)
+    except OSError as trouble:
+        raise _unwritable(path.parent, trouble) from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _unwritable(folder: Path, trouble: OSError) -> ValueError:
+    return ValueError(f"The folder '{folder}' cannot be written to: {_reason(trouble)}.")
+
+
+def _reason(trouble: OSError) -> str:
+    reason = trouble.strerror or type(trouble).__name__
+    return reason[:1].lower() + reason[1:]

@@ -1,0 +1,10 @@
+"""Pictures. Draws what was computed elsewhere; the only room that knows matplotlib."""
+
+from .series import (
+    bound_curve as bound_curve,
+    gradient_curve as gradient_curve,
+    loss_curve as loss_curve,
+    sigma_min_curve as sigma_min_curve,
+    trajectory_figure as trajectory_figure,
+)
+from .style import figure as figure, flow_style as flow_style, style as style

@@ -1,0 +1,73 @@
+"""One look for every picture: sizes, and one colour, dash and marker per flow, told apart in grey too."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 9.0,
+    "legend.fontsize": 8.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.0,
+    "axes.grid": True,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "riemgn",
+    "text.usetex": False,
+}
+
+# colours of Okabe and Ito, ordered so that their luminance differs; dash and marker tell them apart without colour
+FLOW_STYLES: dict[str, dict[str, Any]] = {
+    "gf": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    "gn": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "lm": {"color": "#009E73", "linestyle": "-.", "marker": "^"},
+    "interpolated": {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "D"},
+    "ggn": {"color": "#000000", "linestyle": ":", "marker": "v"},
+}
+OTHER_FLOW: dict[str, Any] = {"color": "0.35", "linestyle": (0, (3, 1)), "marker": "x"}
+BOUND: dict[str, Any] = {"color": "0.45", "linestyle": "--", "linewidth": 1.2, "label": "bound"}
+FLOW_TITLES: dict[str, str] = {
+    "gf": "gradient flow",
+    "gn": "Gauss-Newton flow",
+    "lm": "Levenberg-Marquardt flow",
+    "interpolated": "interpolated flow",
+    "ggn": "generalised Gauss-Newton flow",
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """The look, as a context: make and save a figure inside it; the caller's own settings come back after it."""
+    return matplotlib.rc_context(STYLE)
+
+
+def flow_style(name: str) -> dict[str, Any]:
+    """Keyword arguments of `ax.plot` for a flow's short name; an unknown flow gets a grey line of its own.
+
+    >>> from riemgn.plot import flow_style
+    >>> flow_style("gn")["marker"]
+    'o'
+    """
+    return dict(FLOW_STYLES.get(name, OTHER_FLOW))
+
+
+def figure(width: float = 7.0, height: float = 2.6) -> Figure:
+    """An empty figure, `width` x `height` inches, that no window knows of and no global state keeps alive.
+
+    Raises: `ValueError` unless both are positive.
+    """
+    if not (width > 0 and height > 0):
+        raise ValueError(f"`width` and `height` must be positive (inches), got {width} and {height}.")
+    with style():
+        return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,144 @@
+"""The problem zoo, the list of all flows, and dense NumPy references that share no code with the package."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import riemgn as rg
+
+# One representative of every flow; a new flow is added here and meets all laws of test_flow.py.
+FLOWS = {
+    "gf": rg.GradientFlow(),
+    "gn": rg.GaussNewton(),
+    "lm": rg.LevenbergMarquardt(0.3),
+    "lm undamped": rg.LevenbergMarquardt(0.0),
+    "lm weakly damped": rg.LevenbergMarquardt(1e-9),
+    "lm exponential": rg.LevenbergMarquardt(rg.ExponentialDamping(0.3, 2.0)),
+    "lm spectral": rg.LevenbergMarquardt(rg.SpectralDamping(0.5)),
+    "lm residual": rg.LevenbergMarquardt(rg.ResidualDamping(0.1)),
+    "lm gradient": rg.LevenbergMarquardt(rg.GradientDamping(0.1, 2.0)),
+    "interpolated": rg.Interpolated(0.4),
+    "interpolated 0": rg.Interpolated(0.0),
+    "interpolated 1": rg.Interpolated(1.0),
+    "ggn": rg.GeneralizedGaussNewton(),
+    "ggn damped": rg.GeneralizedGaussNewton(0.2),
+}
+
+
+def matrix_with(n: int, p: int, singular_values, seed: int = 0) -> np.ndarray:
+    """An (n, p) matrix with the given non-zero singular values."""
+    rng = np.random.default_rng(seed)
+    s = np.asarray(singular_values, float)
+    u = np.linalg.qr(rng.standard_normal((n, n)))[0][:, : s.size]
+    v = np.linalg.qr(rng.standard_normal((p, p)))[0][:, : s.size]
+    return (u * s) @ v.T
+
+
+def matrix_problem(matrix: np.ndarray, loss=None, seed: int = 1, targets=None) -> rg.Problem:
+    """The linear model whose Jacobian is `matrix`."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal(matrix.shape[0]) if targets is None else targets
+    return rg.Problem(rg.LinearModel(), rng.standard_normal(matrix.shape[1]), matrix, y, loss)
+
+
+def tanh_net(n: int, sizes: tuple[int, ...], seed: int = 0, loss=None, **options) -> rg.Problem:
+    """A network on Gaussian inputs with Gaussian targets."""
+    net = rg.MLP(sizes, **options)
+    rng = np.random.default_rng(seed)
+    shape = (n,) if sizes[-1] == 1 else (n, sizes[-1])
+    return rg.Problem(
+        net, net.init(key=jax.random.key(seed)), rng.standard_normal((n, sizes[0])), rng.standard_normal(shape), loss
+    )
+
+
+def paired_net(n: int, width: int, seed: int = 0) -> rg.Problem:
+    """Duplicated neurons, `f(w0) = 0`: rank-deficient in the under-parameterised regime."""
+    net = rg.MLP((3, width, 1))
+    rng = np.random.default_rng(seed)
+    params = net.init(key=jax.random.key(seed), paired=True)
+    return rg.Problem(net, params, rng.standard_normal((n, 3)), rng.standard_normal(n))
+
+
+ZOO: dict[str, Callable[[], rg.Problem]] = {
+    "teacher-student": lambda: rg.teacher_student(n=30, width=3, cond=10.0, key=jax.random.key(0)),
+    "under-parameterised": lambda: tanh_net(40, (3, 4, 1)),
+    "over-parameterised": lambda: tanh_net(8, (3, 10, 1)),
+    "deep": lambda: tanh_net(12, (2, 4, 4, 1)),
+    "several outputs": lambda: tanh_net(9, (3, 5, 2)),
+    "standard scaling, no bias": lambda: tanh_net(12, (3, 4, 1), scaling="standard", bias=False, activation="softplus"),
+    "duplicated neurons": lambda: paired_net(40, 4),
+    "rank one": lambda: rg.task.rank_one(4, 3, key=jax.random.key(2)),
+    "linear": lambda: rg.task.linear(12, 4, 1e2, key=jax.random.key(3)),
+    "circle": lambda: rg.task.circle(radius=2.0, target=1.0, angle=1.0),
+    "torus": lambda: rg.task.torus(),
+}
+
+
+def relative_error(a, b) -> float:
+    """`|a - b| / |b|`."""
+    a, b = np.asarray(a), np.asarray(b)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def finite_difference(function, point, step: float = 1e-6) -> np.ndarray:
+    """Jacobian of `function` by central differences, shape (outputs, len(point))."""
+    point = np.asarray(point, float)
+    columns = []
+    for i in range(point.size):
+        e = np.zeros_like(point)
+        e[i] = step
+        columns.append((np.asarray(function(point + e)) - np.asarray(function(point - e))) / (2 * step))
+    return np.stack(columns, axis=-1)
+
+
+def dense_direction(name: str, jac, cotangent, curvature, damping: float) -> np.ndarray:
+    """The velocity of each kind of flow, from its definition in theory.md section 1, with dense NumPy solves."""
+    jac, cotangent, curvature = np.asarray(jac), np.asarray(cotangent), np.asarray(curvature)
+    gram, identity = jac.T @ jac, np.eye(jac.shape[1])
+    if name == "gf":
+        return -jac.T @ cotangent
+    if name == "gn":
+        return -np.linalg.pinv(jac, rcond=1e-12) @ cotangent
+    if name == "lm":
+        return -np.linalg.solve(gram + damping * identity, jac.T @ cotangent)
+    if name == "interpolated":
+        return -np.linalg.solve((1 - damping) * gram + damping * identity, jac.T @ cotangent)
+    if name == "ggn":
+        weighted = jac.T @ (curvature[:, None] * jac)
+        return -np.linalg.pinv(weighted + damping * identity, rcond=1e-12, hermitian=True) @ (jac.T @ cotangent)
+    raise AssertionError(name)
+
+
+class TwoLayerTanh:
+    """`f = V tanh(W x / sqrt(d) + b) / sqrt(m) + c` in plain NumPy, with a Jacobian written by hand.
+
+    The flat parameters are in the package's order: layer by layer, bias before weight.
+    """
+
+    def __init__(self, x, width: int):
+        self.x, self.m = np.asarray(x), width
+        self.d = self.x.shape[1]
+
+    def split(self, w):
+        m, d = self.m, self.d
+        b, weights, c, v = np.split(w, np.cumsum([m, m * d, 1]))
+        return b, weights.reshape(m, d), c[0], v
+
+    def outputs(self, w):
+        b, weights, c, v = self.split(w)
+        return np.tanh(self.x @ weights.T / np.sqrt(self.d) + b) @ v / np.sqrt(self.m) + c
+
+    def jac(self, w):
+        b, weights, _, v = self.split(w)
+        h = np.tanh(self.x @ weights.T / np.sqrt(self.d) + b)
+        by_bias = (1 - h**2) * v / np.sqrt(self.m)
+        by_weight = by_bias[:, :, None] * self.x[:, None, :] / np.sqrt(self.d)
+        ones = np.ones((len(h), 1))
+        return np.concatenate([by_bias, by_weight.reshape(len(h), -1), ones, h / np.sqrt(self.m)], axis=1)
+
+
+def jnp_matrix(*args, **kwargs):
+    """`matrix_with` as a JAX array."""
+    return jnp.asarray(matrix_with(*args, **kwargs))

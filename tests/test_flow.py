@@ -1,0 +1,238 @@
+"""Every flow is a gain: its fast direction, its spectral formula and its dense definition agree."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import riemgn as rg
+
+from .helpers import dense_direction, FLOWS, matrix_problem, matrix_with, relative_error, ZOO
+
+LOSS = rg.PseudoHuberLoss()  # its curvature is not the identity: whitening shows
+MATRICES = {
+    "tall, cond 1e6": matrix_with(20, 5, np.geomspace(1, 1e-6, 5)),
+    "wide, cond 1e6": matrix_with(5, 20, np.geomspace(1, 1e-6, 5)),
+    "tall, cond 1e2": matrix_with(20, 5, np.geomspace(10, 0.1, 5)),
+    "wide, cond 1e2": matrix_with(5, 20, np.geomspace(10, 0.1, 5)),
+    "tall, rank 3, cond 1e6": matrix_with(20, 5, [1.0, 1e-3, 1e-6]),
+    "wide, rank 3, cond 1e6": matrix_with(5, 20, [1.0, 1e-3, 1e-6]),
+}
+RANKS = {name: 3 if "rank" in name else 5 for name in MATRICES}
+T = 0.25
+
+
+def fast_and_spectral(flow, problem, rank):
+    w_dot, f_dot = flow.velocity(jnp.asarray(T), problem.w0, problem, rank)
+    return w_dot, f_dot, flow.spectral_velocity(jnp.asarray(T), problem.w0, problem, rank)
+
+
+def agree(fast, slow) -> bool:
+    return relative_error(fast, slow) < 1e-10
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("name", FLOWS)
+def test_direction_equals_the_gain_formula(name, matrix):
+    problem = matrix_problem(MATRICES[matrix], LOSS)
+    fast, _, slow = fast_and_spectral(FLOWS[name], problem, RANKS[matrix])
+    assert agree(fast, slow)
+
+
+def test_the_comparison_rejects_a_corrupted_direction():
+    problem = matrix_problem(MATRICES["tall, cond 1e6"], LOSS)
+    for flow in FLOWS.values():
+        fast, _, slow = fast_and_spectral(flow, problem, 5)
+        assert not agree(fast.at[0].add(1e-9 * jnp.linalg.norm(fast)), slow)
+        assert not agree(-fast, slow)
+    damped = [rg.LevenbergMarquardt(rho).spectral_velocity(0.0, problem.w0, problem, 5) for rho in (1.0, 1.0 + 1e-8)]
+    assert not agree(*damped)
+
+
+@pytest.mark.parametrize("matrix", [name for name in MATRICES if "1e2" in name])
+@pytest.mark.parametrize("name", FLOWS)
+def test_direction_equals_the_dense_definition(name, matrix):
+    problem, flow = matrix_problem(MATRICES[matrix], LOSS), FLOWS[name]
+    fast, _, _ = fast_and_spectral(flow, problem, RANKS[matrix])
+    point = problem.linearise(problem.w0)
+    seen = point.whitened() if flow.whitens else point
+    rho = float(flow.damping(T, seen, RANKS[matrix]))
+    kind = "gn" if flow.name in ("lm", "interpolated") and rho < 1e-6 else flow.name
+    dense = dense_direction(kind, point.jac, point.cotangent, point.curvature, rho)
+    if kind != flow.name or matrix.startswith("wide"):
+        assert relative_error(fast, dense) < 1e-6  # the reference itself squares the condition number, or rho is not 0
+    else:
+        assert relative_error(fast, dense) < 1e-10
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_gauss_newton_is_the_minimum_norm_solution(matrix):
+    problem = matrix_problem(MATRICES[matrix], LOSS)
+    expected = dense_direction("gn", MATRICES[matrix], problem.loss_grad(problem.outputs(problem.w0)), np.ones(1), 0.0)
+    w_dot, _ = rg.GaussNewton().velocity(0.0, problem.w0, problem, RANKS[matrix])
+    assert relative_error(w_dot, expected) < 1e-9
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("name", [name for name, flow in FLOWS.items() if not flow.whitens])
+def test_outputs_move_by_the_filtered_gradient(name, matrix):
+    """`f' = J w' = -U phi(S^2) U^T grad g`, with NumPy's SVD."""
+    problem, flow, rank = matrix_problem(MATRICES[matrix], LOSS), FLOWS[name], RANKS[matrix]
+    _, f_dot, _ = fast_and_spectral(flow, problem, rank)
+    point = problem.linearise(problem.w0)
+    u, s, _ = np.linalg.svd(MATRICES[matrix], full_matrices=False)
+    u, s = u[:, :rank], s[:rank]
+    phi = np.asarray(flow.gain(jnp.asarray(s**2), flow.damping(T, point, rank)))
+    assert relative_error(f_dot, -u @ (phi * (u.T @ np.asarray(point.cotangent)))) < 1e-9
+
+
+@pytest.mark.parametrize("zoo", [name for name in ZOO if name != "duplicated neurons"])
+@pytest.mark.parametrize("name", ["gn", "lm", "ggn damped"])
+def test_directions_on_the_problem_zoo(name, zoo):
+    problem, flow = ZOO[zoo](), FLOWS[name]
+    jac = np.asarray(problem.jac(problem.w0))
+    rank = np.linalg.matrix_rank(jac)
+    fast, f_dot, slow = fast_and_spectral(flow, problem, rank)
+    assert agree(fast, slow)
+    assert relative_error(f_dot, jac @ np.asarray(fast)) < 1e-12
+    assert float(f_dot @ problem.loss_grad(problem.outputs(problem.w0))) < 0  # the loss falls
+
+
+def test_duplicated_neurons_move_alike():
+    """Rank-deficient network: the minimum-norm direction keeps the symmetry of the pairs."""
+    problem = ZOO["duplicated neurons"]()
+    jac = np.asarray(problem.jac(problem.w0))
+    rank = np.linalg.matrix_rank(jac)
+    assert rank < min(jac.shape)
+    w_dot, _ = rg.GaussNewton().velocity(0.0, problem.w0, problem, rank)
+    point = problem.linearise(problem.w0)
+    assert relative_error(w_dot, dense_direction("gn", jac, point.cotangent, np.ones(1), 0.0)) < 1e-9
+    weight = np.asarray(problem.unflatten(w_dot)[1]["weight"])[0]
+    np.testing.assert_allclose(weight[:2], weight[2:], atol=1e-12 * np.abs(weight).max() + 1e-9)
+
+
+S = jnp.asarray(np.geomspace(1e-8, 1e4, 25))
+
+
+def test_gains():
+    assert np.array_equal(rg.GaussNewton().gain(S, 0.0), np.ones(25))
+    assert np.array_equal(rg.GradientFlow().gain(S, 0.0), S)
+    for rho in (1e-12, 1e-3, 1.0, 1e6):
+        gain = np.asarray(rg.LevenbergMarquardt(rho).gain(S, rho))
+        assert np.all((gain >= 0) & (gain <= 1) & (np.diff(gain, prepend=0) >= 0))
+        np.testing.assert_allclose(gain, S / (S + rho))
+        np.testing.assert_allclose(rg.GeneralizedGaussNewton(rho).gain(S, rho), gain)
+    assert np.array_equal(rg.LevenbergMarquardt(0.0).gain(S, 0.0), np.ones(25))
+    assert np.array_equal(rg.Interpolated(0.0).gain(S, 0.0), np.ones(25))
+    np.testing.assert_allclose(rg.Interpolated(1.0).gain(S, 1.0), S)
+    np.testing.assert_allclose(rg.LevenbergMarquardt(1e-20).gain(S, 1e-20), 1.0)
+
+
+@pytest.mark.parametrize("mix", [1e-3, 0.4, 0.9])
+def test_interpolated_is_levenberg_marquardt_on_another_clock(mix):
+    rho = mix / (1 - mix)
+    np.testing.assert_allclose(
+        rg.Interpolated(mix).gain(S, mix), rg.LevenbergMarquardt(rho).gain(S, rho) / (1 - mix), rtol=1e-13
+    )
+    for matrix, rank in RANKS.items():
+        problem = matrix_problem(MATRICES[matrix], LOSS)
+        one, _ = rg.Interpolated(mix).velocity(0.0, problem.w0, problem, rank)
+        other, _ = rg.LevenbergMarquardt(rho).velocity(0.0, problem.w0, problem, rank)
+        assert relative_error(one, other / (1 - mix)) < 1e-10
+
+
+@pytest.mark.parametrize("matrix", ["tall, cond 1e2", "wide, cond 1e2", "tall, rank 3, cond 1e6"])
+def test_limits_of_the_damping(matrix):
+    problem, rank = matrix_problem(MATRICES[matrix], LOSS), RANKS[matrix]
+
+    def velocity(flow):
+        return flow.velocity(0.0, problem.w0, problem, rank)[0]
+
+    gauss_newton, gradient = velocity(rg.GaussNewton()), velocity(rg.GradientFlow())
+    assert relative_error(velocity(rg.LevenbergMarquardt(0.0)), gauss_newton) < 1e-10
+    assert relative_error(velocity(rg.LevenbergMarquardt(1e-24)), gauss_newton) < 1e-8
+    assert relative_error(velocity(rg.Interpolated(0.0)), gauss_newton) < 1e-10
+    assert relative_error(velocity(rg.Interpolated(1.0)), gradient) < 1e-12
+    assert relative_error(1e12 * velocity(rg.LevenbergMarquardt(1e12)), gradient) < 1e-8
+
+
+@pytest.mark.parametrize("loss", [rg.PseudoHuberLoss(0.3), rg.LogisticLoss(), rg.PoissonLoss()])
+@pytest.mark.parametrize("matrix", ["tall, cond 1e2", "wide, cond 1e2"])
+def test_generalised_direction_equals_the_dense_one(matrix, loss):
+    a = MATRICES[matrix]
+    problem = matrix_problem(a, loss, targets=np.linspace(0.1, 0.9, a.shape[0])).with_params(
+        0.05 * np.arange(1.0, a.shape[1] + 1)
+    )
+    point = problem.linearise(problem.w0)
+    w_dot, _ = rg.GeneralizedGaussNewton().velocity(0.0, problem.w0, problem, 5)
+    root = np.sqrt(np.asarray(point.curvature))
+    dense = -np.linalg.pinv(root[:, None] * a) @ (np.asarray(point.cotangent) / root)
+    assert relative_error(w_dot, dense) < 1e-10
+    literal = dense_direction("ggn", a, point.cotangent, point.curvature, 0.0)
+    assert relative_error(w_dot, literal) < 1e-6  # forms J^T B J: squares the condition number
+
+
+def test_generalised_is_gauss_newton_for_the_squared_loss():
+    problem = matrix_problem(MATRICES["tall, cond 1e2"])
+    one, _ = rg.GeneralizedGaussNewton().velocity(0.0, problem.w0, problem, 5)
+    other, _ = rg.GaussNewton().velocity(0.0, problem.w0, problem, 5)
+    assert relative_error(one, other) < 1e-12
+
+
+def test_values_of_the_damping_schedules():
+    a = MATRICES["tall, rank 3, cond 1e6"]
+    problem = matrix_problem(a, LOSS)
+    point = problem.linearise(problem.w0)
+    residual = np.linalg.norm(a @ np.asarray(problem.w0) - np.asarray(problem.y))
+    gradient = np.linalg.norm(point.cotangent)
+    cases = [
+        (rg.ConstantDamping(0.7), 0.7),
+        (rg.ExponentialDamping(2.0, 3.0), 2.0 * math.exp(-3.0 * T)),
+        (rg.ExponentialDamping(2.0), 2.0 * math.exp(-T)),
+        (rg.SpectralDamping(4.0), 4.0 * (1e-6) ** 2),  # the smallest of the three non-zero ones
+        (rg.ResidualDamping(0.5), 0.5 * residual),
+        (rg.ResidualDamping(0.5, 2.0), 0.5 * residual**2),
+        (rg.GradientDamping(0.5), 0.5 * gradient),
+        (rg.GradientDamping(0.5, 1.5), 0.5 * gradient**1.5),
+    ]
+    for schedule, expected in cases:
+        np.testing.assert_allclose(schedule(T, point, 3), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("make", "fragment"),
+    [
+        (lambda: rg.LevenbergMarquardt(-1.0), "`rho` must be >= 0 and finite, got -1.0"),
+        (lambda: rg.LevenbergMarquardt(math.nan), "got nan"),
+        (lambda: rg.LevenbergMarquardt(math.inf), "got inf"),
+        (lambda: rg.LevenbergMarquardt("small"), "`rho` must be a number, got 'small'"),
+        (lambda: rg.LevenbergMarquardt(None), "got None"),
+        (lambda: rg.GeneralizedGaussNewton(-2), "got -2"),
+        (lambda: rg.Interpolated(1.5), "`mix` must be >= 0 and <= 1, got 1.5"),
+        (lambda: rg.Interpolated(-0.1), "got -0.1"),
+        (lambda: rg.ExponentialDamping(-1.0), "`rho0` must be"),
+        (lambda: rg.ExponentialDamping(1.0, -1.0), "`rate` must be"),
+        (lambda: rg.SpectralDamping(-1.0), "`factor` must be"),
+        (lambda: rg.ResidualDamping(-1.0), "`factor` must be"),
+        (lambda: rg.ResidualDamping(1.0, math.nan), "`power` must be"),
+        (lambda: rg.GradientDamping(math.inf), "`factor` must be"),
+    ],
+)
+def test_damping_out_of_range_is_rejected(make, fragment):
+    with pytest.raises(ValueError, match=fragment.replace("(", r"\(")):
+        make()
+
+
+def test_only_undamped_inverses_end_where_the_rank_is_lost():
+    undamped = {name for name, flow in FLOWS.items() if flow.inverts}
+    assert undamped == {"gn", "lm undamped", "interpolated 0", "ggn"}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_are_pytrees_that_jit_accepts(name):
+    problem = matrix_problem(MATRICES["wide, cond 1e2"], LOSS)
+    jitted = jax.jit(lambda flow, w: flow.velocity(0.0, w, problem, 5)[0])
+    eager, _ = FLOWS[name].velocity(0.0, problem.w0, problem, 5)
+    assert relative_error(jitted(FLOWS[name], problem.w0), eager) < 1e-10
