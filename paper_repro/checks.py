@@ -31,10 +31,7 @@ def judge(check: Mapping[str, Any]) -> dict[str, Any]:
 
 def golden_entry(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The measured numbers by name, each with its relative tolerance (`golden_rtol` of the check, else 1e-2)."""
-    return {
-        check["name"]: {"measured": check["measured"], "rtol": check.get("golden_rtol", GOLDEN_RTOL)}
-        for check in checks
-    }
+    return {check["name"]: {"measured": check["measured"], "rtol": check.get("golden_rtol", GOLDEN_RTOL)} for check in checks}
 
 
 def departures(checks: Sequence[Mapping[str, Any]], golden: Mapping[str, Any]) -> list[str]:

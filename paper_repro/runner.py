@@ -157,7 +157,6 @@ def reproduce(
 def run_item(item: Item, settings: Settings) -> Outcome:
     """Run, store, draw and judge one item, or take up what is stored from the same sources at the same size."""
     import riemgn
-
     from riemgn.experiment import prepare_folder, read_json, write_json
 
     riemgn.enable_x64()
@@ -242,9 +241,7 @@ def _judged(outcome: Outcome, settings: Settings) -> Outcome:
         golden = "departs" if notes else "matches"
     failed = [check["name"] for check in checks if not check["holds"]]
     verdict = "fails" if failed else "departs from golden" if golden == "departs" else "holds"
-    return Outcome(
-        item, verdict, checks, outcome.seconds, outcome.resumed, golden, notes, outcome.numbers, outcome.pictures
-    )
+    return Outcome(item, verdict, checks, outcome.seconds, outcome.resumed, golden, notes, outcome.numbers, outcome.pictures)
 
 
 def _stamp(item: Item, quick: bool) -> str:

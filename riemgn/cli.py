@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = _interrupted("nothing is lost but the work under way; give the same command again")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        os._exit(0)  # whoever read the output has left; closing it as usual would complain
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -77,9 +76,7 @@ def run_command(
     loss: Annotated[str, typer.Option(help="squared, pseudo-huber, logistic or poisson.")] = "squared",
     flow: Annotated[str, typer.Option(help="gf, gn, lm, interpolated or ggn.")] = "gn",
     damping: Annotated[float | None, typer.Option(help="rho of lm, interpolated, ggn.")] = None,
-    damping_kind: Annotated[
-        str, typer.Option(help="constant, exponential, spectral, residual or gradient.")
-    ] = "constant",
+    damping_kind: Annotated[str, typer.Option(help="constant, exponential, spectral, residual or gradient.")] = "constant",
     damping_rate: Annotated[float, typer.Option(help="Rate of exponential damping.")] = 1.0,
     damping_power: Annotated[float, typer.Option(help="Power of residual and gradient damping.")] = 1.0,
     t1: Annotated[float, typer.Option(help="End time, in the flow's own time.")] = 20.0,
@@ -158,9 +155,7 @@ def reproduce_command(
 
             outcomes = runner.reproduce(items, settings, jobs=jobs, on_start=started, on_done=finish)
     except KeyboardInterrupt:
-        return _interrupted(
-            f"{len(done)} of {len(items)} items are saved in '{settings.out}'; the same command goes on from there"
-        )
+        return _interrupted(f"{len(done)} of {len(items)} items are saved in '{settings.out}'; the same command goes on from there")
     _print_outcomes(outcomes)
     if json_file is not None:
         write_json(json_file, {"quick": quick, "items": [outcome.to_dict() for outcome in outcomes]})
@@ -180,7 +175,7 @@ def _prepare_jax() -> None:
         return
     settings = {
         "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,  # seventy small programs of 0.06 s each add up
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     for name, value in settings.items():
@@ -250,8 +245,9 @@ def _print_run(record: Any, files: dict[str, str]) -> None:
 
 
 def _print_outcomes(outcomes: Sequence[Any]) -> None:
-    from paper_repro.checks import RELATIONS
     from rich.table import Table
+
+    from paper_repro.checks import RELATIONS
 
     table = Table(title="reproduced", title_justify="left", show_lines=False)
     for name in ("paper", "item", "claim", "predicted", "measured", "verdict", "seconds", "picture"):

@@ -32,7 +32,10 @@ class SolveError(RuntimeError):
 
     def __init__(self, trajectory: Trajectory):
         self.trajectory = trajectory
-        super().__init__(f"{trajectory.stats['message']} (stopped at t = {float(trajectory.ts[-1]):.6g}; pass throw=False to get the trajectory)")
+
+    def __str__(self) -> str:
+        end = float(self.trajectory.ts[-1])
+        return f"{self.trajectory.stats['message']} (stopped at t = {end:.6g}; pass throw=False to get the trajectory)"
 
 
 class _Limits(eqx.Module):
@@ -83,11 +86,10 @@ def _least_margin(t, y, args, **kwargs):
 
 
 @eqx.filter_jit
-def _integrate(args: _Args, ts, t1, rtol, atol, solver, max_steps: int, dense: bool, progress: bool):
+def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool):
     """One diffrax solve. Everything swept (data, damping, tolerances, times, limits) is an argument."""
     w0 = args.problem.w0
     y0 = {"w": w0} if isinstance(solver, diffrax.AbstractImplicitSolver) else {"w": w0, "psi": args.problem.outputs(w0)}
-    dtmin = 8 * jnp.finfo(w0.dtype).eps * t1
     controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False)
     watched = args.limits.watched
     # the margins pass from positive to negative: `flip=True`
@@ -212,6 +214,7 @@ def solve(
     reason = "chosen by the caller"
     if solver is None:
         solver, reason = choose_solver(float(rate), float(curvature), t1, rtol)
+    shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(rate, 1 / t_end))
     limits = _limits(flow, float(s[int(rank) - 1]) * rank_tol, ball_radius, loss_tol, float(infimum))
     args = _Args(problem, flow, rank, limits)
     stats = {
@@ -230,10 +233,10 @@ def solve(
     if at_rest is not None:
         trajectory = _resting(problem, flow, ts, rank, at_rest, stats, start_time)
     else:
-        solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, solver, max_steps, dense, progress))
+        solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress))
         trajectory = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
         if error:
-            tight = _integrate(args, ts, t_end, tolerance / 100, floor / 100, solver, max_steps, False, False)
+            tight = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, False, False)
             trajectory = _with_error(trajectory, ts, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:
         raise SolveError(trajectory)
@@ -361,6 +364,8 @@ def _checked_times(ts: Any, t1: float) -> Array:
     times = np.asarray(ts)
     if times.dtype.kind not in "iuf" or times.ndim != 1 or times.size == 0:
         raise ValueError(f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}.")
+    # a grid built by logspace may pass t1 by its own rounding
+    times = np.where(np.isclose(times, t1, rtol=1e-12, atol=0.0), t1, times)
     if not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= t1):
         raise ValueError(f"`ts` must increase within [0, t1 = {t1:g}], got times from {times[0]:g} to {times[-1]:g}.")
     return jnp.asarray(times, dtype=float)

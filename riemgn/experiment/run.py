@@ -28,10 +28,12 @@ from ..loss import LOSSES
 from ..model import Centred, MLP, Scaled
 from ..problem import Problem
 from ..result import result_name
-from ..solve import solve
+from ..solve import SAVED_TIMES, solve
 from ..trajectory import Trajectory
 from .provenance import provenance
 from .spec import RunSpec, SOLVERS
+
+FEW_TIMES = 33  # saved times below which a curve is too coarse to read
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +57,11 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
     """
     start = time.perf_counter()
     problem, data_record = build_problem(spec)
-    solver = SOLVERS[spec.solver]
-    trajectory = solve(
-        problem,
-        build_flow(spec),
-        t1=spec.t1,
-        rtol=spec.rtol,
-        atol=spec.atol,
-        solver=None if solver is None else solver(),
-        progress=progress,
-        throw=False,
-        error=spec.error,
-        ball_radius=spec.ball_radius,
-        loss_tol=spec.loss_tol,
-        max_steps=spec.max_steps,
-    )
+    trajectory = _solve(problem, spec, None, progress)
+    t_end = float(trajectory.ts[-1])
+    if trajectory.ts.size < FEW_TIMES and t_end > 0:
+        # it ended early, between the saved times: the same solve again, saved on the way to where it ended
+        trajectory = _solve(problem, spec, np.linspace(0.0, t_end, SAVED_TIMES), progress)
     metadata = {
         "spec": spec.model_dump(mode="json"),
         "hash": spec.hash,
@@ -87,6 +79,25 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
         **provenance(),
     }
     return Record(spec, trajectory, trajectory.arrays(), metadata)
+
+
+def _solve(problem: Problem, spec: RunSpec, ts: np.ndarray | None, progress: bool) -> Trajectory:
+    solver = SOLVERS[spec.solver]
+    return solve(
+        problem,
+        build_flow(spec),
+        t1=spec.t1,
+        rtol=spec.rtol,
+        atol=spec.atol,
+        ts=ts,
+        solver=None if solver is None else solver(),
+        progress=progress,
+        throw=False,
+        error=spec.error,
+        ball_radius=spec.ball_radius,
+        loss_tol=spec.loss_tol,
+        max_steps=spec.max_steps,
+    )
 
 
 def build_problem(spec: RunSpec) -> tuple[Problem, dict[str, Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation
 
 from ..result import result_name
 from ..trajectory import Trajectory
@@ -19,22 +20,20 @@ Series = Float[Array, " t"] | Float[np.ndarray, " t"]
 
 def loss_curve(ts: Series, losses: Series, *, ax: Axes, flow: str = "gn", label: str | None = None) -> None:
     """The loss `g(f(w_t))` over time, logarithmic scale."""
-    _curve(ts, losses, ax, flow, label, "loss $g(f(w_t))$")
+    _curve(ts, losses, ax, flow, label, "loss $g(f)$")
 
 
 def gradient_curve(ts: Series, grad_norms: Series, *, ax: Axes, flow: str = "gn", label: str | None = None) -> None:
     """The norm of the Riemannian gradient `|P grad g(f(w_t))|` over time, logarithmic scale."""
-    _curve(ts, grad_norms, ax, flow, label, r"gradient norm $\|P\,\nabla g(f(w_t))\|$")
+    _curve(ts, grad_norms, ax, flow, label, r"gradient norm $\|P\,\nabla g(f)\|$")
 
 
 def sigma_min_curve(ts: Series, sigma_min: Series, *, ax: Axes, flow: str = "gn", label: str | None = None) -> None:
     """The smallest non-zero singular value of `J(w_t)` over time, logarithmic scale."""
-    _curve(ts, sigma_min, ax, flow, label, r"smallest singular value $\sigma_{\min}(J(w_t))$")
+    _curve(ts, sigma_min, ax, flow, label, r"smallest singular value $\sigma_{\min}(J)$")
 
 
-def bound_curve(
-    ts: Series, bound: Series, measured: Series | None = None, *, ax: Axes, flow: str = "gn", label: str = "measured"
-) -> None:
+def bound_curve(ts: Series, bound: Series, measured: Series | None = None, *, ax: Axes, flow: str = "gn", label: str = "measured") -> None:
     """A bound, dashed and grey, beside what was measured if given."""
     if measured is not None:
         _curve(ts, measured, ax, flow, label, None)
@@ -82,5 +81,17 @@ def _curve(ts: Any, values: Any, ax: Axes, flow: str, label: str | None, ylabel:
     ax.set_xlabel(TIME)
     if ylabel is not None:
         ax.set_ylabel(ylabel)
+    _label_ticks(ax)
     if label is not None:
         ax.legend()
+
+
+def _label_ticks(ax: Axes) -> None:
+    """Plain numbers where the axis spans less than a decade: powers of ten would say nothing there."""
+    low, high = ax.get_ylim()
+    if 0 < low and high < 10 * low:
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
+    else:
+        ax.yaxis.set_major_formatter(LogFormatterSciNotation())
+        ax.yaxis.set_minor_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(1, 0.4)))

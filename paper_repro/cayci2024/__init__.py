@@ -1,0 +1,1 @@
+"""Our experiments for the claims of Cayci, arXiv:2412.14031v4."""

@@ -1,0 +1,93 @@
+"""What the output scale alpha does: from the singular stop at small alpha to the rate nu of the loss at large alpha.
+
+What to see: below a threshold the Gauss-Newton flow reaches, in finite time, a point where the Jacobian loses rank (crosses); above it the flow
+converges, and its rate tends to nu = 1 as the curvature of the output manifold, which falls like 1 / alpha, drops out. Measured is the slope of
+`log |u|`, `u = P grad g(f)`; predicted is the mean over the same window of `kappa_t = Hess_M g[u, u] / |u|^2`, geometry at single points. The slowest
+rate possible in the end is `theta_min`, the least root of `det(Hess R(w_inf) - theta J^T J) = 0`.
+
+What it does not show: a threshold that holds for other data or seeds; the worst-case alpha_0 of the theorem is far larger.
+
+Reference: following Cayci, arXiv:2412.14031v4; rate identity derived in theory.md C4, `theta_min` in C17, singular stop in C14.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.integrate
+import scipy.linalg
+
+import riemgn as rg
+
+from .diabetes import network
+
+ALPHAS = {True: (1, 3, 10, 30, 100, 1e3, 1e4), False: (1, 3, 10, 20, 30, 50, 100, 200, 300, 1e3, 3e3, 1e4, 1e5)}
+
+
+def data(quick, data_dir=None):
+    """One Gauss-Newton flow per alpha: gradient norm along it, how it ended, its late rate and the predicted one."""
+    times = np.linspace(0.0, 40.0, 321)
+    runs = []
+    for alpha in ALPHAS[quick]:
+        problem = network(alpha=float(alpha))
+        traj = rg.solve(problem, rg.GaussNewton(), t1=times[-1], ts=times, rtol=1e-10, atol=1e-12, throw=False)
+        run = {
+            "alpha": float(alpha),
+            "times": np.asarray(traj.ts),
+            "grad_norms": np.asarray(traj.grad_norms),
+            "result": rg.result_name(traj.result),
+            "stop_time": None if traj.succeeded else float(traj.ts[-1]),
+        }
+        runs.append(run | (late_rates(problem, traj) if traj.succeeded else {}))
+    result = {"runs": runs, "n": problem.n, "p": problem.p, "rtol": 1e-10, "nu": 1.0}
+    result["checks"] = checks(runs)
+    return result
+
+
+def checks(runs):
+    """The numbers the figure stands for."""
+    stopped = [run for run in runs if run["result"] == "rank_lost"]
+    converged = [run for run in runs if "measured_rate" in run]
+    largest = converged[-1]
+    gap = max(abs(run["measured_rate"] / run["predicted_rate"] - 1) for run in converged)
+    slack = min(run["measured_rate"] - run["theta_min"] for run in converged)
+    return [
+        {"name": "runs stopped at the singular set", "predicted": 1.0, "measured": float(len(stopped)), "tolerance": 0.0, "relation": "at_least"},
+        {"name": "late rate / mean kappa - 1, worst alpha", "predicted": 0.0, "measured": gap, "tolerance": 1e-3, "relation": "at_most"},
+        {"name": "late rate - theta_min, worst alpha", "predicted": 0.0, "measured": slack, "tolerance": 1e-3, "relation": "at_least"},
+        {"name": f"rate at alpha = {largest['alpha']:g} against nu", "predicted": 1.0, "measured": largest["measured_rate"], "tolerance": 1e-2, "relation": "equal"},
+    ]
+
+
+def late_rates(problem, traj):
+    """Measured and predicted rate over the last four decades of `|u|` above the integrator's floor (1e-9 of the start), and `theta_min`."""
+    times, level = np.asarray(traj.ts), np.asarray(traj.grad_norms / traj.grad_norms[0])
+    low = max(level.min() * 10, 1e-9)
+    window = np.flatnonzero((level > low) & (level < 1e4 * low))
+    first, last = window[0], window[-1]
+    span = times[last] - times[first]
+    kappas = np.asarray(jax.jit(lambda ws: jax.lax.map(lambda w: kappa(problem, w), ws))(traj.params[first : last + 1]))
+    return {
+        "measured_rate": float(np.log(level[first] / level[last]) / span),
+        "predicted_rate": float(scipy.integrate.simpson(kappas, x=times[first : last + 1]) / span),
+        "theta_min": asymptotic_rate(problem, traj.params[-1]),
+    }
+
+
+def kappa(problem, w):
+    """`Hess_M g[u, u] / |u|^2 = 1 + <(I - P) grad g, D^2 f[a, a]> / |u|^2` for the squared loss, with `u = P grad g = J a`."""
+    point = problem.linearise(w)
+    q, r = jnp.linalg.qr(point.jac)
+    coefficients = q.T @ point.cotangent
+    a = jax.scipy.linalg.solve_triangular(r, coefficients)
+    second = jax.jvp(lambda v: jax.jvp(problem.outputs, (v,), (a,))[1], (w,), (a,))[1]
+    return 1.0 + (point.cotangent - q @ coefficients) @ second / (coefficients @ coefficients)
+
+
+def asymptotic_rate(problem, w):
+    """`theta_min`: the least generalised eigenvalue of `Hess R(w)` against `J^T J`."""
+    hessian = jax.jit(lambda w: jax.hessian(problem.objective)(w))(w)
+    jac = np.asarray(problem.jac(w))
+    # with J = Q R the pencil (Hess R, R^T R) becomes R^-T Hess R R^-1: J^T J is not formed
+    r = np.linalg.qr(jac, mode="r")
+    half = scipy.linalg.solve_triangular(r, np.asarray(hessian), trans="T")
+    return float(np.linalg.eigvalsh(scipy.linalg.solve_triangular(r, half.T, trans="T")).min())

@@ -1,0 +1,74 @@
+"""Gauss-Newton's convergence does not depend on conditioning, gradient flow's does.
+
+What to see: one network on the diabetes data, in coordinates `w = w0 + A v` with cond(A) from 1 to 10^6. The Gauss-Newton flow gives the same
+outputs in all of them, because `f' = -P grad g(f)` holds no trace of the coordinates; gradient flow, `f' = -J A A^T J^T grad g(f)`, slows down
+with the square of cond(A).
+
+What it does not show: that Gauss-Newton converges from everywhere. The output scale alpha is large enough here; see `alpha`.
+
+Reference: following Cayci, arXiv:2412.14031v4; invariance derived in theory.md C3.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import riemgn as rg
+
+from .diabetes import best_loss, network
+
+CONDITIONS = {True: (0, 2, 4, 6), False: (0, 1, 2, 3, 4, 5, 6)}
+REACHED = 1e-3
+
+
+def data(quick, data_dir=None):
+    """Loss gaps along both flows for each cond(A), and the time each takes to a thousandth of the gap."""
+    problem = network(alpha=1e3)
+    exponents = CONDITIONS[quick]
+    gn_times = np.linspace(0.0, 15.0, 61)
+    gf_times = np.concatenate([[0.0], np.logspace(-1, 10.5, 93)])
+    floor = best_loss(problem)
+    result = {"cond": [10.0**k for k in exponents], "gn_times": gn_times, "gf_times": gf_times, "best_loss": floor}
+    gn_outputs, gn_gaps, gf_gaps, cond_jac = [], [], [], []
+    for k in exponents:
+        moved = rg.task.reparametrised(problem, 10.0**k, key=jax.random.key(5))
+        gn = rg.solve(moved, rg.GaussNewton(), t1=gn_times[-1], ts=gn_times)
+        unit = float(jnp.linalg.norm(moved.jac(moved.w0), 2)) ** -2
+        gf = rg.solve(moved, rg.GradientFlow(), t1=unit * gf_times[-1], ts=unit * gf_times, rtol=1e-6, atol=1e-9, throw=False)
+        gn_outputs.append(np.asarray(gn.outputs))
+        gn_gaps.append(np.asarray(gn.losses) - floor)
+        gf_gaps.append(np.pad(np.asarray(gf.losses)[: gf_times.size], (0, max(0, gf_times.size - gf.losses.size)), constant_values=np.nan) - floor)
+        cond_jac.append(gn.stats["cond"])
+    result |= {"gn_gaps": gn_gaps, "gf_gaps": gf_gaps, "cond_jac": cond_jac, "n": problem.n, "p": problem.p, "alpha": 1e3, "rtol": 1e-8}
+    start = gn_gaps[0][0]
+    result["gn_reached"] = [first_time(gn_times, gap, REACHED * start) for gap in gn_gaps]
+    result["gf_reached"] = [first_time(gf_times, gap, REACHED * start) for gap in gf_gaps]
+    residual = np.linalg.norm(gn_outputs[0][0] - np.asarray(problem.y))
+    spread = max(np.abs(f - gn_outputs[0]).max() for f in gn_outputs) / residual
+    result["checks"] = checks(result, spread)
+    return result
+
+
+def checks(result, spread):
+    """The numbers the figure stands for."""
+    decades = np.log10(result["cond"])
+    gn_slope = np.polyfit(decades, np.log10(result["gn_reached"]), 1)[0]
+    arrived = np.isfinite(result["gf_reached"])
+    gf_slope = np.polyfit(decades[arrived], np.log10(np.asarray(result["gf_reached"])[arrived]), 1)[0]
+    return [
+        {"name": "GN outputs, spread over cond(A)", "predicted": 0.0, "measured": spread, "tolerance": 1e-6, "relation": "at_most"},
+        {"name": "GN time to 1e-3: slope in cond(A)", "predicted": 0.0, "measured": gn_slope, "tolerance": 1e-3, "relation": "equal"},
+        {"name": "GF time to 1e-3: slope in cond(A)", "predicted": 1.0, "measured": gf_slope, "tolerance": 0.0, "relation": "at_least"},
+    ]
+
+
+def first_time(times, gaps, level):
+    """First time at which `gaps` is at most `level`, by linear interpolation of log gap in log time; NaN if never."""
+    below = np.flatnonzero(gaps <= level)
+    if below.size == 0:
+        return float("nan")
+    i = int(below[0])
+    if times[i - 1] <= 0:
+        return float(times[i])
+    share = np.log(gaps[i - 1] / level) / np.log(gaps[i - 1] / max(gaps[i], 1e-300))
+    return float(np.exp(np.log(times[i - 1]) + share * np.log(times[i] / times[i - 1])))

@@ -1,0 +1,189 @@
+"""Problem: Jacobians, Gram matrices, reparametrisation, what data it takes and what it rejects."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import riemgn as rg
+
+from .helpers import finite_difference, relative_error, tanh_net, TwoLayerTanh, ZOO
+
+X = np.random.default_rng(0).standard_normal((6, 3))
+NET = rg.MLP((3, 4, 1))
+PARAMS = NET.init(key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_jacobian_matches_reverse_mode_and_finite_differences(name):
+    problem = ZOO[name]()
+    w = problem.w0 + 0.05
+    jac, outputs = problem.jac(w), jax.jit(problem.outputs)
+    assert jac.shape == (problem.n, problem.p)
+    assert relative_error(jac, jax.jacrev(problem.outputs)(w)) < 1e-12
+    assert relative_error(jac, finite_difference(outputs, w)) < 1e-8
+
+
+def test_several_outputs_are_stacked_row_by_row():
+    problem = ZOO["several outputs"]()
+    out = problem.model(problem.params, problem.x)
+    assert (problem.n, out.shape) == (18, (9, 2))
+    assert np.array_equal(problem.outputs(problem.w0), np.asarray(out).reshape(-1))
+
+
+def test_jacobian_matches_one_written_by_hand():
+    problem = tanh_net(9, (3, 5, 1))
+    reference, w = TwoLayerTanh(problem.x, 5), np.asarray(problem.w0) + 0.1
+    assert relative_error(problem.outputs(jnp.asarray(w)), reference.outputs(w)) < 1e-13
+    assert relative_error(problem.jac(jnp.asarray(w)), reference.jac(w)) < 1e-13
+
+
+@pytest.mark.parametrize("name", ["under-parameterised", "over-parameterised", "rank one"])
+def test_gram_matrices(name):
+    problem = ZOO[name]()
+    jac = np.asarray(problem.jac(problem.w0))
+    assert relative_error(problem.gram(problem.w0), jac.T @ jac) < 1e-14
+    assert relative_error(problem.ntk(problem.w0), jac @ jac.T) < 1e-14
+
+
+def test_objective_and_gradient_belong_together():
+    problem = tanh_net(9, (3, 5, 1), loss=rg.PseudoHuberLoss())
+    point = problem.linearise(problem.w0)
+    assert relative_error(point.jac.T @ point.cotangent, jax.grad(problem.objective)(problem.w0)) < 1e-13
+    assert relative_error(point.residual, problem.outputs(problem.w0) - problem.y) < 1e-15
+    white = point.whitened()
+    assert relative_error(white.jac.T @ white.cotangent, point.jac.T @ point.cotangent) < 1e-13
+    assert relative_error(white.jac.T @ white.jac, point.jac.T @ (point.curvature[:, None] * point.jac)) < 1e-13
+
+
+@pytest.mark.parametrize("name", ["under-parameterised", "several outputs", "rank one", "circle"])
+def test_reparametrisation_keeps_the_outputs(name):
+    problem = ZOO[name]()
+    a = rg.conditioned_matrix(problem.p, 1.0 if problem.p == 1 else 1e3, key=jax.random.key(1))
+    other = problem.reparametrise(a)
+    assert (other.n, other.p) == (problem.n, problem.p)
+    assert np.all(np.asarray(other.w0) == 0)
+    assert np.array_equal(other.outputs(other.w0), problem.outputs(problem.w0))
+    assert relative_error(other.jac(other.w0), problem.jac(problem.w0) @ a) < 1e-12
+    v = 0.1 * jnp.arange(1.0, problem.p + 1)
+    assert relative_error(other.outputs(v), problem.outputs(problem.w0 + a @ v)) < 1e-13
+
+
+def test_with_params_starts_elsewhere():
+    problem = ZOO["several outputs"]()
+    w = problem.w0 + 1.0
+    for params in (w, np.asarray(w), problem.unflatten(w)):
+        moved = problem.with_params(params)
+        assert np.array_equal(moved.w0, w)
+        assert relative_error(moved.outputs(moved.w0), problem.outputs(w)) < 1e-15
+
+
+def test_integer_and_single_precision_data_are_promoted():
+    x = np.arange(18).reshape(6, 3)
+    for kind in (np.int64, np.uint8, np.float32, bool):
+        problem = rg.Problem(NET, jax.tree.map(lambda a: np.asarray(a, np.float32), PARAMS), x.astype(kind), x[:, 0].astype(kind))
+        assert (problem.x.dtype, problem.y.dtype, problem.w0.dtype) == (np.float64,) * 3
+    rg.Problem(NET, PARAMS, x.tolist(), [0] * 6)
+
+
+def test_one_sample_and_constant_targets_work():
+    one = rg.Problem(NET, PARAMS, X[:1], [0.5])
+    assert (one.n, one.jac(one.w0).shape) == (1, (1, one.p))
+    flat = rg.Problem(NET, PARAMS, X, np.full(6, 3.0))
+    for problem in (one, flat):
+        assert rg.result_name(rg.solve(problem, rg.LevenbergMarquardt(0.1), t1=1.0).result) == "successful"
+
+
+def with_entry(value):
+    x = X.copy()
+    x[2, 1] = value
+    return x
+
+
+class NotAModel:
+    pass
+
+
+Y = np.zeros(6)
+BAD_INPUTS = {
+    "NaN in x": ((NET, PARAMS, with_entry(math.nan), Y), "`x` must be finite, got 1 NaN or infinite of 18 entries"),
+    "inf in x": ((NET, PARAMS, with_entry(math.inf), Y), "`x` must be finite, got 1 NaN or infinite"),
+    "NaN in y": ((NET, PARAMS, X, np.full(6, math.nan)), "`y` must be finite, got 6 NaN or infinite of 6"),
+    "inf in y": ((NET, PARAMS, X, [0, 0, 0, 0, 0, -math.inf]), "`y` must be finite, got 1 NaN"),
+    "sample counts": ((NET, PARAMS, X, np.zeros(5)), "same number of samples, got 6 and 5"),
+    "column targets": ((NET, PARAMS, X, np.zeros((6, 1))), r"targets' shape \(6, 1\), got \(6,\)"),
+    "features": ((NET, PARAMS, np.ones((6, 4)), Y), r"cannot be applied to `params` and `x` of shape \(6, 4\)"),
+    "flat x": ((NET, PARAMS, np.ones(6), Y), r"cannot be applied to `params` and `x` of shape \(6,\)"),
+    "empty x": ((NET, PARAMS, np.ones((0, 3)), np.ones(0)), r"`x` must hold at least one sample, got shape \(0, 3\)"),
+    "empty y": ((NET, PARAMS, X, []), r"`y` must hold at least one sample, got shape \(0,\)"),
+    "scalar y": ((NET, PARAMS, X, 1.0), r"`y` must hold at least one sample, got shape \(\)"),
+    "text": ((NET, PARAMS, [["a", "b", "c"]] * 6, Y), "`x` must hold real numbers, got dtype <U1"),
+    "text targets": ((NET, PARAMS, X, ["cat"] * 6), "`y` must hold real numbers, got dtype <U3"),
+    "objects": ((NET, PARAMS, X, [None] * 6), "`y` must hold real numbers, got dtype object"),
+    "complex": ((NET, PARAMS, X, np.ones(6) * 1j), "`y` must hold real numbers, got dtype complex128"),
+    "ragged": ((NET, PARAMS, [[1.0, 2.0, 3.0], [1.0]], [0, 0]), "`x` must be a rectangular array"),
+    "integer params": ((rg.LinearModel(), np.ones(3, int), X, Y), "floating-point arrays, got a leaf of dtype int64"),
+    "complex params": ((rg.LinearModel(), np.ones(3) * 1j, X, Y), "got a leaf of dtype complex128"),
+    "text params": ((rg.LinearModel(), "weights", X, Y), "floating-point arrays, got a leaf of dtype <U7"),
+    "NaN params": ((rg.LinearModel(), np.full(3, math.nan), X, Y), r"`params` must be finite, .* shape \(3,\)"),
+    "no params": ((NET, None, X, Y), "`params` must hold at least one array, got None"),
+    "empty params": ((NET, [], X, Y), r"`params` must hold at least one array, got \[\]"),
+    "wrong output": ((lambda w, x: x @ w[:, None], np.ones(3), X, Y), r"shape \(6,\), got \(6, 1\)"),
+    "scalar output": ((lambda w, x: jnp.sum(x @ w), np.ones(3), X, Y), r"shape \(6,\), got \(\)"),
+    "two outputs": ((lambda w, x: (x @ w, x @ w), np.ones(3), X, Y), r"shape \(6,\), got tuple"),
+    "no model": ((NotAModel(), np.ones(3), X, Y), "`model` must be a function .* got NotAModel"),
+    "model is None": ((None, np.ones(3), X, Y), "`model` must be a function .* got NoneType"),
+    "loss by name": ((NET, PARAMS, X, Y, "squared"), r"`loss` must be a riemgn loss .* got 'squared'"),
+    "loss class": ((NET, PARAMS, X, Y, rg.SquaredLoss), "`loss` must be a riemgn loss"),
+    "targets of the loss": ((NET, PARAMS, X, Y + 2, rg.LogisticLoss()), r"targets in \[0, 1\], got values from 2 to 2"),
+    "zero-size params": ((rg.LinearModel(), np.ones(0), X, Y), "`params` must hold at least one"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_is_rejected_in_one_sentence(name):
+    arguments, fragment = BAD_INPUTS[name]
+    with pytest.raises(ValueError, match=fragment) as caught:
+        rg.Problem(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    ("matrix", "fragment"),
+    [
+        (np.eye(3), r"`matrix` must have shape \(21, 21\), got \(3, 3\)"),
+        (np.full((21, 21), math.nan), "`matrix` must be finite, got 441"),
+    ],
+)
+def test_bad_reparametrisations_are_rejected(matrix, fragment):
+    with pytest.raises(ValueError, match=fragment):
+        rg.Problem(NET, PARAMS, X, Y).reparametrise(matrix)
+
+
+@pytest.mark.parametrize(
+    ("make", "fragment"),
+    [
+        (lambda key: rg.teacher_student(n=0, key=key), "must be positive, got 0, 8, 4 and 1"),
+        (lambda key: rg.teacher_student(cond=0.5, key=key), "`cond` must be at least 1 .* got 0.5"),
+        (lambda key: rg.teacher_student(noise=-1.0, key=key), "`noise` must be >= 0, got -1.0"),
+        (lambda key: rg.teacher_student(alpha=0.0, key=key), "`alpha` must be a positive finite number, got 0.0"),
+        (lambda key: rg.task.circle(radius=-1.0), "`radius` and `target` must be positive, got -1.0 and 1.0"),
+        (lambda key: rg.task.sphere(target=0.0), "got 1.0 and 0.0"),
+        (lambda key: rg.task.torus(major=0.5), "0 < minor < major, got 0.7 and 0.5"),
+        (lambda key: rg.task.rank_one(1, 3, key=key), "at least 2, got 1 and 3"),
+    ],
+)
+def test_bad_tasks_are_rejected(make, fragment):
+    with pytest.raises(ValueError, match=fragment):
+        make(jax.random.key(0))
+
+
+def test_teacher_student_has_the_condition_number_asked_for():
+    problem = rg.teacher_student(n=40, width=3, cond=1e4, key=jax.random.key(0), alpha=5.0)
+    assert abs(np.linalg.cond(problem.x) / 1e4 - 1) < 1e-8
+    assert np.all(np.asarray(problem.outputs(problem.w0)) == 0)
+    assert np.linalg.matrix_rank(problem.jac(problem.w0)) == problem.p
