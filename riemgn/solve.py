@@ -126,24 +126,24 @@ def _start(problem: Problem, flow: AbstractFlow):
     s_seen = singular_values(seen.jac)
     rate = jnp.max(flow.gain(s_seen**2, flow.damping(jnp.zeros(()), seen, rank)), where=jnp.arange(s.size) < rank, initial=0.0)
     curvature = jnp.max(seen.curvature)
-    return s, rank, rate * curvature, curvature, problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
+    return s, rank, rate * curvature, problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
 
 
-def choose_solver(rate: float, curvature: float, t1: float, rtol: float) -> tuple[diffrax.AbstractSolver, str]:
+def choose_solver(flow: AbstractFlow, rate: float, t1: float, rtol: float) -> tuple[diffrax.AbstractSolver, str]:
     """The default solver and the reason for it.
 
-    `rate = max_i phi(s_i^2) * max Hess g` at the start estimates the spectral radius of the output dynamics. Flows whose gain is at most 1
-    (Gauss-Newton, Levenberg-Marquardt) have rates of the loss itself and are integrated explicitly; a flow is called stiff when its fastest rate
-    exceeds ten times that and passes through more than `STIFF_HORIZON` time scales before `t1`.
+    `rate = max_i phi(s_i^2) * max Hess g` at the start estimates the spectral radius of the output dynamics. A flow is called stiff when its fastest
+    rate passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability limit. Flows that
+    invert `J` are not stiff at any conditioning: all their modes have the rate of the loss.
 
-    Reference: measured in solvers.md section 1 of the project's notes.
+    Reference: measured in solvers.md section 1.
     """
     time_scales = rate * t1
-    if rate > 10 * curvature and time_scales > STIFF_HORIZON:
-        root_finder = optx.Chord(rtol=jnp.asarray(1e-2 * rtol), atol=jnp.asarray(1e-2 * rtol))
-        reason = f"stiff: fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales > {STIFF_HORIZON:.0e}"
-        return diffrax.Kvaerno5(root_finder=root_finder), reason
-    return diffrax.Dopri8(), f"not stiff: fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
+    estimate = f"fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
+    if flow.inverts or time_scales <= STIFF_HORIZON:
+        return diffrax.Dopri8(), f"not stiff: {estimate}"
+    root_finder = optx.Chord(rtol=jnp.asarray(1e-2 * rtol), atol=jnp.asarray(1e-2 * rtol))
+    return diffrax.Kvaerno5(root_finder=root_finder), f"stiff: {estimate}, over {STIFF_HORIZON:.0e}"
 
 
 def solve(
@@ -208,12 +208,12 @@ def solve(
     # Python floats are compiled in by filter_jit, arrays are not
     t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
 
-    s, rank, rate, curvature, loss, infimum = _start(problem, flow)
+    s, rank, rate, loss, infimum = _start(problem, flow)
     if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     reason = "chosen by the caller"
     if solver is None:
-        solver, reason = choose_solver(float(rate), float(curvature), t1, rtol)
+        solver, reason = choose_solver(flow, float(rate), t1, rtol)
     shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(rate, 1 / t_end))
     limits = _limits(flow, float(s[int(rank) - 1]) * rank_tol, ball_radius, loss_tol, float(infimum))
     args = _Args(problem, flow, rank, limits)

@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,10 +20,11 @@ PARAMS = NET.init(key=jax.random.key(0))
 @pytest.mark.parametrize("name", ZOO)
 def test_jacobian_matches_reverse_mode_and_finite_differences(name):
     problem = ZOO[name]()
-    w = problem.w0 + 0.05
-    jac, outputs = problem.jac(w), jax.jit(problem.outputs)
+    w = problem.w0 + 0.05  # nothing special about the start is used
+    jac, reverse = eqx.filter_jit(lambda problem, w: (problem.jac(w), jax.jacrev(problem.outputs)(w)))(problem, w)
+    outputs = eqx.filter_jit(problem.outputs)
     assert jac.shape == (problem.n, problem.p)
-    assert relative_error(jac, jax.jacrev(problem.outputs)(w)) < 1e-12
+    assert relative_error(jac, reverse) < 1e-12
     assert relative_error(jac, finite_difference(outputs, w)) < 1e-8
 
 
@@ -83,7 +85,8 @@ def test_with_params_starts_elsewhere():
 def test_integer_and_single_precision_data_are_promoted():
     x = np.arange(18).reshape(6, 3)
     for kind in (np.int64, np.uint8, np.float32, bool):
-        problem = rg.Problem(NET, jax.tree.map(lambda a: np.asarray(a, np.float32), PARAMS), x.astype(kind), x[:, 0].astype(kind))
+        params = jax.tree.map(lambda a: np.asarray(a, np.float32), PARAMS)
+        problem = rg.Problem(NET, params, x.astype(kind), x[:, 0].astype(kind))
         assert (problem.x.dtype, problem.y.dtype, problem.w0.dtype) == (np.float64,) * 3
     rg.Problem(NET, PARAMS, x.tolist(), [0] * 6)
 
@@ -93,7 +96,7 @@ def test_one_sample_and_constant_targets_work():
     assert (one.n, one.jac(one.w0).shape) == (1, (1, one.p))
     flat = rg.Problem(NET, PARAMS, X, np.full(6, 3.0))
     for problem in (one, flat):
-        assert rg.result_name(rg.solve(problem, rg.LevenbergMarquardt(0.1), t1=1.0).result) == "successful"
+        assert rg.solve(problem, rg.LevenbergMarquardt(0.1), t1=1.0).succeeded
 
 
 def with_entry(value):
@@ -138,7 +141,7 @@ BAD_INPUTS = {
     "loss by name": ((NET, PARAMS, X, Y, "squared"), r"`loss` must be a riemgn loss .* got 'squared'"),
     "loss class": ((NET, PARAMS, X, Y, rg.SquaredLoss), "`loss` must be a riemgn loss"),
     "targets of the loss": ((NET, PARAMS, X, Y + 2, rg.LogisticLoss()), r"targets in \[0, 1\], got values from 2 to 2"),
-    "zero-size params": ((rg.LinearModel(), np.ones(0), X, Y), "`params` must hold at least one"),
+    "zero-size params": ((rg.LinearModel(), np.ones(0), X, Y), r"The model cannot be applied to `params`"),
 }
 
 
@@ -167,7 +170,7 @@ def test_bad_reparametrisations_are_rejected(matrix, fragment):
 @pytest.mark.parametrize(
     ("make", "fragment"),
     [
-        (lambda key: rg.teacher_student(n=0, key=key), "must be positive, got 0, 8, 4 and 1"),
+        (lambda key: rg.teacher_student(n=0, key=key), "must be positive, got 0, 8, 1 and 4"),
         (lambda key: rg.teacher_student(cond=0.5, key=key), "`cond` must be at least 1 .* got 0.5"),
         (lambda key: rg.teacher_student(noise=-1.0, key=key), "`noise` must be >= 0, got -1.0"),
         (lambda key: rg.teacher_student(alpha=0.0, key=key), "`alpha` must be a positive finite number, got 0.0"),

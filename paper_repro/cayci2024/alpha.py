@@ -10,6 +10,7 @@ What it does not show: a threshold that holds for other data or seeds; the worst
 Reference: following Cayci, arXiv:2412.14031v4; rate identity derived in theory.md C4, `theta_min` in C17, singular stop in C14.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +44,40 @@ def data(quick, data_dir=None):
     return result
 
 
+def draw(data, fig):
+    """Gradient norms for each alpha with the singular stops marked, and the late rates against alpha."""
+    fig.set_size_inches(10, 4.2)
+    left, right = fig.subplots(1, 2, width_ratios=(3, 2))
+    dashes = ["-", "--", "-.", ":"]
+    for i, run in enumerate(data["runs"]):
+        level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
+        shade = str(0.6 * i / len(data["runs"]))
+        left.plot(run["times"], np.where(level > 1e-10, level, np.nan), color=shade, linestyle=dashes[i % 4], label=f"{run['alpha']:g}")
+        if run["stop_time"] is not None:
+            left.plot(run["times"][-1], level[-1], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none")
+    left.plot([], [], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none", label="rank lost")
+    left.set(yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 25))
+    left.legend(title="alpha", ncols=2, loc="lower left")
+    rate_panel(right, data)
+    fig.suptitle(f"diabetes (442 x 10), tanh network 10-3-1, n = {data['n']}, p = {data['p']}, squared loss, rtol = {data['rtol']:g}")
+
+
+def rate_panel(ax, data):
+    """Late rate of the gradient norm: measured, from the geometry, and its limits."""
+    runs = [run for run in data["runs"] if "measured_rate" in run]
+    alphas = [run["alpha"] for run in runs]
+    ax.axhline(data["nu"], color="0.45", linestyle="--", linewidth=1.2, label=r"$\nu$, no curvature")
+    ax.plot(alphas, [run["theta_min"] for run in runs], color="0.45", linestyle=":", label=r"$\theta_{\min}$, slowest in the end")
+    ax.plot(alphas, [run["predicted_rate"] for run in runs], "s", markersize=9, fillstyle="none", color="black", label=r"mean $\kappa_t$ (predicted)")
+    ax.plot(alphas, [run["measured_rate"] for run in runs], "o", color="#0072B2", label="measured")
+    stops = [run["alpha"] for run in data["runs"] if run["stop_time"] is not None]
+    if stops:
+        ax.axvspan(min(stops) / 1.5, max(stops) * 1.2, color="0.9", zorder=0)
+        ax.text(min(stops), 0.05, "singular stop", rotation=90, va="bottom", ha="center")
+    ax.set(xscale="log", ylim=(0, 1.15), xlabel="output scale alpha", ylabel="rate (per unit time)", title="late rate")
+    ax.legend(loc="lower right")
+
+
 def checks(runs):
     """The numbers the figure stands for."""
     stopped = [run for run in runs if run["result"] == "rank_lost"]
@@ -65,12 +100,24 @@ def late_rates(problem, traj):
     window = np.flatnonzero((level > low) & (level < 1e4 * low))
     first, last = window[0], window[-1]
     span = times[last] - times[first]
-    kappas = np.asarray(jax.jit(lambda ws: jax.lax.map(lambda w: kappa(problem, w), ws))(traj.params[first : last + 1]))
+    kappas = np.asarray(kappas_along(problem, traj.params))[first : last + 1]
     return {
         "measured_rate": float(np.log(level[first] / level[last]) / span),
         "predicted_rate": float(scipy.integrate.simpson(kappas, x=times[first : last + 1]) / span),
         "theta_min": asymptotic_rate(problem, traj.params[-1]),
     }
+
+
+@eqx.filter_jit
+def kappas_along(problem, params):
+    """`kappa` at every row of `params`."""
+    return jax.lax.map(lambda w: kappa(problem, w), params)
+
+
+@eqx.filter_jit
+def objective_hessian(problem, w):
+    """`Hess R(w)`, (p, p)."""
+    return jax.hessian(problem.objective)(w)
 
 
 def kappa(problem, w):
@@ -85,7 +132,7 @@ def kappa(problem, w):
 
 def asymptotic_rate(problem, w):
     """`theta_min`: the least generalised eigenvalue of `Hess R(w)` against `J^T J`."""
-    hessian = jax.jit(lambda w: jax.hessian(problem.objective)(w))(w)
+    hessian = objective_hessian(problem, w)
     jac = np.asarray(problem.jac(w))
     # with J = Q R the pencil (Hess R, R^T R) becomes R^-T Hess R R^-1: J^T J is not formed
     r = np.linalg.qr(jac, mode="r")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.plot import flow_style, FLOW_TITLES
 
 from .diabetes import best_loss, network
 
@@ -34,10 +35,10 @@ def data(quick, data_dir=None):
         moved = rg.task.reparametrised(problem, 10.0**k, key=jax.random.key(5))
         gn = rg.solve(moved, rg.GaussNewton(), t1=gn_times[-1], ts=gn_times)
         unit = float(jnp.linalg.norm(moved.jac(moved.w0), 2)) ** -2
-        gf = rg.solve(moved, rg.GradientFlow(), t1=unit * gf_times[-1], ts=unit * gf_times, rtol=1e-6, atol=1e-9, throw=False)
+        gf = rg.solve(moved, rg.GradientFlow(), t1=unit * gf_times[-1], ts=unit * gf_times, rtol=1e-5, atol=1e-7, throw=False)
         gn_outputs.append(np.asarray(gn.outputs))
         gn_gaps.append(np.asarray(gn.losses) - floor)
-        gf_gaps.append(np.pad(np.asarray(gf.losses)[: gf_times.size], (0, max(0, gf_times.size - gf.losses.size)), constant_values=np.nan) - floor)
+        gf_gaps.append(np.interp(gf_times, np.asarray(gf.ts) / unit, np.asarray(gf.losses) - floor, right=np.nan))
         cond_jac.append(gn.stats["cond"])
     result |= {"gn_gaps": gn_gaps, "gf_gaps": gf_gaps, "cond_jac": cond_jac, "n": problem.n, "p": problem.p, "alpha": 1e3, "rtol": 1e-8}
     start = gn_gaps[0][0]
@@ -47,6 +48,52 @@ def data(quick, data_dir=None):
     spread = max(np.abs(f - gn_outputs[0]).max() for f in gn_outputs) / residual
     result["checks"] = checks(result, spread)
     return result
+
+
+def draw(data, fig):
+    """Gap against time for both flows, and the time to a thousandth of it against cond(A)."""
+    fig.set_size_inches(11, 4)
+    left, middle, right = fig.subplots(1, 3)
+    start = data["gn_gaps"][0][0]
+    shades = [str(0.75 - 0.75 * i / max(1, len(data["cond"]) - 1)) for i in range(len(data["cond"]))]
+    for i, (cond, gn, gf) in enumerate(zip(data["cond"], data["gn_gaps"], data["gf_gaps"], strict=True)):
+        gap_curve(left, data["gn_times"], gn / start, "gn", every=len(data["cond"]), offset=i, fill=shades[i], label=power(cond))
+        gap_curve(middle, data["gf_times"][1:], gf[1:] / start, "gf", every=14, offset=2 * i, fill=shades[i], label=power(cond))
+    for ax in (left, middle):
+        ax.set_yscale("log")
+        ax.set_ylim(1e-9, 3)
+        ax.legend(title="cond(A)", loc="lower left")
+    middle.set_xscale("log")
+    left.set(title="Gauss-Newton: all curves coincide", xlabel="time t", ylabel="loss gap / loss gap at 0")
+    middle.set(title="gradient flow: they fan out", xlabel=r"time t x $\sigma_{\max}(JA)^2$", ylabel="loss gap / loss gap at 0")
+    reached_panel(right, data)
+    fig.suptitle(f"diabetes (442 x 10), tanh network 10-3-1, n = {data['n']}, p = {data['p']}, alpha = {data['alpha']:g}, coordinates w = w0 + A v")
+
+
+def reached_panel(ax, data):
+    """Time to a thousandth of the gap; a run that does not arrive is an open arrow at its horizon."""
+    cond = np.asarray(data["cond"])
+    for flow, key in (("gn", "gn_reached"), ("gf", "gf_reached")):
+        times = np.asarray(data[key], dtype=float)
+        ax.plot(cond, times, label=FLOW_TITLES[flow], **flow_style(flow))
+        late = np.isnan(times)
+        if late.any():
+            horizon = np.full(late.sum(), data["gf_times"][-1])
+            ax.plot(cond[late], horizon, marker="^", markersize=8, fillstyle="none", linestyle="none", color="black", label="not reached by here")
+    ax.set(xscale="log", yscale="log", title="time to 1/1000 of the gap", xlabel="cond(A)", ylabel="time on the axis of its own panel")
+    ax.legend()
+
+
+def gap_curve(ax, times, gaps, flow, *, every, offset, fill, label):
+    """One curve; curves that coincide are told apart by where their markers sit and how dark these are filled."""
+    look = flow_style(flow)
+    positive = np.where(np.asarray(gaps) > 0, gaps, np.nan)
+    ax.plot(times, positive, markevery=(offset, every), markerfacecolor=fill, markeredgecolor="black", markersize=6, label=label, **(look | {"linewidth": 1}))
+
+
+def power(cond):
+    """`10^k` as a label."""
+    return f"$10^{{{round(np.log10(cond))}}}$"
 
 
 def checks(result, spread):

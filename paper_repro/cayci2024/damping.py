@@ -17,10 +17,12 @@ import riemgn as rg
 
 from .conditioning import first_time
 
-SAMPLES, WIDTH, ALPHA = 12, 6, 30.0
+SAMPLES, WIDTH, ALPHA = 12, 6, 300.0
 DISTANCES = {True: (1.0, 0.1, 1e-2), False: (2.0, 1.0, 0.3, 0.1, 0.03, 1e-2)}
 REACHED = 1e-3
-STRENGTH = 1e3
+CONSTANT = 1e-3  # of lambda_max(K): the damping of a user who does not know lambda_min
+RESIDUAL = 5.0  # of lambda_min(K)
+FLOOR = 1e-5  # of |r(0)|: no bound is compared below the error of the stiff solves
 SCHEDULES = ("gf", "constant", "spectral", "residual", "exponential", "gn")
 
 
@@ -38,10 +40,52 @@ def data(quick, data_dir=None):
         "n": 2 * SAMPLES,
         "p": shown["p"],
         "alpha": ALPHA,
-        "strength": STRENGTH,
+        "constant": CONSTANT,
+        "residual": RESIDUAL,
     }
     result["checks"] = checks(result, cells)
     return result
+
+
+LOOKS = {
+    "gf": ("gradient flow", "s", "--"),
+    "constant": (r"$\rho$ constant", "^", "-."),
+    "residual": (r"$\rho = c\,|r_t|$", "D", (0, (5, 1, 1, 1))),
+    "exponential": (r"$\rho = \rho_0 e^{-t}$", "v", ":"),
+    "spectral": (r"$\rho = \lambda_{\min}(K_t)$", "P", (0, (3, 1))),
+    "gn": ("Gauss-Newton", "o", "-"),
+}
+COLOURS = {"gf": "#D55E00", "constant": "#009E73", "residual": "#CC79A7", "exponential": "#E69F00", "spectral": "#000000", "gn": "#0072B2"}
+
+
+def draw(data, fig):
+    """Residuals and bounds at the worst conditioning, and the time to a thousandth against cond(K)."""
+    fig.set_size_inches(12, 5)
+    grid = fig.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.7))
+    times = np.asarray(data["times"])
+    first = None
+    for i, name in enumerate(LOOKS):
+        ax = fig.add_subplot(grid[i // 3, i % 3], sharex=first, sharey=first)
+        first = first or ax
+        title, marker, dash = LOOKS[name]
+        ax.plot(times, data["bounds"][name], color="0.6", linewidth=4, label="bound")
+        ax.plot(times, data["curves"][name], color=COLOURS[name], marker=marker, markevery=10, linestyle=dash, label="measured")
+        ax.set(yscale="log", ylim=(1e-7, 3), xlim=(0, 15), title=title)
+        ax.label_outer()
+        if i // 3 == 1:
+            ax.set_xlabel("time t")
+        if i % 3 == 0:
+            ax.set_ylabel("$|r_t| / |r_0|$")
+        ax.legend(loc="lower left")
+    right = fig.add_subplot(grid[:, 3])
+    for name, (title, marker, dash) in LOOKS.items():
+        right.plot(data["cond"], data["reached"][name], color=COLOURS[name], marker=marker, linestyle=dash, markersize=6, label=title)
+    right.set(xscale="log", yscale="log", xlabel="cond(K)", ylabel=r"time to $|r_t| = 10^{-3} |r_0|$", title="time against conditioning")
+    right.legend()
+    fig.suptitle(
+        f"diabetes, {SAMPLES} samples and near-duplicates, tanh 10-{WIDTH}-1, n = {data['n']}, p = {data['p']}; "
+        rf"left: cond(K) = {max(data['cond']):.1e}, $\rho = \rho_0 = {data['constant']:g}\,\lambda_{{\max}}(K_0)$, $c = {data['residual']:g}\,\lambda_{{\min}}(K_0)$"
+    )
 
 
 def problem_at(distance):
@@ -51,7 +95,7 @@ def problem_at(distance):
     y = jnp.concatenate([jnp.asarray(y)] * 2) + 0.3 * jax.random.normal(jax.random.key(4), (2 * SAMPLES,))
     net = rg.MLP((10, WIDTH, 1))
     params = net.init(key=jax.random.key(0))
-    return rg.Problem(rg.Scaled(rg.Centred(net, params), ALPHA / distance), params, x, y / jnp.linalg.norm(y))
+    return rg.Problem(rg.Scaled(rg.Centred(net, params), ALPHA), params, x, y / jnp.linalg.norm(y))
 
 
 def cell(distance):
@@ -60,22 +104,24 @@ def cell(distance):
     times = np.concatenate([[0.0], np.logspace(-2, np.log10(20.0), 80)])
     start = rg.solve(problem, rg.GaussNewton(), t1=20.0, ts=times, rtol=1e-9, atol=1e-12)
     smallest = float(start.sigma_min[0]) ** 2
-    rho = STRENGTH * smallest
+    rho = CONSTANT * smallest * start.stats["cond"] ** 2
+    slope = RESIDUAL * smallest
     flows = {
         "constant": rg.LevenbergMarquardt(rg.ConstantDamping(rho)),
         "spectral": rg.LevenbergMarquardt(rg.SpectralDamping(1.0)),
-        "residual": rg.LevenbergMarquardt(rg.ResidualDamping(rho, 1.0)),
+        "residual": rg.LevenbergMarquardt(rg.ResidualDamping(slope, 1.0)),
         "exponential": rg.LevenbergMarquardt(rg.ExponentialDamping(rho, 1.0)),
     }
     trajectories = {"gn": start} | {name: rg.solve(problem, flow, t1=20.0, ts=times, rtol=1e-9, atol=1e-12) for name, flow in flows.items()}
-    slow_times = np.concatenate([[0.0], np.logspace(-8, np.log10(12.0), 160)]) / smallest
-    gf = rg.solve(problem, rg.GradientFlow(), t1=slow_times[-1], ts=slow_times, rtol=1e-6, atol=1e-9)
+    slow_times = np.concatenate([[0.0], np.logspace(-9, np.log10(12.0), 160)]) / smallest
+    gf = rg.solve(problem, rg.GradientFlow(), t1=slow_times[-1], ts=slow_times, rtol=1e-6, atol=1e-8)
     curves = {name: residual_norms(traj) for name, traj in trajectories.items()}
     reached = {name: first_time(times, curve, REACHED) for name, curve in curves.items()} | {"gf": first_time(slow_times, residual_norms(gf), REACHED)}
     if np.isnan(reached["constant"]):
         reached["constant"] = slow_constant(problem, flows["constant"], smallest, rho)
     l0 = min(float(traj.sigma_min.min()) for traj in trajectories.values()) ** 2
-    curves["gf"] = np.interp(times, slow_times, residual_norms(gf))
+    gf_short = rg.solve(problem, rg.GradientFlow(), t1=20.0, ts=times, rtol=1e-6, atol=1e-8)
+    curves["gf"] = residual_norms(gf_short)
     return {
         "cond": start.stats["cond"] ** 2,
         "lambda_min": smallest,
@@ -83,14 +129,14 @@ def cell(distance):
         "times": times,
         "curves": curves,
         "reached": reached,
-        "bounds": bounds(times, curves, l0, rho),
+        "bounds": bounds(times, curves, l0, rho, slope),
     }
 
 
 def slow_constant(problem, flow, smallest, rho):
     """Constant damping needs a horizon of its own: its slowest mode has rate `lambda_min / (lambda_min + rho)`."""
     times = np.concatenate([[0.0], np.logspace(-2, np.log10(12.0 * (1 + rho / smallest)), 160)])
-    traj = rg.solve(problem, flow, t1=times[-1], ts=times, rtol=1e-6, atol=1e-9, max_steps=20_000)
+    traj = rg.solve(problem, flow, t1=times[-1], ts=times, rtol=1e-6, atol=1e-8)
     return first_time(times, residual_norms(traj), REACHED)
 
 
@@ -100,27 +146,33 @@ def residual_norms(traj):
     return norms / norms[0]
 
 
-def bounds(times, curves, l0, rho):
+def bounds(times, curves, l0, rho, slope):
     """The closed-form bounds on `|r(t)| / |r(0)|`, with `l0` the least eigenvalue of K met on the paths and |r(0)| = 1."""
     return {
         "gf": np.exp(-times * l0),
         "constant": np.exp(-times * l0 / (l0 + rho)),
         "spectral": np.exp(-times / 2),
-        "residual": np.minimum(1.0, np.exp(-times + rho * (1 - curves["residual"]) / l0)),
+        "residual": np.minimum(1.0, np.exp(-times + slope * (1 - curves["residual"]) / l0)),
         "exponential": (l0 + rho) / (l0 * np.exp(times) + rho),
         "gn": np.exp(-times),
     }
+
+
+def largest_ratio(curve, bound):
+    """Largest curve / bound where the bound is above the floor of the solves."""
+    above = np.asarray(bound) > FLOOR
+    return float(np.max(np.asarray(curve)[above] / np.asarray(bound)[above]))
 
 
 def checks(result, cells):
     """The numbers the figure stands for."""
     decades = np.log10(result["cond"])
     slope = {name: float(np.polyfit(decades, np.log10(result["reached"][name]), 1)[0]) for name in SCHEDULES}
-    excess = max(float(np.max(c["curves"][name] / c["bounds"][name])) for c in cells for name in SCHEDULES)
+    excess = max(largest_ratio(c["curves"][name], c["bounds"][name]) for c in cells for name in SCHEDULES)
     law = max(float(np.max(np.abs(c["curves"]["gn"] - np.exp(-c["times"])))) for c in cells)
     return [
         {"name": "GN residual against exp(-t)", "predicted": 0.0, "measured": law, "tolerance": 1e-7, "relation": "at_most"},
-        {"name": "largest curve / bound", "predicted": 1.0, "measured": excess, "tolerance": 1e-5, "relation": "at_most"},
+        {"name": "largest curve / bound", "predicted": 1.0, "measured": excess, "tolerance": 1e-3, "relation": "at_most"},
         {"name": "GF: slope of time in cond(K)", "predicted": 1.0, "measured": slope["gf"], "tolerance": 0.1, "relation": "equal"},
         {"name": "GN: slope of time in cond(K)", "predicted": 0.0, "measured": slope["gn"], "tolerance": 1e-3, "relation": "equal"},
         {"name": "rho = lambda_min(K): slope of time in cond(K)", "predicted": 0.0, "measured": slope["spectral"], "tolerance": 0.02, "relation": "equal"},

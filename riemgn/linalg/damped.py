@@ -26,7 +26,7 @@ def damped_direction(jac: Jac, cotangent: Outputs, damping: Scalar, share: Scala
 
     Returns: the velocity of the parameters, shape (p,).
 
-    Reference: solvers.md section 3 of the project's notes; push-through identity, theory.md section 1.
+    Reference: push-through identity, theory.md section 1.
     """
     n, p = jac.shape
     largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
