@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP) ## make the environment
 
-reproduce: $(STAMP) ## reproduce the papers' figures and claims at quick size
-	$(BIN)/riemgn reproduce --quick $(ARGS)
+reproduce: $(STAMP) ## reproduce the papers' figures and claims at quick size, into runs/reproduce
+	$(BIN)/riemgn reproduce --quick --out runs/reproduce $(ARGS)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -48,9 +48,7 @@ def tanh_net(n: int, sizes: tuple[int, ...], seed: int = 0, loss=None, **options
     net = rg.MLP(sizes, **options)
     rng = np.random.default_rng(seed)
     shape = (n,) if sizes[-1] == 1 else (n, sizes[-1])
-    return rg.Problem(
-        net, net.init(key=jax.random.key(seed)), rng.standard_normal((n, sizes[0])), rng.standard_normal(shape), loss
-    )
+    return rg.Problem(net, net.init(key=jax.random.key(seed)), rng.standard_normal((n, sizes[0])), rng.standard_normal(shape), loss)
 
 
 def paired_net(n: int, width: int, seed: int = 0) -> rg.Problem:

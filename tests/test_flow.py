@@ -98,9 +98,7 @@ def test_outputs_move_by_the_filtered_gradient(name, matrix):
     assert relative_error(f_dot, -u @ (phi * (u.T @ np.asarray(point.cotangent)))) < 1e-9
 
 
-@pytest.mark.parametrize(
-    ("name", "zoo"), [("gn", name) for name in ZOO if name != "duplicated neurons"] + [("lm", "deep"), ("ggn", "torus")]
-)
+@pytest.mark.parametrize(("name", "zoo"), [("gn", name) for name in ZOO if name != "duplicated neurons"] + [("lm", "deep"), ("ggn", "torus")])
 def test_directions_on_the_problem_zoo(name, zoo):
     problem, flow = ZOO[zoo](), FLOWS[name]
     jac = np.asarray(problem.jac(problem.w0))
@@ -144,9 +142,7 @@ def test_gains():
 @pytest.mark.parametrize("mix", [1e-3, 0.4, 0.9])
 def test_interpolated_is_levenberg_marquardt_on_another_clock(mix):
     rho = mix / (1 - mix)
-    np.testing.assert_allclose(
-        rg.Interpolated(mix).gain(S, mix), rg.LevenbergMarquardt(rho).gain(S, rho) / (1 - mix), rtol=1e-13
-    )
+    np.testing.assert_allclose(rg.Interpolated(mix).gain(S, mix), rg.LevenbergMarquardt(rho).gain(S, rho) / (1 - mix), rtol=1e-13)
     for matrix, rank in RANKS.items():
         problem = matrix_problem(MATRICES[matrix], LOSS)
         one = velocity(rg.Interpolated(mix), problem, rank)
@@ -173,9 +169,7 @@ def test_limits_of_the_damping(matrix):
 @pytest.mark.parametrize("matrix", ["tall, cond 1e2", "wide, cond 1e2"])
 def test_generalised_direction_equals_the_dense_one(matrix, loss):
     a = MATRICES[matrix]
-    problem = matrix_problem(a, loss, targets=np.linspace(0.1, 0.9, a.shape[0])).with_params(
-        0.05 * np.arange(1.0, a.shape[1] + 1)
-    )
+    problem = matrix_problem(a, loss, targets=np.linspace(0.1, 0.9, a.shape[0])).with_params(0.05 * np.arange(1.0, a.shape[1] + 1))
     point = problem.linearise(problem.w0)
     w_dot = velocity(rg.GeneralizedGaussNewton(), problem, 5)
     root = np.sqrt(np.asarray(point.curvature))

@@ -34,9 +34,7 @@ def test_thin_svd_reconstructs_and_matches_numpy(name):
     np.testing.assert_allclose(singular_values(jnp.asarray(a)), svd.s, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("name", "rank"), [("tall", 5), ("wide", 5), ("square", 7), ("tall, rank 3", 3), ("wide, rank 3", 3), ("zero", 0)]
-)
+@pytest.mark.parametrize(("name", "rank"), [("tall", 5), ("wide", 5), ("square", 7), ("tall, rank 3", 3), ("wide, rank 3", 3), ("zero", 0)])
 def test_numerical_rank(name, rank):
     a = MATRICES[name]
     assert int(numerical_rank(singular_values(jnp.asarray(a)), a.shape)) == rank

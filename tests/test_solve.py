@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 import riemgn as rg
 from riemgn.result import NAMES
 
-from .helpers import relative_error, tanh_net, TwoLayerTanh
+from .helpers import relative_error, TwoLayerTanh
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-12}
 SEED, ALPHA = 0, 10.0  # a start from which the Gauss-Newton flow keeps its rank
@@ -24,9 +24,7 @@ SEED, ALPHA = 0, 10.0  # a start from which the Gauss-Newton flow keeps its rank
 
 def small_net(seed: int, alpha: float = 1.0, loss=None) -> rg.Problem:
     """n = 20, p = 13: nearly every test solves this shape, so that few compile."""
-    return rg.teacher_student(
-        n=20, width=3, cond=10.0, inputs=2, noise=0.1, alpha=alpha, loss=loss, key=jax.random.key(seed)
-    )
+    return rg.teacher_student(n=20, width=3, cond=10.0, inputs=2, noise=0.1, alpha=alpha, loss=loss, key=jax.random.key(seed))
 
 
 def over_parameterised(distance: float, loss=None, targets=None) -> rg.Problem:
@@ -203,17 +201,16 @@ def test_trajectory_shapes_and_quantities():
 
 def test_loss_falls_at_the_rate_of_the_riemannian_gradient():
     """C2: `g(f_0) - g(f_T)` is the integral of `|P grad g|^2`."""
-    trajectory = rg.solve(small_net(SEED, ALPHA), rg.GaussNewton(), t1=3.0, **TIGHT)
+    ts = np.linspace(0.0, 3.0, 2049)  # the speed has a narrow feature: coarser quadrature sees 1e-6
+    trajectory = rg.solve(small_net(SEED, ALPHA), rg.GaussNewton(), t1=3.0, ts=ts, **TIGHT)
     t, speed = np.asarray(trajectory.ts), np.asarray(trajectory.grad_norms) ** 2
     simpson = np.sum((t[2::2] - t[:-2:2]) / 6 * (speed[:-2:2] + 4 * speed[1::2] + speed[2::2]))
-    assert math.isclose(simpson, trajectory.losses[0] - trajectory.losses[-1], rel_tol=1e-5)
+    assert math.isclose(simpson, trajectory.losses[0] - trajectory.losses[-1], rel_tol=1e-8)
 
 
 def test_error_estimate_follows_the_tolerance():
     problem = small_net(SEED, ALPHA)
-    loose, tight = (
-        rg.solve(problem, rg.GaussNewton(), t1=3.0, rtol=r, atol=1e-2 * r, error=True) for r in (1e-4, 1e-9)
-    )
+    loose, tight = (rg.solve(problem, rg.GaussNewton(), t1=3.0, rtol=r, atol=1e-2 * r, error=True) for r in (1e-4, 1e-9))
     assert loose.error.shape == tight.error.shape == (129,)
     assert float(tight.error.max()) < 1e-6
     assert float(tight.error.max()) < 1e-2 * float(loose.error.max())
@@ -265,7 +262,7 @@ def test_limits_asked_for_end_the_solve_at_the_right_place():
 
 def test_loss_of_rank_is_an_event_with_the_trajectory_kept():
     problem = rg.teacher_student(n=100, width=5, cond=3.0, key=jax.random.key(1), alpha=1.0, noise=0.3)
-    with pytest.raises(rg.SolveError, match="singular set.*stopped at t = 0.00703") as caught:
+    with pytest.raises(rg.SolveError, match=r"singular set.*stopped at t = 0\.00703") as caught:
         rg.solve(problem, rg.GaussNewton())
     trajectory = caught.value.trajectory
     assert name_of(trajectory) == "rank_lost"

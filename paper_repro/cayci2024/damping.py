@@ -79,7 +79,9 @@ def draw(data, fig):
         ax.legend(loc="lower left")
     right = fig.add_subplot(grid[:, 3])
     for name, (title, marker, dash) in LOOKS.items():
-        right.plot(data["cond"], data["reached"][name], color=COLOURS[name], marker=marker, linestyle=dash, markersize=6, label=title)
+        # the schedule that lies under Gauss-Newton shows as a ring around it
+        look = {"markersize": 12, "fillstyle": "none", "markeredgewidth": 2} if name == "residual" else {"markersize": 6}
+        right.plot(data["cond"], data["reached"][name], color=COLOURS[name], marker=marker, linestyle=dash, label=title, **look)
     right.set(xscale="log", yscale="log", xlabel="cond(K)", ylabel=r"time to $|r_t| = 10^{-3} |r_0|$", title="time against conditioning")
     right.legend()
     fig.suptitle(
