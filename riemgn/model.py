@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from ._types import Key, Params, Weights
 
-
 # name -> (function, twice continuously differentiable?)
 ACTIVATIONS: dict[str, tuple[Callable, bool]] = {
     "tanh": (jnp.tanh, True),
@@ -94,7 +93,7 @@ class MLP(AbstractModel):
 
         - `key`: JAX random key.
         - `paired`: antisymmetric initialisation: hidden units come in pairs with equal input weights in the first layer and opposite output weights,
-            so that `f(w0) = 0` exactly. Needs one hidden layer of even width. It makes `J^T J` singular in the under-parameterised regime
+            so that `f(w0) = 0` up to rounding. Needs one hidden layer of even width. It makes `J^T J` singular in the under-parameterised regime
             (theory.md section 5): centre there with `Centred` instead.
 
         Raises: `ValueError` when `paired` is asked for another shape.

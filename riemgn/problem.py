@@ -194,8 +194,8 @@ def _checked_array(name: str, value: Any) -> Array:
 
 def _checked_params(params: Params) -> Params:
     leaves = jax.tree.leaves(params)
-    if not leaves:
-        raise ValueError(f"`params` must hold at least one array, got {params!r}.")
+    if not sum(np.size(leaf) for leaf in leaves):
+        raise ValueError(f"`params` must hold at least one number, got {params!r}.")
     for leaf in leaves:
         if isinstance(leaf, jax.core.Tracer):
             continue

@@ -19,7 +19,6 @@ from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
 from .trajectory import sample, Trajectory
 
-
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
 STIFF_HORIZON = 5e3
 SAVED_TIMES = 129

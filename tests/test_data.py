@@ -182,9 +182,7 @@ def test_a_missing_text_is_a_category_of_its_own_and_an_unseen_one_is_counted(tm
     loaded = load_data(_table(tmp_path, ["a,letter,y", *rows]))
     assert loaded.record["text"]["letter"]["categories"] == ["a", "b", "c", "missing"]
     lone = [f"{i},{'rare' if i == 3 else 'xy'[i % 2]},{i}" for i in range(20)]
-    records = [
-        load_data(_table(tmp_path, ["a,letter,y", *lone]), subset=10, test_fraction=0.3, seed=s) for s in range(9)
-    ]
+    records = [load_data(_table(tmp_path, ["a,letter,y", *lone]), subset=10, test_fraction=0.3, seed=s) for s in range(9)]
     counts = [r.record["text"]["letter"]["test_rows_unseen"] for r in records]
     assert 0 < sum(counts) < 9 and all(np.isfinite(r.x_test).all() for r in records)
 
@@ -315,9 +313,7 @@ def test_uci_files_with_a_broken_line_end_in_one_sentence(tmp_path):
 
 def test_california_housing_reads_text_and_missing_values(tmp_path):
     columns = "longitude,latitude,total_bedrooms,median_house_value,ocean_proximity"
-    rows = [
-        f"{-120 - i},{30 + i * i},{'' if i == 3 else i},{1000 * i},{('INLAND', 'NEAR BAY')[i % 2]}" for i in range(9)
-    ]
+    rows = [f"{-120 - i},{30 + i * i},{'' if i == 3 else i},{1000 * i},{('INLAND', 'NEAR BAY')[i % 2]}" for i in range(9)]
     _table(tmp_path, [columns, *rows], "california_housing/housing.csv.gz")
     loaded = load_data("california_housing", data_dir=tmp_path)
     assert loaded.x.shape == (9, 4) and loaded.feature_names[-1] == "ocean_proximity=NEAR BAY"

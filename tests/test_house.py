@@ -111,14 +111,10 @@ def face_imports(name: str, tree: ast.Module) -> list[str]:
 
 
 def test_no_file_imports_the_face():
-    assert {
-        name: found for name, tree in package_trees() if name not in FACES and (found := face_imports(name, tree))
-    } == {}
+    assert {name: found for name, tree in package_trees() if name not in FACES and (found := face_imports(name, tree))} == {}
 
 
-@pytest.mark.parametrize(
-    "line", ["import riemgn", "import riemgn as rg", "from riemgn import solve", "from .. import GaussNewton"]
-)
+@pytest.mark.parametrize("line", ["import riemgn", "import riemgn as rg", "from riemgn import solve", "from .. import GaussNewton"])
 def test_face_imports_are_seen(line):
     assert face_imports("riemgn/flow/base.py", ast.parse(line))
 
@@ -252,9 +248,7 @@ def printing(tree: ast.AST) -> list[str]:
 def opens_to_write(call: ast.Call) -> bool:
     """Whether an `open` call may write: its mode is not a literal that only reads."""
     is_method = isinstance(call.func, ast.Attribute)
-    modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] + call.args[0 if is_method else 1 :][
-        :1
-    ]
+    modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] + call.args[0 if is_method else 1 :][:1]
     return any(not isinstance(mode, ast.Constant) or set(str(mode.value)) & set("wax+") for mode in modes)
 
 
@@ -276,9 +270,7 @@ def test_only_the_store_writes_files():
     assert {name: found for name, tree in package_trees() if name != WRITER and (found := writing(tree))} == {}
 
 
-@pytest.mark.parametrize(
-    "line", ["print(1)", "jax.debug.print('{}', x)", "Console().print(1)", "sys.stdout.write('a')"]
-)
+@pytest.mark.parametrize("line", ["print(1)", "jax.debug.print('{}', x)", "Console().print(1)", "sys.stdout.write('a')"])
 def test_printing_is_seen(line):
     assert printing(ast.parse(line))
 
@@ -298,8 +290,6 @@ def test_writing_is_seen(line):
     assert writing(ast.parse(line))
 
 
-@pytest.mark.parametrize(
-    "line", ["open(p)", "open(p, 'rb')", "Path(p).open('rb')", "Path(p).read_text()", "np.load(p)"]
-)
+@pytest.mark.parametrize("line", ["open(p)", "open(p, 'rb')", "Path(p).open('rb')", "Path(p).read_text()", "np.load(p)"])
 def test_reading_is_allowed(line):
     assert writing(ast.parse(line)) == []

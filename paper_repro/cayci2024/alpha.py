@@ -56,7 +56,9 @@ def draw(data, fig):
         if run["stop_time"] is not None:
             left.plot(run["times"][-1], level[-1], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none")
     left.plot([], [], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none", label="rank lost")
-    left.set(yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 25))
+    left.set(
+        yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 25)
+    )
     left.legend(title="alpha", ncols=2, loc="lower left")
     rate_panel(right, data)
     fig.suptitle(f"diabetes (442 x 10), tanh network 10-3-1, n = {data['n']}, p = {data['p']}, squared loss, rtol = {data['rtol']:g}")
@@ -89,7 +91,13 @@ def checks(runs):
         {"name": "runs stopped at the singular set", "predicted": 1.0, "measured": float(len(stopped)), "tolerance": 0.0, "relation": "at_least"},
         {"name": "late rate / mean kappa - 1, worst alpha", "predicted": 0.0, "measured": gap, "tolerance": 1e-3, "relation": "at_most"},
         {"name": "late rate - theta_min, worst alpha", "predicted": 0.0, "measured": slack, "tolerance": 1e-3, "relation": "at_least"},
-        {"name": f"rate at alpha = {largest['alpha']:g} against nu", "predicted": 1.0, "measured": largest["measured_rate"], "tolerance": 1e-2, "relation": "equal"},
+        {
+            "name": f"rate at alpha = {largest['alpha']:g} against nu",
+            "predicted": 1.0,
+            "measured": largest["measured_rate"],
+            "tolerance": 1e-2,
+            "relation": "equal",
+        },
     ]
 
 

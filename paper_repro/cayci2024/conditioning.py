@@ -88,7 +88,16 @@ def gap_curve(ax, times, gaps, flow, *, every, offset, fill, label):
     """One curve; curves that coincide are told apart by where their markers sit and how dark these are filled."""
     look = flow_style(flow)
     positive = np.where(np.asarray(gaps) > 0, gaps, np.nan)
-    ax.plot(times, positive, markevery=(offset, every), markerfacecolor=fill, markeredgecolor="black", markersize=6, label=label, **(look | {"linewidth": 1}))
+    ax.plot(
+        times,
+        positive,
+        markevery=(offset, every),
+        markerfacecolor=fill,
+        markeredgecolor="black",
+        markersize=6,
+        label=label,
+        **(look | {"linewidth": 1}),
+    )
 
 
 def power(cond):

@@ -87,9 +87,7 @@ def read_source(name: str, data_dir: str | os.PathLike[str] | None, target: str 
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ValueError(
-            f"Unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, or a path ending in .csv or .csv.gz."
-        )
+        raise ValueError(f"Unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, or a path ending in .csv or .csv.gz.")
     if name not in _FILES:
         table = _read_bundled(name)
     else:
@@ -134,18 +132,14 @@ def _read_files(name: str, paths: dict[str, Path]) -> Table:
 
     columns = _UCI_COLUMNS.get(name)
     if columns and _FILES[name][0] not in paths:
-        raise ValueError(
-            f"The training file '{_FILES[name][0]}' of '{name}' is missing beside '{next(iter(paths.values()))}'."
-        )
+        raise ValueError(f"The training file '{_FILES[name][0]}' of '{name}' is missing beside '{next(iter(paths.values()))}'.")
     text = ("ocean_proximity",) if columns is None else () if name == "pendigits" else ("class",)
     parts, digests = zip(*(read_table(path, columns, text) for path in paths.values()), strict=True)
     source = _file_source(name, list(paths.values()), digests)
     frame = pd.concat(parts, ignore_index=True)
     if columns is None:
         if "median_house_value" not in frame:
-            raise ValueError(
-                f"'{paths['housing.csv']}' has no column 'median_house_value', its columns are {', '.join(frame)}."
-            )
+            raise ValueError(f"'{paths['housing.csv']}' has no column 'median_house_value', its columns are {', '.join(frame)}.")
         return Table(frame.drop(columns="median_house_value"), frame["median_house_value"].to_numpy(), None, source)
     test_rows = len(frame) // 4 if name == "letter" else len(frame) - len(parts[0])
     return Table(frame.drop(columns="class"), *_as_classes(frame["class"].to_numpy(), name), source, test_rows)
@@ -164,9 +158,7 @@ def _read_idx_pairs(name: str, paths: dict[str, Path]) -> Table:
         (pixels, digest), (marks, label_digest) = read_idx(paths[image_file]), read_idx(paths[label_file])
         if pixels.ndim != 3 or marks.ndim != 1 or len(pixels) != len(marks):
             shapes = f"shapes {pixels.shape} and {marks.shape}"
-            raise ValueError(
-                f"'{paths[image_file]}' and '{paths[label_file]}' are not images with one label each: {shapes}."
-            )
+            raise ValueError(f"'{paths[image_file]}' and '{paths[label_file]}' are not images with one label each: {shapes}.")
         images.append(pixels.reshape(len(pixels), -1))
         labels.append(marks)
         digests += [digest, label_digest]
@@ -211,9 +203,7 @@ def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
         "origin": f"OpenML {_OPENML[name]} 1" if name in _OPENML else "scikit-learn",
     }
     if name == "california_housing":
-        return Table(
-            pd.DataFrame(bunch.data, columns=list(bunch.feature_names)), np.asarray(bunch.target, float), None, source
-        )
+        return Table(pd.DataFrame(bunch.data, columns=list(bunch.feature_names)), np.asarray(bunch.target, float), None, source)
     pixels = name in ("mnist", "fashion_mnist")
     classes = _as_classes(np.asarray(bunch.target, object), name)
     test_rows = max(len(bunch.target) - _IDX_TRAIN_ROWS, 0) if pixels else 0
@@ -235,9 +225,7 @@ def _read_user_table(path: Path, target: str | None) -> Table:
     elif target is not None and target.partition(":")[0] in frame.columns:
         column, _, encoding = target.partition(":")
     elif target not in (None, "value", "onehot") and not str(target).startswith("binary:"):
-        raise ValueError(
-            f"`target` must name a column or an encoding, got {target!r}; the columns are {', '.join(frame.columns)}."
-        )
+        raise ValueError(f"`target` must name a column or an encoding, got {target!r}; the columns are {', '.join(frame.columns)}.")
     values = frame[column]
     source = {**_file_source(path.name, [path], [digest]), "target_column": column}
     features = frame.drop(columns=column)
@@ -253,9 +241,7 @@ def _as_classes(labels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, .
     known = pd.notna(labels)
     distinct = sorted(set(labels[known].tolist()))
     if len(distinct) > MAX_CATEGORIES:
-        raise ValueError(
-            f"The target '{name}' has {len(distinct)} different classes, at most {MAX_CATEGORIES} are allowed."
-        )
+        raise ValueError(f"The target '{name}' has {len(distinct)} different classes, at most {MAX_CATEGORIES} are allowed.")
     words = {c: str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in distinct}
     text = np.array([words[c] if ok else None for c, ok in zip(labels.tolist(), known, strict=True)], dtype=object)
     return text, tuple(words.values())

@@ -7,4 +7,4 @@ from .series import (
     sigma_min_curve as sigma_min_curve,
     trajectory_figure as trajectory_figure,
 )
-from .style import figure as figure, FLOW_TITLES as FLOW_TITLES, flow_style as flow_style, style as style
+from .style import figure as figure, flow_style as flow_style, FLOW_TITLES as FLOW_TITLES, style as style

@@ -13,7 +13,6 @@ from rich.table import Table
 
 import riemgn as rg
 
-
 REPETITIONS = 5
 
 
