@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike
 
 from ._types import Scalar
 from .flow import AbstractFlow
@@ -152,7 +152,7 @@ def solve(
     *,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-    ts: Float[Array, " t"] | None = None,
+    ts: ArrayLike | None = None,
     solver: diffrax.AbstractSolver | None = None,
     progress: bool = False,
     throw: bool = True,

@@ -4,10 +4,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .flow import AbstractFlow
+from .linalg import thin_svd
 from .problem import Problem
 from .result import result_name, RESULTS
 
@@ -72,17 +74,15 @@ class Trajectory(eqx.Module):
 
 def sample(problem: Problem, flow: AbstractFlow, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held."""
-    from .linalg import thin_svd
-
     def at(w):
         point = problem.linearise(w)
         svd = thin_svd(point.jac)
-        kept = jax.numpy.arange(svd.s.size) < rank
-        tangent = jax.numpy.where(kept, svd.u.T @ point.cotangent, 0.0)
+        kept = jnp.arange(svd.s.size) < rank
+        tangent = jnp.where(kept, svd.u.T @ point.cotangent, 0.0)
         return {
             "outputs": point.outputs,
             "losses": problem.loss(point.outputs, problem.y),
-            "grad_norms": jax.numpy.linalg.norm(tangent),
+            "grad_norms": jnp.linalg.norm(tangent),
             "sigma_min": svd.s[rank - 1],
         }
 
