@@ -8,6 +8,12 @@ RELATIONS = {"equal": "=", "at_most": "<=", "at_least": ">="}
 GOLDEN_RTOL = 1e-2
 
 
+def check(name: str, measured: float, relation: str, predicted: float, tolerance: float, golden_rtol: float = GOLDEN_RTOL) -> dict[str, Any]:
+    """One check of an item: `measured` (`equal` to, `at_most`, `at_least`) `predicted`, within the absolute `tolerance`."""
+    stated = {"name": name, "predicted": predicted, "measured": measured, "tolerance": tolerance, "relation": relation}
+    return {**stated, "golden_rtol": golden_rtol}
+
+
 def judge(check: Mapping[str, Any]) -> dict[str, Any]:
     """The check with `"margin"` and `"holds"`: how far inside its tolerance (absolute, in the units of what is measured) the number lies.
 

@@ -74,6 +74,7 @@ class Trajectory(eqx.Module):
 
 def sample(problem: Problem, flow: AbstractFlow, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held."""
+
     def at(w):
         point = problem.linearise(w)
         svd = thin_svd(point.jac)

@@ -19,7 +19,8 @@ import scipy.linalg
 
 import riemgn as rg
 
-from .diabetes import network
+from ..checks import check
+from .diabetes import ERROR, network
 
 ALPHAS = {True: (1, 3, 10, 30, 100, 1e3, 1e4), False: (1, 3, 10, 20, 30, 50, 100, 200, 300, 1e3, 3e3, 1e4, 1e5)}
 
@@ -88,16 +89,10 @@ def checks(runs):
     gap = max(abs(run["measured_rate"] / run["predicted_rate"] - 1) for run in converged)
     slack = min(run["measured_rate"] - run["theta_min"] for run in converged)
     return [
-        {"name": "runs stopped at the singular set", "predicted": 1.0, "measured": float(len(stopped)), "tolerance": 0.0, "relation": "at_least"},
-        {"name": "late rate / mean kappa - 1, worst alpha", "predicted": 0.0, "measured": gap, "tolerance": 1e-3, "relation": "at_most"},
-        {"name": "late rate - theta_min, worst alpha", "predicted": 0.0, "measured": slack, "tolerance": 1e-3, "relation": "at_least"},
-        {
-            "name": f"rate at alpha = {largest['alpha']:g} against nu",
-            "predicted": 1.0,
-            "measured": largest["measured_rate"],
-            "tolerance": 1e-2,
-            "relation": "equal",
-        },
+        check("runs stopped at the singular set", float(len(stopped)), "at_least", 1.0, 0.0),
+        check("late rate / mean kappa - 1, worst alpha", gap, "at_most", 0.0, 1e-3, golden_rtol=ERROR),
+        check("late rate - theta_min, worst alpha", slack, "at_least", 0.0, 1e-3, golden_rtol=ERROR),
+        check(f"rate at alpha = {largest['alpha']:g} against nu", largest["measured_rate"], "equal", 1.0, 1e-2),
     ]
 
 

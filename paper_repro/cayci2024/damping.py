@@ -15,7 +15,9 @@ import numpy as np
 
 import riemgn as rg
 
+from ..checks import check
 from .conditioning import first_time
+from .diabetes import ERROR
 
 SAMPLES, WIDTH, ALPHA = 12, 6, 300.0
 DISTANCES = {True: (1.0, 0.1, 1e-2), False: (2.0, 1.0, 0.3, 0.1, 0.03, 1e-2)}
@@ -174,15 +176,9 @@ def checks(result, cells):
     excess = max(largest_ratio(c["curves"][name], c["bounds"][name]) for c in cells for name in SCHEDULES)
     law = max(float(np.max(np.abs(c["curves"]["gn"] - np.exp(-c["times"])))) for c in cells)
     return [
-        {"name": "GN residual against exp(-t)", "predicted": 0.0, "measured": law, "tolerance": 1e-7, "relation": "at_most"},
-        {"name": "largest curve / bound", "predicted": 1.0, "measured": excess, "tolerance": 1e-3, "relation": "at_most"},
-        {"name": "GF: slope of time in cond(K)", "predicted": 1.0, "measured": slope["gf"], "tolerance": 0.1, "relation": "equal"},
-        {"name": "GN: slope of time in cond(K)", "predicted": 0.0, "measured": slope["gn"], "tolerance": 1e-3, "relation": "equal"},
-        {
-            "name": "rho = lambda_min(K): slope of time in cond(K)",
-            "predicted": 0.0,
-            "measured": slope["spectral"],
-            "tolerance": 0.02,
-            "relation": "equal",
-        },
+        check("GN residual against exp(-t)", law, "at_most", 0.0, 1e-7, golden_rtol=ERROR),
+        check("largest curve / bound", excess, "at_most", 1.0, 1e-3),
+        check("GF: slope of time in cond(K)", slope["gf"], "equal", 1.0, 0.1),
+        check("GN: slope of time in cond(K)", slope["gn"], "equal", 0.0, 1e-3, golden_rtol=ERROR),
+        check("rho = lambda_min(K): slope of time in cond(K)", slope["spectral"], "equal", 0.0, 0.02, golden_rtol=ERROR),
     ]

@@ -9,6 +9,9 @@ import riemgn as rg
 
 WIDTH = 3
 
+# golden tolerance of a number that is itself an error: any size below the check's own tolerance is the same result
+ERROR = 1.0
+
 
 def network(alpha, seed=0):
     """`f = alpha (phi(w) - phi(w0))`, a 10-3-1 tanh network with biases in NTK scaling: n = 442, p = 37."""
