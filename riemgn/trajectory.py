@@ -25,7 +25,7 @@ class Trajectory(eqx.Module):
     - `sigma_min`: smallest non-zero singular value of `J(w_t)`, (t,): the one whose index is the rank at the start.
     - `error`: `|f(w_t) - f_tight(w_t)|` (t,) against a second solve at a hundredth of the tolerances; None unless asked for.
     - `result`: a member of `RESULTS`.
-    - `stats`: steps, solver and why it was chosen, tolerances, rank, condition number, compile and run time in seconds, event time.
+    - `stats`: steps, solver and why it was chosen, tolerances, rank, condition number, seconds (compilation included), event time.
     - `interpolation`: continuous `w(t)` when the solve was asked for it (`dense=True`), else None.
     """
 

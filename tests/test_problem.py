@@ -141,7 +141,7 @@ BAD_INPUTS = {
     "loss by name": ((NET, PARAMS, X, Y, "squared"), r"`loss` must be a riemgn loss .* got 'squared'"),
     "loss class": ((NET, PARAMS, X, Y, rg.SquaredLoss), "`loss` must be a riemgn loss"),
     "targets of the loss": ((NET, PARAMS, X, Y + 2, rg.LogisticLoss()), r"targets in \[0, 1\], got values from 2 to 2"),
-    "zero-size params": ((rg.LinearModel(), np.ones(0), X, Y), r"The model cannot be applied to `params`"),
+    "zero-size params": ((rg.LinearModel(), np.ones(0), X, Y), r"`params` must hold at least one number, got array"),
 }
 
 
