@@ -68,3 +68,11 @@ def test_there_are_docstring_examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     examples = [example for name in module_names() for found in finder.find(importlib.import_module(name)) for example in found.examples]
     assert len(examples) >= 20
+
+
+def test_readme_names_tests_that_exist():
+    """Every `pytest FILE -k WORD` of the page selects at least one test."""
+    named = re.findall(r"`pytest (\S+) -k (\w+)`", README.read_text())
+    assert named
+    for path, word in named:
+        assert re.search(rf"^def test_\w*{word}", (ROOT / path).read_text(), re.MULTILINE), (path, word)
