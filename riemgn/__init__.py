@@ -21,6 +21,7 @@ from .flow import (
     ResidualDamping as ResidualDamping,
     SpectralDamping as SpectralDamping,
 )
+from .geometry import GeometryError as GeometryError, OutputManifold as OutputManifold
 from .loss import (
     LogisticLoss as LogisticLoss,
     PoissonLoss as PoissonLoss,

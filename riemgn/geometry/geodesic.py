@@ -1,0 +1,128 @@
+"""Geodesics, exponential map, parallel transport and logarithm, by an adaptive integrator; Christoffel symbols are never formed.
+
+    w'' = -J^+ D^2 F[w', w']        b' = -J^+ D^2 F[w', b]        u' = II(u, u),  v' = II(u, v)
+
+The parameters `w`, `a = w'`, `b` are integrated; beside them `psi = F(w)`, `u = J a`, `v = J b` are carried, and the step is controlled by the error
+of these ambient quantities alone, so that it does not depend on the coordinates of the parameters.
+"""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Flag, Scalar, Times, Weights
+from .immersion import Ambient, Immersion, TangentFrame
+
+MAX_STEPS = 4096
+SHOOTING_STEPS = 64
+
+
+def default_tolerance() -> float:
+    """Relative tolerance of one step: 1e-11 in float64, 1e-5 in float32."""
+    return 1e-11 if jnp.zeros(()).dtype == jnp.float64 else 1e-5
+
+
+class Curve(eqx.Module):
+    """A geodesic at the times asked for: `params` (t, p), transported coordinates `carried` (t, p), and whether the integrator arrived."""
+
+    params: Float[Array, "t p"]
+    velocity: Float[Array, "t p"]
+    carried: Float[Array, "t p"]
+    arrived: Flag
+
+
+def _field(t, y, immersion):
+    frame = immersion.frame(y["w"])
+    bend = immersion.second_derivative(y["w"], y["a"], y["a"])
+    drag = immersion.second_derivative(y["w"], y["a"], y["b"])
+    tangent_bend, tangent_drag = frame.components(bend), frame.components(drag)
+    return {
+        "w": y["a"],
+        "a": -frame.lift(tangent_bend),
+        "b": -frame.lift(tangent_drag),
+        "psi": y["u"],
+        "u": bend - frame.basis @ tangent_bend,
+        "v": drag - frame.basis @ tangent_drag,
+    }
+
+
+def _ambient_norm(scaled_error):
+    ambient = jnp.concatenate([scaled_error["psi"], scaled_error["u"], scaled_error["v"]])
+    return jnp.nan_to_num(jnp.sqrt(jnp.mean(ambient**2)), nan=jnp.inf)
+
+
+def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient, ts: Times, rtol: Scalar) -> Curve:
+    """The geodesic from `frame.w` with velocity `u`, and `v` transported along it, at the increasing times `ts` from 0 on."""
+    psi, a, b = immersion(frame.w), frame.coordinates(u), frame.coordinates(v)
+    y0 = {"w": frame.w, "a": a, "b": b, "psi": psi, "u": u, "v": v}
+    # absolute tolerance on the scale of the curve: its length and the size of what is carried
+    scale = jnp.maximum(jnp.linalg.norm(u) * jnp.max(jnp.abs(ts)), jnp.finfo(psi.dtype).tiny ** 0.5)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(_field),
+        diffrax.Dopri8(),
+        t0=jnp.zeros((), psi.dtype),
+        t1=ts[-1],
+        dt0=None,
+        y0=y0,
+        args=immersion,
+        saveat=diffrax.SaveAt(ts=ts, fn=lambda t, y, args: {"w": y["w"], "a": y["a"], "b": y["b"]}),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=0.1 * rtol * jnp.minimum(scale, 1.0), norm=_ambient_norm),
+        adjoint=diffrax.ForwardMode(),
+        max_steps=MAX_STEPS,
+        throw=False,
+    )
+    arrived = solution.result == diffrax.RESULTS.successful
+    ys = jax.tree.map(lambda y: jnp.where(arrived & jnp.isfinite(y), y, jnp.nan), solution.ys)
+    return Curve(ys["w"], ys["a"], ys["b"], arrived & jnp.all(jnp.isfinite(ys["w"])))
+
+
+def exp(immersion: Immersion, frame: TangentFrame, u: Ambient, rtol: Scalar) -> Weights:
+    """`exp(u)`: the parameters reached after unit time; NaN where the integrator did not arrive."""
+    return integrate(immersion, frame, u, jnp.zeros_like(u), jnp.ones(1, u.dtype), rtol).params[-1]
+
+
+def transport(immersion: Immersion, frame: TangentFrame, u: Ambient, direction: Ambient, rtol: Scalar) -> Ambient:
+    """`u` transported parallel along the geodesic `exp(t direction)` to t = 1."""
+    curve = integrate(immersion, frame, direction, u, jnp.ones(1, u.dtype), rtol)
+    return jax.jvp(immersion, (curve.params[-1],), (curve.carried[-1],))[1]
+
+
+def log(immersion: Immersion, frame: TangentFrame, other: Weights, rtol: Scalar) -> tuple[Ambient, Scalar]:
+    """`log`: the initial velocity of the geodesic that reaches `F(other)` at unit time, by shooting; and how far from there it ended.
+
+    The unknowns are the components `c` of the velocity in the basis of the tangent space, so that a rank-deficient chart is no obstacle. Gauss-Newton
+    on `miss(c) = F(exp(B c)) - F(other)` with step halving, from the tangent part of the chord stretched to the chord's length; it stops where a
+    step is below `100 eps` of the velocity.
+    """
+    target = immersion(other)
+    chord = target - immersion(frame.w)
+    start = frame.components(chord)
+    length = jnp.linalg.norm(start)
+    start = jnp.where(length > 0, start * jnp.linalg.norm(chord) / jnp.where(length > 0, length, 1.0), start)
+    eps = jnp.finfo(target.dtype).eps
+
+    def miss(components):
+        value = immersion(exp(immersion, frame, frame.basis @ components, rtol)) - target
+        return value, value
+
+    def body(state):
+        c, best, step, share, count = state
+        trial = c + share * step
+        jac, value = jax.jacfwd(miss, has_aux=True)(trial)
+        size = jnp.linalg.norm(value)
+        better = size < best  # a geodesic that left the chart misses by NaN, which is no better
+        q, r = jnp.linalg.qr(jac)
+        new_step = -jax.scipy.linalg.solve_triangular(r, q.T @ value)
+        c, best = jnp.where(better, trial, c), jnp.where(better, size, best)
+        return c, best, jnp.where(better, new_step, step), jnp.where(better, 1.0, 0.5 * share), count + 1
+
+    def unfinished(state):
+        c, _, step, share, count = state
+        moving = share * jnp.linalg.norm(step) > 100 * eps * jnp.linalg.norm(c)
+        return (count < SHOOTING_STEPS) & moving
+
+    state = (jnp.zeros_like(start), jnp.linalg.norm(chord), start, jnp.ones((), target.dtype), 0)
+    c, best, *_ = jax.lax.while_loop(unfinished, body, state)
+    return frame.basis @ c, best
