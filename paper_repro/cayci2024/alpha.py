@@ -63,7 +63,7 @@ def draw(data, fig):
     left.set(
         yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 60)
     )
-    left.legend(title="alpha", ncols=2, loc="lower left")
+    left.legend(title="alpha", ncols=2, loc="upper right")
     rate_panel(right, data)
     fig.suptitle(f"diabetes (442 x 10), tanh network 10-3-1, n = {data['n']}, p = {data['p']}, squared loss, rtol = {data['rtol']:g}")
 

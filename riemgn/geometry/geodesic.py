@@ -1,9 +1,9 @@
 """Geodesics, exponential map, parallel transport and logarithm, by an adaptive integrator; Christoffel symbols are never formed.
 
-    w'' = -J^+ D^2 F[w', w']        b' = -J^+ D^2 F[w', b]        u' = II(u, u),  v' = II(u, v)
+    w'' = -J^+ D^2 F[w', w']        b' = -J^+ D^2 F[w', b]
 
-The parameters `w`, `a = w'`, `b` are integrated; beside them `psi = F(w)`, `u = J a`, `v = J b` are carried, and the step is controlled by the error
-of these ambient quantities alone, so that it does not depend on the coordinates of the parameters.
+Beside the parameters `w`, `a = w'`, `b` the ambient `psi' = J a` and `theta' = J b` are carried, and the step is controlled by the error of these
+alone, so that it does not depend on the coordinates of the parameters.
 """
 
 import diffrax
@@ -35,28 +35,24 @@ class Curve(eqx.Module):
 
 def _field(t, y, immersion):
     frame = immersion.frame(y["w"])
-    bend = immersion.second_derivative(y["w"], y["a"], y["a"])
-    drag = immersion.second_derivative(y["w"], y["a"], y["b"])
-    tangent_bend, tangent_drag = frame.components(bend), frame.components(drag)
     return {
         "w": y["a"],
-        "a": -frame.lift(tangent_bend),
-        "b": -frame.lift(tangent_drag),
-        "psi": y["u"],
-        "u": bend - frame.basis @ tangent_bend,
-        "v": drag - frame.basis @ tangent_drag,
+        "a": -frame.coordinates(immersion.second_derivative(y["w"], y["a"], y["a"])),
+        "b": -frame.coordinates(immersion.second_derivative(y["w"], y["a"], y["b"])),
+        "psi": frame.push_forward(y["a"]),
+        "theta": frame.push_forward(y["b"]),
     }
 
 
 def _ambient_norm(scaled_error):
-    ambient = jnp.concatenate([scaled_error["psi"], scaled_error["u"], scaled_error["v"]])
+    ambient = jnp.concatenate([scaled_error["psi"], scaled_error["theta"]])
     return jnp.nan_to_num(jnp.sqrt(jnp.mean(ambient**2)), nan=jnp.inf)
 
 
 def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient, ts: Times, rtol: Scalar) -> Curve:
     """The geodesic from `frame.w` with velocity `u`, and `v` transported along it, at the increasing times `ts` from 0 on."""
-    psi, a, b = immersion(frame.w), frame.coordinates(u), frame.coordinates(v)
-    y0 = {"w": frame.w, "a": a, "b": b, "psi": psi, "u": u, "v": v}
+    psi = immersion(frame.w)
+    y0 = {"w": frame.w, "a": frame.coordinates(u), "b": frame.coordinates(v), "psi": psi, "theta": jnp.zeros_like(psi)}
     # absolute tolerance on the scale of the curve: its length and the size of what is carried
     scale = jnp.maximum(jnp.linalg.norm(u) * jnp.max(jnp.abs(ts)), jnp.finfo(psi.dtype).tiny ** 0.5)
     solution = diffrax.diffeqsolve(

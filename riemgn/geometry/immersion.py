@@ -66,6 +66,10 @@ class TangentFrame(eqx.Module):
         """`J^+ v`, shape (p,)."""
         return self.lift(self.components(v))
 
+    def push_forward(self, velocity: Weights) -> Ambient:
+        """`J a` of the kept part of `J`, shape (m,)."""
+        return self.basis @ (self.core @ (velocity if self.vt is None else self.vt @ velocity))
+
     def gradient(self, covector: Ambient) -> Ambient:
         """The tangent vector `J G^+ J^T c = B S^-1 B^T c` of an ambient covector `c`, such as a differential."""
         return self.basis @ self.raise_index(self.basis.T @ covector)

@@ -74,6 +74,9 @@ class OutputManifold(eqx.Module):
             if not least > 0:
                 raise ValueError(f"`ambient` must be positive definite on the tangent space at `w0`, got a least eigenvalue of {least:.3g} there.")
 
+    def __hash__(self) -> int:
+        return id(self)  # `jax.jit(manifold.exp)` hashes the bound method, and arrays have no hash
+
     # --- what it is ---------------------------------------------------------------------------------------------------
 
     @property
@@ -143,7 +146,7 @@ class OutputManifold(eqx.Module):
         params, distance = _distance(self.immersion, z, w)
         if _concrete(distance) and not float(distance) <= atol:
             raise ValueError(
-                f"The point is not on the manifold: its distance from the sheet through the start is {float(distance):.3g}, above {atol:g}."
+                f"The point is not on the manifold: it lies {float(distance):.3g} off the sheet through the start, more than {atol:g}."
             )
         return params
 
@@ -270,7 +273,7 @@ class OutputManifold(eqx.Module):
             reach = 1e-6 if u.dtype == jnp.float64 else 1e-2
             if not float(miss) <= reach * (1 + float(jnp.linalg.norm(u))):
                 raise GeometryError(
-                    f"No geodesic to the other point was found: shooting stopped {float(miss):.3g} away from it. Choose nearer points."
+                    f"No geodesic to the other point was found: shooting stopped {float(miss):.3g} short of it. Choose nearer points."
                 )
         return u
 
@@ -338,7 +341,7 @@ def _concrete(value) -> bool:
 def _arrived(value: Array, what: str) -> Array:
     if _concrete(value) and not bool(jnp.all(jnp.isfinite(value))):
         raise GeometryError(
-            f"The {what} did not arrive: the chart became singular or the steps were used up on the way. Take a shorter vector, or damp."
+            f"The {what} did not arrive: the chart became singular or the steps ran out on the way. Take a shorter vector, or damp."
         )
     return value
 
