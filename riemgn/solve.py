@@ -180,7 +180,7 @@ def solve(
     - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8 or, for a stiff flow, Kvaerno5.
     - `progress`: show a progress bar on stderr.
     - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
-    - `error`: solve again at a hundredth of the tolerances and report the difference of the outputs.
+    - `error`: solve again at a hundredth of the tolerances; report the difference of the outputs and keep that solve as `Trajectory.tight`.
     - `dense`: keep the dense output, for `Trajectory.evaluate`.
     - `rank_tol`: flows that invert `J` stop with `rank_lost` when `sigma_min` falls below `rank_tol` times its starting value.
     - `ball_radius`: stop with `ball_left` when `|w - w0|` exceeds it.
@@ -235,8 +235,10 @@ def solve(
         solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress))
         trajectory = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
         if error:
-            tight = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, False, False)
-            trajectory = _with_error(trajectory, ts, tight)
+            stats |= {"rtol": rtol / 100, "atol": atol / 100}
+            solution = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, dense, progress)
+            tight = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
+            trajectory = _with_error(trajectory, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:
         raise SolveError(trajectory)
     return trajectory
@@ -311,16 +313,13 @@ def _resting(problem, flow, ts, rank, code: str, stats: dict, start_time: float)
     return Trajectory(problem, flow, jnp.zeros(1, ts.dtype), params, error=None, result=getattr(RESULTS, code), stats=stats, **quantities)
 
 
-def _with_error(trajectory: Trajectory, ts, tight) -> Trajectory:
-    """Attach the difference of the outputs to those of a tighter solve; where that one did not arrive the error is infinite."""
-    problem = trajectory.problem
-    at_ts = jax.vmap(problem.outputs)(jnp.where(jnp.isfinite(tight.ys[0]), tight.ys[0], jnp.nan))
-    at_end = problem.outputs(tight.ys[1]["w"][0])
-    by_time = dict(zip(np.asarray(ts).tolist(), at_ts, strict=True)) | {float(tight.ts[1][0]): at_end}
-    nowhere = jnp.full(problem.n, jnp.inf)
+def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
+    """Attach the tighter solve and the difference of the outputs; where it did not arrive, or stopped at another time, the error is infinite."""
+    by_time = dict(zip(np.asarray(tight.ts).tolist(), tight.outputs, strict=True))
+    nowhere = jnp.full(trajectory.problem.n, jnp.inf)
     difference = jnp.stack([by_time.get(float(t), nowhere) for t in trajectory.ts]) - trajectory.outputs
     error = jnp.nan_to_num(jnp.linalg.norm(difference, axis=1), nan=jnp.inf)
-    return eqx.tree_at(lambda traj: traj.error, trajectory, error, is_leaf=lambda leaf: leaf is None)
+    return eqx.tree_at(lambda traj: (traj.error, traj.tight), trajectory, (error, tight), is_leaf=lambda leaf: leaf is None)
 
 
 def _limits(flow: AbstractFlow, sigma: float, ball_radius: float | None, loss_tol: float | None, infimum: float) -> _Limits:

@@ -27,6 +27,7 @@ class Trajectory(eqx.Module):
     - `result`: a member of `RESULTS`.
     - `stats`: steps, solver and why it was chosen, tolerances, rank, condition number, seconds (compilation included), event time.
     - `interpolation`: continuous `w(t)` when the solve was asked for it (`dense=True`), else None.
+    - `tight`: the solve at a hundredth of the tolerances that `error` was measured against, else None.
     """
 
     problem: Problem
@@ -41,6 +42,7 @@ class Trajectory(eqx.Module):
     result: RESULTS
     stats: dict[str, Any]
     interpolation: Any = None
+    tight: "Trajectory | None" = None
 
     def evaluate(self, t: float) -> Float[Array, " p"]:
         """Flat parameters `w(t)` from the integrator's dense output.
