@@ -1,17 +1,19 @@
 """What a check measures: the slope of an error over step sizes, or one number against its bound; and the verdict."""
 
 from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-Remainder = Callable[[float], tuple[float, float, float]]
+Remainder = Callable[[float], tuple[Any, Any, Any]]
 
 STEPS_PER_DECADE = 10
-CLEAR = 30.0  # an error is read only where it is this many times its rounding level: rounding then bends the slope by under 0.03
-STRAIGHT = 0.03  # root-mean-square distance from the fitted line, in decades: a power law has under 0.01, rounding noise about 0.5
-SPANS = (2.0, 1.0)  # decades a window spans, the longer one first
+CLEAR = 10.0  # an error is read only where it is this many times its rounding level: a tenth of noise bends a window by under 0.02
+STRAIGHT = 0.02  # root-mean-square distance from the fitted line, in decades: a power law has under 0.01, rounding noise about 0.5
+SPANS = ((2.0, 1.0), (0.5,))  # decades a window spans; half a decade only where no decade is to be had
 PROBES = (0.0, 1.0, 3.0, 10.0, 30.0)  # times eps: steps that only rounding can see
 
 
@@ -20,9 +22,9 @@ class SlopeLaw(eqx.Module):
 
         log10 errors = constant + order log10 steps   on the window
 
-    The window is the stretch of smallest steps that spans two decades (one, where two are not to be had), lies everywhere 30 times above
-    the rounding level, and whose points keep within 0.03 decades (root mean square) of one line. The smallest steps, not the straightest
-    stretch: a gradient 1 % off has slope 2 at large steps and shows its slope 1 only at small ones.
+    The window is the stretch of smallest steps that spans two decades (or one; half of one, where no decade is to be had), lies everywhere
+    ten times above the rounding level, and whose points keep within 0.02 decades (root mean square) of one line. The smallest
+    steps, not the straightest stretch: a gradient 1 % off has slope 2 at large steps and shows its slope 1 only at small ones.
 
     - `name`: the law, in words.
     - `steps`: t, increasing (s,).
@@ -31,6 +33,7 @@ class SlopeLaw(eqx.Module):
     - `expected`: least order the law asks for; `order`: the measured one, inf where exact, nan where no slope could be read.
     - `tolerance`: how far `order` may lie below `expected`.
     - `window`: (first, last) step of the fit, None without one; `constant`: the fit's value at t = 1.
+    - `contrast`: largest ratio, on the window, of the term under test to the error; far below 10 the term is hidden by what it leaves over.
     - `exact`: no error rises clear of rounding (a linear function, a flat manifold): a pass.
     """
 
@@ -43,6 +46,7 @@ class SlopeLaw(eqx.Module):
     order: float
     constant: float
     window: tuple[float, float] | None
+    contrast: float
     exact: bool
 
     @property
@@ -143,17 +147,17 @@ def measure_slope(
 
         remainder(t) = (error, size, change)
 
-    `size` is the size of the numbers whose difference the error is; `change` that of the first-order term. The rounding level at t is
+    `size` is the size of the numbers whose difference the error is; `change` that of the term under test. The rounding level at t is
     `4 eps size(t)`, plus the largest error found on five steps of 0 to 30 eps, which only rounding can see, plus `noise`. An error is
-    exact where it stays within 30 rounding levels, or within `sqrt(eps)` of the change itself (half the digits: an ill-conditioned
+    exact where it stays within ten rounding levels, or within `sqrt(eps)` of the change itself (half the digits: an ill-conditioned
     frame loses some).
 
     Arguments:
-    - `remainder`: function of the step.
+    - `remainder`: function of the step; where it is not finite or raises a `RuntimeError` (a solver that does not arrive), the step is left out.
     - `steps`: increasing and positive (s,).
     - `eps`: rounding unit of the numbers subtracted; `noise`: absolute error of the callables beyond rounding, such as a solver's tolerance.
 
-    Raises: `ValueError` where the steps are not positive, increasing and at least a decade apart.
+    Raises: `ValueError` where the steps are not positive, increasing and at least a decade apart; what `remainder` raised if it did on every step.
 
     >>> import numpy as np
     >>> from riemgn.geometry.slope import measure_slope, step_grid
@@ -161,8 +165,8 @@ def measure_slope(
     'sine: order 3.00 (at least 3 expected) on steps ...'
     """
     steps = checked_steps(steps)
-    rows = np.array([[abs(float(number)) for number in remainder(float(t))] for t in steps])
-    probes = np.array([abs(float(remainder(factor * eps)[0])) for factor in PROBES])
+    rows = _evaluated(remainder, steps)
+    probes = _evaluated(remainder, eps * np.array(PROBES))[:, 0]
     errors, sizes, changes = rows.T
     floor = 4 * eps * sizes + (np.max(probes) if np.isfinite(probes).all() else 0.0) + noise
     least = np.maximum(eps * sizes, np.finfo(float).tiny)
@@ -170,24 +174,25 @@ def measure_slope(
     finite = np.isfinite(errors) & np.isfinite(floor)
     exact = bool(finite.any() and np.all(errors[finite] <= np.maximum(CLEAR * floor, np.sqrt(eps) * changes)[finite]))
     found = None if exact else find_window(steps, errors, floor)
-    order, constant, window = (np.inf if exact else np.nan, np.nan, None)
+    order, constant, window, contrast = (np.inf if exact else np.nan, np.nan, None, np.inf)
     if found is not None:
         inside = slice(found[0], found[1] + 1)
         order, intercept = np.polyfit(np.log10(steps[inside]), np.log10(errors[inside]), 1)
         constant, window = 10.0**intercept, (float(steps[found[0]]), float(steps[found[1]]))
-    return SlopeLaw(name, steps, errors, floor, float(expected), float(tolerance), float(order), float(constant), window, exact)
+        contrast = float(np.max(changes[inside] / errors[inside]))
+    return SlopeLaw(name, steps, errors, floor, float(expected), float(tolerance), float(order), float(constant), window, contrast, exact)
 
 
 def find_window(steps: Float[np.ndarray, " s"], errors: Float[np.ndarray, " s"], floor: Float[np.ndarray, " s"]) -> tuple[int, int] | None:
     """First and last index of the stretch a slope is read on (the rule is in `SlopeLaw`), None where there is none."""
     clear = _clear(errors, floor)
     logs = np.log10(steps)
-    for span in SPANS:
-        for first in range(steps.size):
+    for spans in SPANS:
+        for first, span in product(range(steps.size), spans):
             last = int(np.searchsorted(logs, logs[first] + span - 1e-9))
-            if last >= steps.size:
-                break
-            if clear[first : last + 1].all() and _bend(logs[first : last + 1], np.log10(errors[first : last + 1])) <= STRAIGHT:
+            if last >= steps.size or not clear[first : last + 1].all():
+                continue
+            if _bend(logs[first : last + 1], np.log10(errors[first : last + 1])) <= STRAIGHT:
                 return first, last
     return None
 
@@ -203,6 +208,22 @@ def checked_steps(steps: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
     return steps
 
 
+def _evaluated(remainder, steps):
+    """Absolute values of what the remainder returns (s, 3); nan at a step whose evaluation failed, the failure itself where all did."""
+    rows = np.full((len(steps), 3), np.nan)
+    failures = []
+    for row, t in zip(rows, steps, strict=True):
+        try:
+            row[:] = np.abs([float(number) for number in remainder(float(t))])
+        except NotImplementedError:
+            raise
+        except (RuntimeError, ArithmeticError, np.linalg.LinAlgError) as failure:  # a solver that does not arrive, a point too far away
+            failures.append(failure)
+    if len(failures) == len(steps):
+        raise failures[0]
+    return rows
+
+
 def _clear(errors, floor):
     with np.errstate(invalid="ignore"):
         return np.isfinite(errors) & np.isfinite(floor) & (errors > CLEAR * floor)
@@ -216,6 +237,6 @@ def _why_no_window(steps, errors, floor):
     if not np.isfinite(errors).any():
         return "no finite value came back"
     clear = _clear(errors, floor)
-    if np.ptp(np.log10(steps[clear])) < SPANS[-1] - 1e-9:
-        return f"less than a decade of steps has an error clear of rounding (largest error {np.nanmax(errors):.1e}): give larger `steps`"
-    return "the errors follow no power of the step over any decade: give smaller `steps`, or `noise` where a solver's tolerance is seen"
+    if np.ptp(np.log10(steps[clear])) < SPANS[-1][-1] - 1e-9:
+        return f"less than half a decade of steps has an error clear of rounding (largest error {np.nanmax(errors):.1e}): give larger `steps`"
+    return "the errors follow no power of the step over half a decade: give smaller `steps`, or `noise` where a solver's tolerance is seen"

@@ -1,5 +1,14 @@
 """Pictures. Draws what was computed elsewhere; the only room that knows matplotlib."""
 
+from .checks import slope_curve as slope_curve, slope_figure as slope_figure
+from .manifold import (
+    curve as curve,
+    manifold_figure as manifold_figure,
+    normal_residual as normal_residual,
+    path as path,
+    surface as surface,
+    tangent_plane as tangent_plane,
+)
 from .series import (
     bound_curve as bound_curve,
     gradient_curve as gradient_curve,
