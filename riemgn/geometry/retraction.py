@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._types import Scalar, Weights
+from .._types import Flag, Scalar, Weights
 from .geodesic import default_tolerance, exp
 from .immersion import Ambient, Immersion, lower_index, TangentFrame
 
@@ -78,7 +78,8 @@ class ProjectionRetraction(AbstractRetraction):
         self.tol = jnp.asarray(tol, dtype=float)
 
     def __call__(self, immersion: Immersion, frame: TangentFrame, u: Ambient) -> Weights:
-        return nearest(immersion, immersion(frame.w) + u, frame.w + frame.coordinates(u), self.tol)
+        w, arrived = descend(immersion, immersion(frame.w) + u, frame.w + frame.coordinates(u), self.tol)
+        return jnp.where(arrived, w, jnp.nan)
 
 
 class ExponentialRetraction(AbstractRetraction):
@@ -127,10 +128,16 @@ def newton_step(immersion: Immersion, frame: TangentFrame, target: Ambient) -> t
 
 
 def nearest(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) -> Weights:
-    """Parameters of the point of `M` nearest to `target`, found downhill from `start`.
+    """Parameters of the point of `M` nearest to `target`, found downhill from `start`; see `descend`."""
+    return descend(immersion, target, start, tol)[0]
+
+
+def descend(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) -> tuple[Weights, Flag]:
+    """Parameters where the descent on the distance to `target` from `start` ended, and whether it arrived at a nearest point.
 
     Newton on `1/2 |F(w) - z|^2` along the manifold with step halving; stops where the tangent part of the residual is below `tol (1 + |z - F|)`.
-    The last step is taken from a constant, which makes derivatives with respect to `target` those of the exact projection.
+    It arrived where that part is below `sqrt(tol) (1 + |z - F|)`; then a last full step is taken from a constant, which makes derivatives with
+    respect to `target` those of the exact projection.
     """
     form = immersion.form
 
@@ -159,4 +166,6 @@ def nearest(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) 
 
     target_value, target = target, jax.lax.stop_gradient(target)
     w, _, _ = jax.lax.while_loop(lambda s: ~s[1] & (s[2] < MAX_NEWTON_STEPS), body, (jax.lax.stop_gradient(start), jnp.array(False), 0))
-    return w + newton_step(immersion, immersion.frame(w), target_value)[0]
+    step, gradient = newton_step(immersion, immersion.frame(w), target_value)
+    arrived = jnp.linalg.norm(gradient) <= jnp.sqrt(tol) * (1 + jnp.linalg.norm(target - immersion(w)))
+    return jnp.where(arrived, w + step, w), arrived
