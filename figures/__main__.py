@@ -1,0 +1,29 @@
+"""`python -m figures [ESSAY ...]` draws the essays beside their scripts and checks their numbers."""
+
+import sys
+from pathlib import Path
+
+from paper_repro.runner import discover, reproduce, select, Settings
+
+ROOT = Path(__file__).resolve().parent
+
+
+def main(wanted: list[str]) -> int:
+    update, names = "--update-golden" in wanted, [name for name in wanted if name != "--update-golden"]
+    try:
+        items = select(discover(ROOT), [f"essays/{name}" for name in names])
+    except ValueError as trouble:
+        print(trouble, file=sys.stderr)
+        return 2
+    outcomes = reproduce(items, Settings(out=ROOT, update_golden=update))
+    for outcome in outcomes:
+        print(f"{outcome.item.name}: {outcome.verdict} in {outcome.seconds:.0f} s, {outcome.pictures.get('png')}")
+        for check in outcome.checks:
+            print(f"  {check['name']}: {check['measured']:.3g}, {'holds' if check['holds'] else 'fails'}")
+        for note in outcome.notes:
+            print(f"  {note}")
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
