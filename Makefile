@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test test-slow bench lint clean
+.PHONY: help install reproduce gallery test test-slow bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,13 +29,16 @@ install: $(STAMP) ## make the environment
 reproduce: $(STAMP) ## reproduce the papers' figures and claims at quick size, into runs/reproduce
 	$(BIN)/riemgn reproduce --quick --out runs/reproduce $(ARGS)
 
+gallery: $(STAMP) ## draw the essays in figures/ again and check their numbers
+	$(BIN)/python -m figures $(ARGS)
+
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(STAMP) ## run the full-size tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: $(STAMP) ## run the benchmarks
+bench: $(STAMP) ## run the benchmarks; ARGS=geometry for one of them
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(STAMP) ## ruff, pyright and the import contracts

@@ -1,5 +1,18 @@
-"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature; and its door to geomstats."""
+"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows and descents; checks; the door to geomstats."""
 
+from .checks import (
+    check_geodesic as check_geodesic,
+    check_gradient as check_gradient,
+    check_hessian as check_hessian,
+    check_metric as check_metric,
+    check_projection as check_projection,
+    check_retraction as check_retraction,
+)
+from .citizen import to_geomstats as to_geomstats
+from .descent import riemannian_gradient_descent as riemannian_gradient_descent
+from .embedded import Constrained as Constrained, embedded_problem as embedded_problem, from_geomstats as from_geomstats
+from .integrator import output_flow as output_flow, riemannian_flow as riemannian_flow
+from .path import ManifoldPath as ManifoldPath, PathError as PathError
 from .rank import RankReport as RankReport
 from .retraction import (
     AbstractRetraction as AbstractRetraction,
@@ -9,4 +22,6 @@ from .retraction import (
     ProjectionRetraction as ProjectionRetraction,
     RETRACTIONS as RETRACTIONS,
 )
+from .slope import Check as Check, SlopeLaw as SlopeLaw, ValueLaw as ValueLaw
 from .submanifold import GeometryError as GeometryError, OutputManifold as OutputManifold
+from .view import chart_view as chart_view, manifold_view as manifold_view, ManifoldView as ManifoldView

@@ -4,6 +4,7 @@ A retraction of order q agrees with the geodesic up to `|R(t u) - exp(t u)| = O(
 """
 
 import abc
+from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
@@ -101,7 +102,7 @@ class ExponentialRetraction(AbstractRetraction):
         return exp(immersion, frame, u, self.rtol)
 
 
-RETRACTIONS: dict[str, type[AbstractRetraction]] = {
+RETRACTIONS: dict[str, Callable[[], AbstractRetraction]] = {
     cls.name: cls for cls in (ChartRetraction, CorrectedRetraction, ProjectionRetraction, ExponentialRetraction)
 }
 

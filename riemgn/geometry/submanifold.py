@@ -145,9 +145,7 @@ class OutputManifold(eqx.Module):
         z, w = self._vector("point", point), self.problem.w0 if start is None else self._weights(start)
         params, distance = _distance(self.immersion, z, w)
         if _concrete(distance) and not float(distance) <= atol:
-            raise ValueError(
-                f"The point is not on the manifold: it lies {float(distance):.3g} off the sheet through the start, more than {atol:g}."
-            )
+            raise ValueError(f"The point is not on the manifold: it lies {float(distance):.3g} off the sheet through the start, more than {atol:g}.")
         return params
 
     # --- tangent space ------------------------------------------------------------------------------------------------
@@ -340,9 +338,7 @@ def _concrete(value) -> bool:
 
 def _arrived(value: Array, what: str) -> Array:
     if _concrete(value) and not bool(jnp.all(jnp.isfinite(value))):
-        raise GeometryError(
-            f"The {what} did not arrive: the chart became singular or the steps ran out on the way. Take a shorter vector, or damp."
-        )
+        raise GeometryError(f"The {what} did not arrive: the chart became singular or the steps ran out on the way. Take a shorter vector, or damp.")
     return value
 
 
