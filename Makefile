@@ -33,7 +33,7 @@ gallery: $(STAMP) ## draw the essays in figures/ again and check their numbers
 	$(BIN)/python -m figures $(ARGS)
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## run the full-size tests
 	$(BIN)/python -m pytest -m slow $(ARGS)

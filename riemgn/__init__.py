@@ -1,6 +1,6 @@
 """Numerical analysis of Gauss-Newton flows of neural networks and other nonlinear least-squares models."""
 
-from . import task as task
+from . import geometry as geometry, task as task
 from ._settings import enable_x64 as enable_x64
 from .data import (
     conditioned_matrix as conditioned_matrix,
@@ -21,12 +21,30 @@ from .flow import (
     ResidualDamping as ResidualDamping,
     SpectralDamping as SpectralDamping,
 )
-from .geometry import GeometryError as GeometryError, OutputManifold as OutputManifold
+from .geometry import (
+    embedded_problem as embedded_problem,
+    from_geomstats as from_geomstats,
+    GeometryError as GeometryError,
+    output_flow as output_flow,
+    OutputManifold as OutputManifold,
+    riemannian_flow as riemannian_flow,
+    riemannian_gradient_descent as riemannian_gradient_descent,
+    to_geomstats as to_geomstats,
+)
+from .iterate import iterate as iterate
 from .loss import (
     LogisticLoss as LogisticLoss,
     PoissonLoss as PoissonLoss,
     PseudoHuberLoss as PseudoHuberLoss,
     SquaredLoss as SquaredLoss,
+)
+from .method import (
+    GaussNewtonMethod as GaussNewtonMethod,
+    GGNScore as GGNScore,
+    GradientDescent as GradientDescent,
+    GramGaussNewton as GramGaussNewton,
+    LevenbergMarquardtMethod as LevenbergMarquardtMethod,
+    OptaxMethod as OptaxMethod,
 )
 from .model import (
     Centred as Centred,
@@ -36,7 +54,14 @@ from .model import (
     Scaled as Scaled,
 )
 from .problem import Problem as Problem
+from .regularizer import (
+    ExponentialPenalty as ExponentialPenalty,
+    OstrovskiiBachPenalty as OstrovskiiBachPenalty,
+    PseudoHuberPenalty as PseudoHuberPenalty,
+    SquaredPenalty as SquaredPenalty,
+)
 from .result import result_name as result_name, RESULTS as RESULTS
 from .solve import solve as solve, SolveError as SolveError
 from .task import teacher_student as teacher_student
+from .theory import Certificate as Certificate, certify as certify, cite as cite, claims as claims, fit_rate as fit_rate
 from .trajectory import Trajectory as Trajectory

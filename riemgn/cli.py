@@ -47,15 +47,16 @@ def list_command(as_json: Annotated[bool, typer.Option("--json", help="One JSON 
 
     from .data import DATASETS
     from .experiment import FLOW_FORMULAS, SOLVERS
+    from .theory import CLAIMS
 
     solvers = {name: "chosen by stiffness: dopri8 or kvaerno5" if cls is None else _first_line(cls) for name, cls in SOLVERS.items()}
     items = {item.name: f"{item.title} ({item.kind}; arXiv:{item.arxiv.removeprefix('arXiv:')})" for item in discover()}
-    sections = {"claims": {}, "figures": items, "data": DATASETS, "flows": FLOW_FORMULAS, "solvers": solvers}
+    claims = {name: f"{claim.statement} ({claim.reference})" for name, claim in CLAIMS.items()}
+    sections = {"claims": claims, "figures": items, "data": DATASETS, "flows": FLOW_FORMULAS, "solvers": solvers}
     if as_json:
         return _print_json({name: dict(entries) for name, entries in sections.items()})
-    empty = {"claims": "none yet: `riemgn certify` is not there yet; figures come with checks of their own", "figures": "none"}
     for name, entries in sections.items():
-        _print_pairs(name, entries or {"-": empty[name]})
+        _print_pairs(name, entries or {"-": "none"})
     return 0
 
 
@@ -162,6 +163,40 @@ def reproduce_command(
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
+@app.command("certify")
+def certify_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims (see `riemgn list`); all when none is named.")] = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="A short set of problems and one seed, or all with ten.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0 [1 with --quick, else 10].")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every certificate to this file, each as it is done.")] = None,
+):
+    """Hold claims against problems: hypotheses, predicted and measured, margin, numerical error, verdict."""
+    from .experiment.certification import examine_cases, select_cases
+    from .experiment.ledger import Ledger
+    from .theory import find_claim
+
+    chosen = [find_claim(name).name for name in names or []]
+    count = seeds if seeds is not None else 1 if quick else 10
+    if count < 1:
+        raise ValueError(f"`--seeds` must be at least 1, got {count}.")
+    _prepare_jax()
+    ledger = Ledger(json_file, quick)
+    cases = select_cases(chosen, quick)
+    total = sum(count if case.seeded else 1 for case in cases)
+    try:
+        with _progress(total) as (_, advanced):
+            for entry in examine_cases(cases, range(count), ledger.known):
+                ledger.add(entry)
+                advanced(f"{entry['claim']} on {entry['subject']}: {entry['status']}")
+    except KeyboardInterrupt:
+        where = (
+            "nothing was saved: --json FILE keeps what is done" if json_file is None else f"they are saved in '{json_file}'; the same command goes on"
+        )
+        return _interrupted(f"{len(ledger.entries)} of {total} certificates are done; {where}")
+    _print_certificates(ledger)
+    return 0 if ledger.all_hold(chosen) else 1
+
+
 def _prepare_jax() -> None:
     """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
     import jax
@@ -266,6 +301,34 @@ def _print_outcomes(outcomes: Sequence[Any]) -> None:
     for outcome in outcomes:
         for note in outcome.notes:
             console.print(f"{outcome.item.name}: {note}")
+
+
+def _print_certificates(ledger: Any) -> None:
+    """One row a claim and problem, the worst seed of each, with what it presupposes and what it compares below it."""
+    from rich.table import Table
+
+    from .theory.certificate import RELATIONS
+
+    table = Table(title="certificates", title_justify="left")
+    for name in ("claim, problem", "predicted", "measured", "margin", "error", "verdict", "source"):
+        table.add_column(name, justify="right" if name in ("measured", "margin", "error") else "left", overflow="fold")
+    for entry, counts in ledger.worst():
+        seeds = ", ".join(f"{count} {status}" for status, count in counts.items()) if sum(counts.values()) > 1 else entry["status"]
+        table.add_row(entry["claim"], "", "", "", "", seeds, f"{entry['reference']}, {entry['theory']}", style="bold")
+        table.add_row(f"on {entry['subject']}", "", "", "", "", "", "")
+        for part in entry["hypotheses"]:
+            asked = f"{RELATIONS[part['relation']]} {_short(part['threshold'])}"
+            table.add_row(f"- presupposes {part['name']}", asked, _short(part["value"]), _short(part["margin"]), "", part["status"], part["constant"])
+        for part in entry["conclusions"]:
+            slack = f" (within {_short(part['resolution'])})" if part["resolution"] else ""
+            numbers = (_short(part["measured"]), _short(part["margin"]), _short(part["error"]))
+            asked = f"{RELATIONS[part['relation']]} {_short(part['predicted'])}{slack}"
+            table.add_row(f"- {part['name']}", asked, *numbers, part["status"], part["constant"])
+        table.add_section()
+    console = _console()
+    console.print(table)
+    total = {status: sum(entry["status"] == status for entry in ledger.entries) for status in ("holds", "fails", "undecided", "not applicable")}
+    console.print(f"{len(ledger.entries)} certificates: " + ", ".join(f"{count} {status}" for status, count in total.items() if count))
 
 
 def _short(value: float | None) -> str:

@@ -17,24 +17,11 @@ from .flow import AbstractFlow
 from .linalg import numerical_rank, singular_values
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
-from .trajectory import sample, Trajectory
+from .trajectory import sample, SolveError as SolveError, Trajectory
 
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
 STIFF_HORIZON = 5e3
 SAVED_TIMES = 129
-
-
-class SolveError(RuntimeError):
-    """A solve that ended in numerical trouble. `trajectory` holds everything up to that time."""
-
-    trajectory: Trajectory
-
-    def __init__(self, trajectory: Trajectory):
-        self.trajectory = trajectory
-
-    def __str__(self) -> str:
-        end = float(self.trajectory.ts[-1])
-        return f"{self.trajectory.stats['message']} (stopped at t = {end:.6g}; pass throw=False to get the trajectory)"
 
 
 class _Limits(eqx.Module):

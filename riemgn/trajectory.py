@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .flow import AbstractFlow
 from .linalg import thin_svd
+from .method import AbstractMethod
 from .problem import Problem
 from .result import result_name, RESULTS
 
@@ -31,7 +32,7 @@ class Trajectory(eqx.Module):
     """
 
     problem: Problem
-    flow: AbstractFlow
+    flow: AbstractFlow | AbstractMethod
     ts: Float[Array, " t"]
     params: Float[Array, "t p"]
     outputs: Float[Array, "t n"]
@@ -74,7 +75,20 @@ class Trajectory(eqx.Module):
         )
 
 
-def sample(problem: Problem, flow: AbstractFlow, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
+class SolveError(RuntimeError):
+    """A solve that ended in numerical trouble. `trajectory` holds everything up to that time."""
+
+    trajectory: Trajectory
+
+    def __init__(self, trajectory: Trajectory):
+        self.trajectory = trajectory
+
+    def __str__(self) -> str:
+        end = float(self.trajectory.ts[-1])
+        return f"{self.trajectory.stats['message']} (stopped at t = {end:.6g}; pass throw=False to get the trajectory)"
+
+
+def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held."""
 
     def at(w):

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "figures" / "README.md")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(r"^```python[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 
@@ -37,11 +38,24 @@ def table_headers(text: str) -> list[list[str]]:
     return [[cell.strip().lower() for cell in row.split("|")] for row in rows]
 
 
-def test_readme_snippets_run(tmp_path, monkeypatch):
-    text = README.read_text()
-    assert len(python_blocks(text)) >= 5
+def test_the_readme_shows_at_least_five_snippets():
+    assert len(python_blocks(README.read_text())) >= 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_snippets_run(page, tmp_path, monkeypatch):
+    text = page.read_text()
+    assert python_blocks(text)
     monkeypatch.chdir(tmp_path)
     run_blocks(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_a_page_links_to_exists(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    assert links
+    missing = [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
+    assert missing == []
 
 
 def test_readme_has_the_status_table():

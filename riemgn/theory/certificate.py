@@ -80,7 +80,8 @@ class Conclusion:
     - `predicted`, `measured`: the claim's number and the observed one, in the same unit.
     - `relation`: what the claim says of `measured`: "equal", "at_most" or "at_least" `predicted`.
     - `resolution`: how closely an equality is asked to hold, or the slack granted to a bound that may be attained; absolute.
-    - `error`: numerical error of `measured - predicted`, from a second computation.
+    - `error`: error of `measured - predicted`. A claim that samples states its sampling error here; the change from a second computation is added
+        to it. Infinite where nothing is known.
     - `constant`: which constant `predicted` was computed with.
     """
 
@@ -122,8 +123,8 @@ class Findings:
 class Certificate:
     """The verdict of one claim on one piece of evidence.
 
-    `status`: "not applicable" where a hypothesis fails, whatever the conclusions show; "undecided" where a hypothesis or a conclusion is closer to its
-    edge than the numerical error; "fails" where a conclusion lies outside by more than the error; else "holds".
+    `status`: "not applicable" where a hypothesis fails, whatever the conclusions show; "undecided" where a hypothesis or a conclusion is closer
+    to its edge than the numerical error; "fails" where a conclusion lies outside by more than the error; else "holds".
 
     - `claim`: its name; `subject`: what it was examined on; `statement`, `reference`, `theory`: as in `rg.claims()`.
     - `hypotheses`, `conclusions`: each with its number, its error bar and its own verdict.
@@ -204,12 +205,19 @@ class Certificate:
 
 
 def with_errors(loose: Findings, tight: Findings | None) -> tuple[Conclusion, ...]:
-    """The conclusions of the tighter computation, their error the change from the looser one; without a tighter one no error bar is known."""
+    """The conclusions of the tighter computation; their error is the change from the looser one, and sampling error where a claim states one.
+
+    Without a tighter computation no error bar is known.
+    """
     if tight is None:
-        return loose.conclusions
+        return tuple(replace(conclusion, error=math.inf) for conclusion in loose.conclusions)
     before = {conclusion.name: conclusion for conclusion in loose.conclusions}
-    errors = {c.name: abs(c.measured - before[c.name].measured) + abs(c.predicted - before[c.name].predicted) for c in tight.conclusions}
-    return tuple(replace(conclusion, error=errors[conclusion.name]) for conclusion in tight.conclusions)
+    found = []
+    for conclusion in tight.conclusions:
+        other = before[conclusion.name]
+        change = abs(conclusion.measured - other.measured) + abs(conclusion.predicted - other.predicted)
+        found.append(replace(conclusion, error=change + (conclusion.error if math.isfinite(conclusion.error) else 0.0)))
+    return tuple(found)
 
 
 def _plain(value: Any) -> Any:

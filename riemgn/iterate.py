@@ -1,0 +1,220 @@
+"""iterate(problem, method, steps=...) -> Trajectory: discrete time, one compiled scan. All defaults live here."""
+
+import math
+import time
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from ._types import Flag, Key, Weights
+from .linalg import numerical_rank, singular_values
+from .method import AbstractMethod, MethodState
+from .problem import Problem
+from .result import EXPECTED, result_name, RESULTS
+from .trajectory import sample, SolveError, Trajectory
+
+
+class _Carry(eqx.Module):
+    """One point of the iteration; `finite` and `above` (the loss tolerance) say whether it goes on."""
+
+    w: Weights
+    state: MethodState
+    finite: Flag
+    above: Flag
+
+
+@eqx.filter_jit
+def _run(problem: Problem, method: AbstractMethod, w0: Weights, key: Key, target: Array | None, saves: int, stride: int):
+    """All steps in one scan of scans; after an ending the remaining steps change nothing. Everything swept is an argument."""
+
+    def advance(carry: _Carry, _):
+        going = carry.finite & carry.above
+
+        def step():
+            w, state = method.step(problem, carry.w, carry.state, jr.fold_in(key, carry.state.count))
+            finite = jnp.all(jnp.isfinite(w))
+            above = jnp.array(True) if target is None else problem.objective(w) > target
+            # a step that is not finite is not taken
+            w, state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (w, state), (carry.w, carry.state))
+            return _Carry(w, state, finite, above | ~finite)
+
+        new = jax.lax.cond(going, step, lambda: carry)
+        return new, new.state.report
+
+    def advance_to_save(carry: _Carry, _):
+        carry, reports = jax.lax.scan(advance, carry, None, length=stride)
+        return carry, (carry.w, carry.state.time, carry.state.count, reports)
+
+    above = jnp.array(True) if target is None else problem.objective(w0) > target
+    start = _Carry(w0, method.init(problem, w0), jnp.array(True), above)
+    end, (params, times, counts, reports) = jax.lax.scan(advance_to_save, start, None, length=saves)
+    params = jnp.concatenate([w0[None], params])
+    times, counts = jnp.append(start.state.time, times), jnp.append(start.state.count, counts)
+    return end, params, times, counts, jax.tree.map(lambda values: values.reshape(saves * stride), reports)
+
+
+_sample = eqx.filter_jit(sample)
+
+
+@eqx.filter_jit
+def _start(problem: Problem):
+    """Singular values and rank of `J(w0)`, the loss there and its infimum."""
+    point = problem.linearise(problem.w0)
+    s = singular_values(point.jac)
+    return s, numerical_rank(s, (problem.n, problem.p)), problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
+
+
+def iterate(
+    problem: Problem,
+    method: AbstractMethod,
+    *,
+    steps: int,
+    key: Key | None = None,
+    save_every: int = 1,
+    throw: bool = True,
+    error: bool = False,
+    rank_tol: float = 1e-5,
+    loss_tol: float | None = None,
+) -> Trajectory:
+    """Take `steps` steps of a discrete method from `problem.w0`.
+
+    `w_{k+1} = method.step(w_k)`. The times of the trajectory are the sums of the step sizes, those of the flow that the method discretises.
+
+    Arguments:
+
+    - `problem`, `method`: what to iterate.
+    - `steps`: number of steps.
+    - `key`: JAX random key; needed by methods that draw their batches.
+    - `save_every`: keep every `save_every`-th point; each point kept costs one singular value decomposition of the whole Jacobian.
+    - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
+    - `error`: iterate again from `w0` perturbed by 8 eps (relative, seeded), report the difference of the outputs plus their own rounding,
+      `|f - f'| + 8 eps |f|`, and keep that run as `Trajectory.tight`.
+    - `rank_tol`: methods that invert `J` end with `rank_lost` where `sigma_min` falls below `rank_tol` times its starting value.
+    - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it.
+
+    Returns: a `Trajectory` whose `flow` is the method. `stats["per_step"]` holds what the method reports about every step (not only about those
+    kept), one NumPy array (steps,) per name; entry k is the step from `w_k` to `w_{k+1}`.
+
+    Raises: `ValueError` for wrong arguments; `SolveError` if `throw` and the iteration got into trouble.
+
+    >>> import riemgn as rg
+    >>> traj = rg.iterate(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonMethod(step_size=1.0), steps=20)
+    >>> rg.result_name(traj.result), traj.ts.shape
+    ('successful', (21,))
+
+    Reference: theory.md C9; papers.md D13 to D16.
+    """
+    start_time = time.perf_counter()
+    _check_arguments(problem, method, key, steps, save_every)
+    rank_tol = _positive("rank_tol", rank_tol)
+    s, rank, loss, infimum = _start(problem)
+    if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
+        raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
+    target = None if loss_tol is None else infimum + _positive("loss_tol", loss_tol)
+    key = jr.key(0) if key is None else key
+    sigma_start = float(s[int(rank) - 1]) if int(rank) else 0.0
+    stats = {
+        "solver": "iterate",
+        "solver_reason": "a discrete method",
+        "save_every": save_every,
+        "rank": int(rank),
+        "cond": float(s[0]) / sigma_start if int(rank) else math.inf,
+        "dropped_singular_values": [float(v) for v in s[int(rank) :]],
+        "dtype": str(problem.w0.dtype),
+        "device": str(jax.devices()[0].platform),
+        "accuracy": f"{problem.w0.dtype} rounding",
+    }
+
+    def run(w0: Weights) -> Trajectory:
+        started = time.perf_counter()
+        raw = jax.block_until_ready(_run(problem, method, w0, key, target, steps // save_every if int(rank) else 0, save_every))
+        trajectory = _trajectory(problem, method, jnp.maximum(rank, 1), raw, rank_tol * sigma_start, stats)
+        trajectory.stats["seconds"] = time.perf_counter() - started
+        return trajectory
+
+    trajectory = run(problem.w0)
+    trajectory.stats["seconds"] = time.perf_counter() - start_time
+    if error:
+        trajectory = _with_error(trajectory, run(_perturbed(problem.w0)))
+    if throw and result_name(trajectory.result) not in EXPECTED:
+        raise SolveError(trajectory)
+    return trajectory
+
+
+def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, raw, sigma_least: float, stats: dict) -> Trajectory:
+    """Evaluate the points kept, cut at the first that is in trouble, name the ending."""
+    end, params, times, counts, reports = raw
+    quantities = _sample(problem, method, params, rank)
+    finite = np.isfinite(quantities["losses"]) & np.all(np.isfinite(quantities["outputs"]), axis=1)
+    lost = np.asarray(quantities["sigma_min"]) < sigma_least if method.inverts else np.zeros(finite.size, bool)
+    code = "successful"
+    if not bool(end.finite):
+        code = "non_finite"
+    elif not bool(end.above):
+        code = "loss_tolerance_met"
+    last = int(np.argmax(counts))  # the first of the points that an early end repeats
+    if not finite[: last + 1].all():
+        last, code = int(np.argmin(finite)) - 1, "non_finite"
+    if lost[: last + 1].any():
+        last, code = int(np.argmax(lost)), "rank_lost"
+    if sigma_least == 0:
+        code = "rank_lost"
+    taken = int(counts[last])
+    stats = stats | {
+        "num_steps": taken,
+        "num_accepted_steps": taken,
+        "num_rejected_steps": 0,
+        "event_time": float(times[last]) if code != "successful" else None,
+        "message": str(RESULTS[getattr(RESULTS, code)]),
+        "per_step": {name: np.asarray(values)[:taken] for name, values in reports.items()},
+    }
+    kept: dict[str, Any] = {name: value[: last + 1] for name, value in quantities.items()}
+    return Trajectory(problem, method, times[: last + 1], params[: last + 1], error=None, result=getattr(RESULTS, code), stats=stats, **kept)
+
+
+def _perturbed(w0: Weights) -> Weights:
+    """`w0` moved by 8 eps times the root mean square of its entries (1 where all are zero), in a seeded direction."""
+    spread = jnp.sqrt(jnp.mean(w0**2))
+    scale = 8 * jnp.finfo(w0.dtype).eps * jnp.where(spread > 0, spread, 1.0)
+    return w0 + scale * jr.normal(jr.key(8), w0.shape, w0.dtype)
+
+
+def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
+    """Attach the perturbed run and what rounding may have done to the outputs; where that run had ended the error is infinite."""
+    shared = min(trajectory.ts.size, tight.ts.size)
+    outputs = trajectory.outputs
+    rounding = 8 * jnp.finfo(outputs.dtype).eps * jnp.linalg.norm(outputs, axis=1)
+    difference = jnp.linalg.norm(outputs[:shared] - tight.outputs[:shared], axis=1)
+    error = rounding + jnp.concatenate([difference, jnp.full(trajectory.ts.size - shared, jnp.inf, outputs.dtype)])
+    return eqx.tree_at(lambda traj: (traj.error, traj.tight), trajectory, (error, tight), is_leaf=lambda leaf: leaf is None)
+
+
+def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    if not isinstance(method, AbstractMethod):
+        raise ValueError(f"`method` must be a discrete method such as GaussNewtonMethod(), got {type(method).__name__}.")
+    for name, value in (("steps", steps), ("save_every", save_every)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+    if steps % save_every:
+        raise ValueError(f"`steps` must be a multiple of `save_every`, got {steps} and {save_every}.")
+    if key is None and method.stochastic:
+        raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
+    if key is not None and not isinstance(key, jax.Array):
+        raise ValueError(f"`key` must be a JAX random key such as jax.random.key(0), got {key!r}.")
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
+    if not 0 < number < math.inf:
+        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+    return number

@@ -1,0 +1,80 @@
+"""What a discrete method is: a step, a step size, and a state that reports on the step just taken."""
+
+import abc
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import Count, Key, Scalar, Weights
+from ..linalg import numerical_rank, singular_values
+from ..problem import Problem
+
+
+class MethodState(eqx.Module):
+    """What a method carries from step to step.
+
+    - `time`: sum of the step sizes so far, the time of the flow that the method discretises.
+    - `count`: steps taken.
+    - `memory`: the method's own PyTree (rank at the start, order of the samples, moments, ...).
+    - `report`: scalars about the step just taken, always with `"step_size"`; the driver collects them, one array per name.
+    """
+
+    time: Scalar
+    count: Count
+    memory: Any
+    report: dict[str, Scalar]
+
+    def after(self, memory: Any, report: dict[str, Scalar]) -> "MethodState":
+        """The state one step later."""
+        return MethodState(self.time + report["step_size"], self.count + 1, memory, report)
+
+
+class AbstractMethod(eqx.Module):
+    """`w_{k+1} = w_k + step_size * d_k`: a flow's direction `d` and a step along it.
+
+    - `step_size`: `eta > 0`, in units of the flow's time; an array, so sweeping it compiles nothing anew.
+    - `name`: short name for tables and legends.
+    - `inverts`: whether the undamped inverse of the whole `J` appears, so that the method ends where `J` loses rank.
+    - `stochastic`: whether `step` uses its key.
+    """
+
+    step_size: eqx.AbstractVar[Array]
+    name: eqx.AbstractClassVar[str]
+    inverts: eqx.AbstractVar[bool]
+    stochastic: eqx.AbstractVar[bool]
+
+    @abc.abstractmethod
+    def init(self, problem: Problem, w: Weights) -> MethodState:
+        """The state before the first step, with a report of the same names as after a step, all zero."""
+
+    @abc.abstractmethod
+    def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
+        """One step: the new parameters (p,) and the new state."""
+
+
+def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
+    """The state before the first step: time 0, and a report of zeros under `"step_size"` and `names`."""
+    zero = jnp.zeros((), w.dtype)
+    return MethodState(zero, jnp.zeros((), int), memory, {name: zero for name in ("step_size", *names)})
+
+
+def rank_at(problem: Problem, w: Weights) -> Count:
+    """Numerical rank of `J(w)`: the number of singular values above the rounding error of their computation."""
+    return numerical_rank(singular_values(problem.jac(w)), (problem.n, problem.p))
+
+
+def checked_number(name: str, value: Any, *, positive: bool = True) -> Array:
+    """`value` as an array; raises `ValueError` unless it is a finite number, positive or at least 0."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
+    if not 0 <= number < math.inf or (positive and number == 0):
+        raise ValueError(f"`{name}` must be {'positive' if positive else '>= 0'} and finite, got {value}.")
+    return jnp.asarray(number, dtype=float)

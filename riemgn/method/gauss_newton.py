@@ -1,0 +1,54 @@
+"""The Gauss-Newton method, the explicit Euler method of the Gauss-Newton flow."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import Key, Weights
+from ..linalg import spectral_direction, thin_svd
+from ..problem import Problem
+from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
+
+
+class GaussNewtonMethod(AbstractMethod):
+    """Gauss-Newton, `w_{k+1} = w_k - eta J^+ grad g(f(w_k))`.
+
+    `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm step), by the singular values of `J` itself.
+
+    Over-parameterised squared loss, full row rank: `|r_{k+1}| <= (1 - eta) |r_k| + C eta^2 |r_k|^2`, `C = Lip(J) / (2 sigma_min^2)`: the full step
+    `eta = 1` converges quadratically once `C |r_0| < 1`. On a linear model `P r_{k+1} = (1 - eta) P r_k`.
+
+    Arguments:
+
+    - `step_size`: `eta > 0`, 1 by default; one unit of time of the flow.
+
+    Raises: `ValueError` for a step size that is not positive.
+
+    >>> import riemgn as rg
+    >>> traj = rg.iterate(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonMethod(step_size=1.0), steps=20)
+    >>> abs(float(traj.params[-1, 0])) < 1e-5
+    True
+
+    Reference: theory.md C9; papers.md D13, D15.
+    """
+
+    step_size: Array
+    inverts: bool = eqx.field(static=True)
+    stochastic: bool = eqx.field(static=True)
+    name: ClassVar[str] = "gauss-newton"
+
+    def __init__(self, step_size: float = 1.0):
+        self.step_size = checked_number("step_size", step_size)
+        self.inverts = True
+        self.stochastic = False
+
+    def init(self, problem: Problem, w: Weights) -> MethodState:
+        return first_state(w, rank_at(problem, w))
+
+    def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
+        point = problem.linearise(w)
+        size = self.step_size.astype(w.dtype)
+        d = spectral_direction(thin_svd(point.jac), point.cotangent, jnp.ones_like, state.memory)
+        return w + size * d, state.after(state.memory, {"step_size": size})

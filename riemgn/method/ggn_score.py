@@ -1,0 +1,197 @@
+"""GGN-SCORE: generalised Gauss-Newton with a self-concordant penalty and the step size that self-concordance allows."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array
+
+from .._types import Jac, Key, Outputs, Scalar, Weights
+from ..linalg import thin_svd
+from ..problem import Linearisation, Problem
+from ..regularizer import AbstractPenalty
+from .base import AbstractMethod, checked_number, first_state, MethodState
+from .batch import Batches, BatchPoint, linearise
+
+RULES = ("reference", "theory", "analytic")
+REPORT = ("decrement", "slope", "local_norm", "objective", "decrease", "predicted_decrease", "linearisation_error")
+
+
+class GGNScore(AbstractMethod):
+    """GGN-SCORE on `F(w) = g(f(w)) + tau sum_i h_mu(w_i)`, on all samples or on a batch.
+
+    `(c D + J^T Q J) d = -(J^T e + tau h'),  w+ = w + s d`, with `e = grad g(f)`, `Q = Hess g(f)`, `h' = h_mu'(w)`, `D = diag h_mu''(w)`, and
+
+    - `"reference"`: `s = min(1, a / (1 + M_g eta))`, `eta = tau sqrt(sum h'^2 / h'')`, `a = min(step_size, 1)`: the released code;
+    - `"theory"`: the same with `eta = tau^{(3 - nu)/2} sqrt(sum h'^2 / h'')`, as the constants of `tau h_mu` scale;
+    - `"analytic"`: `s = a (1 - (1 + D/q)^{-q}) / D`, `q = (nu - 2) / (4 - nu)`, `D = (nu/2 - 1) M |d|^{3 - nu} lambda^{nu - 2}` (for `nu = 2`:
+      `s = a log(1 + D) / D`, `D = M |d|`) with `M = tau^{1 - nu/2} M_g` and the decrement `lambda`: the step that minimises the bound for `F`
+      when `f` is linear and `c = tau`.
+
+    Arguments:
+
+    - `penalty`: `h_mu`, such as `PseudoHuberPenalty(smoothing=...)`.
+    - `weight`: `tau >= 0`.
+    - `step_size`: `alpha > 0`, 0.95 by default; values above 1 count as 1.
+    - `damping`: `c > 0`, 1 by default as in the released code's low-rank branch, or `"weight"` for `c = tau`, the Hessian of `F`.
+    - `rule`: `"reference"` (default), `"theory"` or `"analytic"`.
+    - `batch_size`, `order`: samples per step and how they are dealt, see `Batches`; None takes all. `F` is then that of the batch.
+
+    Use it with `SquaredLoss(mean=True)` to have the paper's `F`. Any loss with a positive Hessian will do; `predicted_decrease` is then that of its
+    quadratic model.
+
+    Raises: `ValueError` for another penalty, a negative weight, a step size or damping that is not positive, an unknown rule, `c = tau = 0`.
+
+    Reports, for every step: `step_size` `s`; `decrement` `lambda = sqrt(d^T (c D + J^T Q J) d)`; `slope` `<grad F, d>`, which equals `-lambda^2`;
+    `local_norm` `eta`; `objective` `F(w)` and `decrease` `F(w) - F(w+)`; `linearisation_error` `|f(w+) - f(w) - s J d|`; and
+
+    `predicted_decrease = s lambda^2 - s^2/2 d^T J^T Q J d - tau s^2 omega_nu(d_nu) d^T D d`, a lower bound of `decrease` when `f` is linear, the loss
+    quadratic and `M_g` true; minus infinity where the step reaches `d_nu >= 1`.
+
+    >>> import riemgn as rg
+    >>> traj = rg.iterate(rg.task.circle(), rg.GGNScore(rg.PseudoHuberPenalty(), weight=1e-4), steps=5)
+    >>> bool((traj.stats["per_step"]["slope"] < 0).all())
+    True
+
+    Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 3; step sizes of Sun and Tran-Dinh, arXiv:1703.04599.
+    """
+
+    penalty: AbstractPenalty
+    weight: Array
+    step_size: Array
+    damping: Array | None
+    rule: str = eqx.field(static=True)
+    batches: Batches
+    inverts: bool = eqx.field(static=True)
+    stochastic: bool = eqx.field(static=True)
+    name: ClassVar[str] = "ggn-score"
+
+    def __init__(
+        self,
+        penalty: AbstractPenalty,
+        weight: float = 1e-4,
+        step_size: float = 0.95,
+        damping: float | str = 1.0,
+        rule: str = "reference",
+        batch_size: int | None = None,
+        order: str = "shuffled",
+    ):
+        if not isinstance(penalty, AbstractPenalty):
+            raise ValueError(f"`penalty` must be a penalty such as PseudoHuberPenalty(), got {penalty!r}.")
+        if isinstance(damping, str) and damping != "weight":
+            raise ValueError(f"`damping` must be a positive number or 'weight', got {damping!r}.")
+        if rule not in RULES:
+            raise ValueError(f"Unknown rule {rule!r}; known: {', '.join(RULES)}.")
+        self.penalty = penalty
+        self.weight = checked_number("weight", weight, positive=False)
+        self.step_size = checked_number("step_size", step_size)
+        self.damping = None if isinstance(damping, str) else checked_number("damping", damping)
+        if self.damping is None and not isinstance(self.weight, jax.core.Tracer) and float(self.weight) == 0:
+            raise ValueError("`weight` must be positive where damping='weight', got 0.")
+        self.rule = rule
+        self.batches = Batches(batch_size, order)
+        self.inverts = False
+        self.stochastic = self.batches.stochastic
+
+    def init(self, problem: Problem, w: Weights) -> MethodState:
+        return first_state(w, self.batches.start(problem), *REPORT)
+
+    def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
+        order, batch = self.batches.draw(state.memory, state.count, key)
+        at_batch = linearise(problem, w, batch)
+        seen = at_batch.point.whitened()
+        tau = self.weight.astype(w.dtype)
+        c = tau if self.damping is None else self.damping.astype(w.dtype)
+        pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
+        d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+        along, local = jnp.sum((seen.jac @ d) ** 2), jnp.sum(metric * d**2)
+        decrement = jnp.sqrt(along + c * local)
+        size, eta = self._step_size(w, tau, jnp.linalg.norm(d), decrement)
+        reached = self.penalty.reach(problem.p, size * jnp.linalg.norm(d), size * jnp.sqrt(local))
+        bend = jnp.where(tau > 0, tau * self.penalty.growth(reached), 0.0) * local
+        report = {
+            "step_size": size,
+            "decrement": decrement,
+            "slope": (seen.jac @ d) @ seen.cotangent + pull @ d,
+            "local_norm": eta,
+            "predicted_decrease": size * decrement**2 - size**2 * (along / 2 + bend),
+            **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d),
+        }
+        return w + size * d, state.after(order, report)
+
+    def _step_size(self, w: Weights, tau: Scalar, length: Scalar, decrement: Scalar) -> tuple[Scalar, Scalar]:
+        """`(s, eta)`."""
+        share, nu, m_g = jnp.minimum(self.step_size.astype(w.dtype), 1.0), self.penalty.order, self.penalty.self_concordance(w.size)
+        if self.rule == "analytic":
+            eta = tau * self.penalty.local_norm(w)
+            if nu == 2:
+                return share * _ratio(jnp.log1p, m_g * length), eta
+            q = (nu - 2) / (4 - nu)
+            # tau^(1 - nu/2) lambda^(nu - 2) = (lambda / sqrt(tau))^(nu - 2); without a penalty F is quadratic and takes the full step
+            scaled = jnp.where(tau > 0, decrement / jnp.sqrt(jnp.where(tau > 0, tau, 1.0)), 0.0)
+            distance = (nu / 2 - 1) * m_g * length ** (3 - nu) * scaled ** (nu - 2)
+            return share * _ratio(lambda t: -jnp.expm1(-q * jnp.log1p(t / q)), distance), eta
+        eta = (tau if self.rule == "reference" else tau ** ((3 - nu) / 2)) * self.penalty.local_norm(w)
+        return jnp.minimum(1.0, share / (1 + m_g * eta)), eta
+
+
+def score_direction(jac: Jac, cotangent: Outputs, pull: Weights, metric: Weights, damping: Scalar | float) -> Weights:
+    """`d = -(c D + J^T J)^{-1} (J^T e + tau h')`.
+
+    With `A = J D^{-1/2}` and `b = D^{-1/2} tau h'`, `d = D^{-1/2} z` and
+
+        z = -(c I + A^T A)^{-1} (A^T e + b) = -A^T (c I + A A^T)^{-1} (e - A b / c) - b / c
+
+    the smaller system by Cholesky (the low-rank form where `n + 1 <= p`), where its condition number `1 + |A|_F^2 / c` leaves 11 digits, as in
+    `damped_direction`; elsewhere by the singular values of `A`, which squares nothing.
+
+    Arguments:
+
+    - `jac`: Jacobian (n, p), whitened: `Q^{1/2} J`.
+    - `cotangent`: `e`, shape (n,), whitened: `Q^{-1/2} grad g`.
+    - `pull`: `tau h'`, shape (p,).
+    - `metric`: the diagonal of `D > 0`, shape (p,).
+    - `damping`: `c > 0`.
+
+    Returns: the direction `d`, shape (p,).
+
+    Reference: push-through identity; ggn_score.md 3.2.
+    """
+    n, p = jac.shape
+    root = jnp.sqrt(metric)
+    a, b = jac / root, pull / root
+    largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
+
+    def factorised():
+        if n + 1 <= p:
+            factor = jsl.cho_factor(a @ a.T + damping * jnp.eye(n, dtype=a.dtype))
+            return -(a.T @ jsl.cho_solve(factor, cotangent - a @ b / damping)) - b / damping
+        factor = jsl.cho_factor(a.T @ a + damping * jnp.eye(p, dtype=a.dtype))
+        return -jsl.cho_solve(factor, a.T @ cotangent + b)
+
+    def filtered():
+        svd = thin_svd(a)
+        inside = svd.vt @ b
+        z = -(svd.vt.T @ ((svd.s * (svd.u.T @ cotangent) + inside) / (svd.s**2 + damping)))
+        return z if n >= p else z - (b - svd.vt.T @ inside) / damping
+
+    return jax.lax.cond(jnp.sum(a**2) <= largest_sound * damping, factorised, filtered) / root
+
+
+def _measured(at_batch: BatchPoint, penalty, w: Weights, step: Weights) -> dict[str, Scalar]:
+    """What the step did: objective before, decrease, and the part of the outputs' change that the Jacobian did not foresee."""
+    point: Linearisation = at_batch.point
+    before = at_batch.objective(w) + penalty(w)
+    missed = jnp.where(at_batch.counted, at_batch.outputs(w + step) - point.outputs - point.jac @ step, 0.0)
+    return {
+        "objective": before,
+        "decrease": before - (at_batch.objective(w + step) + penalty(w + step)),
+        "linearisation_error": jnp.linalg.norm(missed),
+    }
+
+
+def _ratio(numerator, t: Scalar) -> Scalar:
+    """`numerator(t) / t`, 1 at 0."""
+    return jnp.where(t > 0, numerator(t) / jnp.where(t > 0, t, 1.0), 1.0)

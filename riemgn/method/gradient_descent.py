@@ -1,0 +1,77 @@
+"""Gradient descent, the explicit Euler method of gradient flow; mini-batches and a line search on request."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import Key, Scalar, Weights
+from ..problem import Problem
+from .base import AbstractMethod, checked_number, first_state, MethodState
+from .batch import batch_objective, Batches
+
+# Armijo's condition and the fewest step sizes tried: 2^-60 of the first is below the resolution of float64.
+SUFFICIENT = 1e-4
+HALVINGS = 60
+
+
+class GradientDescent(AbstractMethod):
+    """Gradient descent, `w_{k+1} = w_k - eta J_B^T grad g_B(f_B(w_k))`.
+
+    Arguments:
+
+    - `step_size`: `eta > 0`; with `line_search` the first one tried.
+    - `batch_size`, `order`: samples per step and how they are dealt, see `Batches`; None takes all.
+    - `line_search`: halve `eta` until `g_B(w + eta d) <= g_B(w) - 1e-4 eta |d|^2` (Armijo); after 60 halvings the parameters stay.
+
+    Raises: `ValueError` for a step size that is not positive, a batch size below 1, an unknown order.
+
+    Reports `step_size` and `slope = -|d|^2`, the derivative of the batch's loss along the step.
+
+    >>> import riemgn as rg
+    >>> traj = rg.iterate(rg.task.circle(), rg.GradientDescent(step_size=0.1), steps=20)
+    >>> bool(traj.losses[-1] < traj.losses[0])
+    True
+
+    Reference: theory.md C10; baseline of arXiv:2404.14875, ggn_score.md 3.5.
+    """
+
+    step_size: Array
+    batches: Batches
+    line_search: bool = eqx.field(static=True)
+    inverts: bool = eqx.field(static=True)
+    stochastic: bool = eqx.field(static=True)
+    name: ClassVar[str] = "gradient-descent"
+
+    def __init__(self, step_size: float, batch_size: int | None = None, order: str = "cyclic", line_search: bool = False):
+        self.step_size = checked_number("step_size", step_size)
+        self.batches = Batches(batch_size, order)
+        self.line_search = bool(line_search)
+        self.inverts = False
+        self.stochastic = self.batches.stochastic
+
+    def init(self, problem: Problem, w: Weights) -> MethodState:
+        return first_state(w, self.batches.start(problem), "slope")
+
+    def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
+        order, batch = self.batches.draw(state.memory, state.count, key)
+        loss, gradient = jax.value_and_grad(lambda w: batch_objective(problem, w, batch))(w)
+        slope = -jnp.sum(gradient**2)
+        size = self.step_size.astype(w.dtype)
+        if self.line_search:
+            size = _armijo(lambda size: batch_objective(problem, w - size * gradient, batch), loss, slope, size)
+        return w - size * gradient, state.after(order, {"step_size": size, "slope": slope})
+
+
+def _armijo(objective: Any, loss: Scalar, slope: Scalar, size: Scalar) -> Scalar:
+    """The first of `size, size/2, size/4, ...` with `objective(size) <= loss + 1e-4 size slope`, or 0."""
+
+    def too_long(trial):
+        size, halvings = trial
+        # written so that NaN counts as too long
+        return ~(objective(size) <= loss + SUFFICIENT * size * slope) & (halvings < HALVINGS)
+
+    size, halvings = jax.lax.while_loop(too_long, lambda trial: (trial[0] / 2, trial[1] + 1), (size, 0))
+    return jnp.where(halvings < HALVINGS, size, 0.0)

@@ -1,0 +1,61 @@
+"""The Levenberg-Marquardt method, the explicit Euler method of the Levenberg-Marquardt flow."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import Key, Weights
+from ..linalg import damped_direction
+from ..problem import Problem
+from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
+
+
+class LevenbergMarquardtMethod(AbstractMethod):
+    """Levenberg-Marquardt, `w_{k+1} = w_k - eta (J^T J + rho_k I)^{-1} J^T grad g(f(w_k))`.
+
+    On a linear model the mode of the eigenvalue `s` of `K` is multiplied by `1 - eta s / (s + rho_k)`: with `rho_k = c lambda_min(K_k)` and
+    `eta = 1` every mode contracts at least by `c / (1 + c)`, at every conditioning.
+
+    Arguments:
+
+    - `damping`: `rho`, in units of the eigenvalues of `K`: a number, or a damping schedule of the flows such as `SpectralDamping(c)` or
+      `ResidualDamping(c)`, any function `(time, point, rank) -> rho`; the time is the sum of the step sizes so far.
+    - `step_size`: `eta > 0`, 1 by default.
+
+    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive.
+
+    Reports `step_size` and `damping`.
+
+    >>> import riemgn as rg
+    >>> method = rg.LevenbergMarquardtMethod(rg.SpectralDamping(0.5))
+    >>> traj = rg.iterate(rg.task.circle(), method, steps=3)
+    >>> traj.stats["per_step"]["damping"].round(3).tolist()
+    [2.0, 2.0, 2.0]
+
+    Reference: theory.md C9; papers.md D13, D14.
+    """
+
+    damping: Callable | Array
+    step_size: Array
+    inverts: bool = eqx.field(static=True)
+    stochastic: bool = eqx.field(static=True)
+    name: ClassVar[str] = "levenberg-marquardt"
+
+    def __init__(self, damping: Callable | float, step_size: float = 1.0):
+        self.damping = damping if callable(damping) else checked_number("damping", damping, positive=False)
+        self.step_size = checked_number("step_size", step_size)
+        self.inverts = isinstance(damping, int | float) and damping == 0
+        self.stochastic = False
+
+    def init(self, problem: Problem, w: Weights) -> MethodState:
+        return first_state(w, rank_at(problem, w), "damping")
+
+    def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
+        point, rank = problem.linearise(w), state.memory
+        rho = jnp.asarray(self.damping(state.time, point, rank) if callable(self.damping) else self.damping, w.dtype)
+        size = self.step_size.astype(w.dtype)
+        d = damped_direction(point.jac, point.cotangent, rho, 1.0, rank)
+        return w + size * d, state.after(rank, {"step_size": size, "damping": rho})

@@ -1,0 +1,52 @@
+"""Claims on GGN-SCORE: Adeoye, Petersen, Bemporad, arXiv:2404.14875, as far as its released code and self-concordance tell."""
+
+import numpy as np
+
+from ..method import GGNScore
+from ..model import LinearModel
+from ..trajectory import Trajectory
+from .certificate import Conclusion, Findings, Hypothesis
+from .claim import Claim
+from .presupposed import arrived, constant_curvature, truth
+
+ROUNDED = 1e-10  # share of the objective below which a decrease is rounding
+
+
+def ggn_score_descent(traj: Trajectory) -> Findings:
+    """C13: `<grad F, d> = -lambda^2`, and for linear outputs the step lowers `F` by at least what self-concordance predicts."""
+    method = traj.flow
+    is_score = isinstance(method, GGNScore)
+    steps = traj.stats.get("per_step", {}) if is_score else {}
+    least = float(method.penalty.least_constant) if is_score else float("nan")
+    used = float(method.penalty.constant) * traj.problem.p ** ((3 - float(method.penalty.order)) / 2) if is_score else float("nan")
+    predicted = np.asarray(steps.get("predicted_decrease", [np.nan]))
+    decrease, objective = np.asarray(steps.get("decrease", [np.nan])), np.asarray(steps.get("objective", [np.nan]))
+    square, slope = np.asarray(steps.get("decrement", [np.nan])) ** 2, np.asarray(steps.get("slope", [np.nan]))
+    seen = decrease > ROUNDED * np.abs(objective)
+    hypotheses = (
+        truth("the method is GGN-SCORE on all samples", is_score and method.batches.size is None),
+        truth("the outputs are linear in the parameters", isinstance(traj.problem.model, LinearModel)),
+        constant_curvature(traj),
+        Hypothesis("p^{(3 - nu)/2} M_h used for the sum", used, "at_least", least, "least true M_h"),
+        Hypothesis("steps with a decrease above rounding", float(seen.sum()), "at_least", 1.0, "counted"),
+        arrived(traj),
+    )
+    share = float(np.min(decrease[seen] / predicted[seen])) if seen.any() else float("nan")
+    tilt = float(np.max(np.abs(slope[seen] / square[seen] + 1))) if seen.any() else float("nan")
+    return Findings(
+        hypotheses,
+        (
+            Conclusion("largest |<grad F, d> / lambda^2 + 1|", 0.0, tilt, "equal", 1e-7),
+            Conclusion("least decrease / predicted decrease", 1.0, share, "at_least", 1e-7, constant="M_g of the penalty"),
+        ),
+    )
+
+
+CLAIMS = (
+    Claim(
+        "ggn_score_descent",
+        "A GGN-SCORE step is along a descent direction, <grad F, d> = -lambda^2, and lowers F at least as self-concordance predicts.",
+        *("C13", "ggn_score.md 3, 5", "adeoye2024", "arXiv:2404.14875", "a Trajectory of iterate with GGNScore"),
+        ggn_score_descent,
+    ),
+)
