@@ -168,6 +168,7 @@ def certify_command(
     names: Annotated[list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims (see `riemgn list`); all when none is named.")] = None,
     quick: Annotated[bool, typer.Option("--quick/--full", help="A short set of problems and one seed, or all with ten.")] = False,
     seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0 [1 with --quick, else 10].")] = None,
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Prove the hypotheses at the start by ball arithmetic.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every certificate to this file, each as it is done.")] = None,
 ):
     """Hold claims against problems: hypotheses, predicted and measured, margin, numerical error, verdict."""
@@ -180,12 +181,12 @@ def certify_command(
     if count < 1:
         raise ValueError(f"`--seeds` must be at least 1, got {count}.")
     _prepare_jax()
-    ledger = Ledger(json_file, quick)
+    ledger = Ledger(json_file, quick, rigorous)
     cases = select_cases(chosen, quick)
     total = sum(count if case.seeded else 1 for case in cases)
     try:
         with _progress(total) as (_, advanced):
-            for entry in examine_cases(cases, range(count), ledger.known):
+            for entry in examine_cases(cases, range(count), ledger.known, rigorous):
                 ledger.add(entry)
                 advanced(f"{entry['claim']} on {entry['subject']}: {entry['status']}")
     except KeyboardInterrupt:

@@ -72,11 +72,13 @@ def _least_margin(t, y, args, **kwargs):
 
 
 @eqx.filter_jit
-def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool):
+def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
     """One diffrax solve. Everything swept (data, damping, tolerances, times, limits) is an argument."""
     w0 = args.problem.w0
     y0 = {"w": w0} if isinstance(solver, diffrax.AbstractImplicitSolver) else {"w": w0, "psi": args.problem.outputs(w0)}
     controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False)
+    if step_to_ts:
+        controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
     watched = args.limits.watched
     # the margins pass from positive to negative: `flip=True`
     event = diffrax.Event(_least_margin, optx.Bisection(1e-9, 1e-9, flip=True)) if watched else None
@@ -149,6 +151,7 @@ def solve(
     ball_radius: float | None = None,
     loss_tol: float | None = None,
     max_steps: int = 4096,
+    step_to_ts: bool = False,
 ) -> Trajectory:
     """Integrate a flow from `problem.w0` at time 0 to `t1`.
 
@@ -173,6 +176,8 @@ def solve(
     - `ball_radius`: stop with `ball_left` when `|w - w0|` exceeds it.
     - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it.
     - `max_steps`: a guard, not a setting.
+    - `step_to_ts`: end a step at each of `ts`. Saved values then have the error of the steps; between steps the solver's interpolation is up to a
+        thousand times worse, and so is the dense output of long steps.
 
     Returns: a `Trajectory`. In float32 (`rg.enable_x64()` not called) tolerances below 1e-5 are raised to it, and `stats["accuracy"]` says so.
 
@@ -219,11 +224,11 @@ def solve(
     if at_rest is not None:
         trajectory = _resting(problem, flow, ts, rank, at_rest, stats, start_time)
     else:
-        solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress))
+        solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts))
         trajectory = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
         if error:
             stats |= {"rtol": rtol / 100, "atol": atol / 100}
-            solution = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, dense, progress)
+            solution = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, dense, progress, step_to_ts)
             tight = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
             trajectory = _with_error(trajectory, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:

@@ -1,5 +1,6 @@
 """Settings that hold for every test: float64, one thread, no display, no compilation cache from an earlier run."""
 
+import gc
 import os
 
 PINS = {
@@ -14,6 +15,15 @@ for variable, value in PINS.items():
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_enable_compilation_cache", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_end_with_their_module():
+    """Each compiled program holds memory maps, of which a process has about 65000: a long session would end in a crash inside the compiler."""
+    yield
+    jax.clear_caches()
+    gc.collect()

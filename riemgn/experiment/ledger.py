@@ -15,15 +15,15 @@ class Ledger:
 
     Arguments:
 
-    - `path`: where to keep them, or None. A file of the same sources and size is taken up where it ends; any other is replaced.
-    - `quick`: which set of problems they are of.
+    - `path`: where to keep them, or None. A file of the same sources is taken up where it ends; any other is replaced.
+    - `quick`: which set of problems they are of; `rigorous`: whether their hypotheses were proved.
 
     Raises: `ValueError` for a folder that cannot be written.
     """
 
-    def __init__(self, path: Path | None, quick: bool):
-        self.path, self.quick = path, quick
-        self.stamp = source_hash(package_sources(), "quick" if quick else "full")
+    def __init__(self, path: Path | None, quick: bool, rigorous: bool = False):
+        self.path, self.quick, self.rigorous = path, quick, rigorous
+        self.stamp = source_hash(package_sources(), "rigorous" if rigorous else "float64")
         self.entries: list[dict[str, Any]] = []
         self._before: dict[tuple, dict[str, Any]] = {}
         if path is not None and path.is_file():
@@ -41,7 +41,7 @@ class Ledger:
         if self.path is not None:
             seen = {_key(entry) for entry in self.entries}
             rest = [entry for key, entry in self._before.items() if key not in seen]
-            head = {"quick": self.quick, "source_hash": self.stamp, **provenance()}
+            head = {"quick": self.quick, "rigorous": self.rigorous, "source_hash": self.stamp, **provenance()}
             write_json(self.path, {**head, "certificates": self.entries + rest})
 
     def worst(self) -> list[tuple[dict[str, Any], dict[str, int]]]:

@@ -9,7 +9,7 @@ from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Claim
 from .presupposed import arrived, constant_curvature, truth
 
-ROUNDED = 1e-10  # share of the objective below which a decrease is rounding
+ROUNDED = 1e-10  # share of F(w_0) below which the square of the decrement is rounding
 
 
 def ggn_score_descent(traj: Trajectory) -> Findings:
@@ -22,22 +22,25 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     predicted = np.asarray(steps.get("predicted_decrease", [np.nan]))
     decrease, objective = np.asarray(steps.get("decrease", [np.nan])), np.asarray(steps.get("objective", [np.nan]))
     square, slope = np.asarray(steps.get("decrement", [np.nan])) ** 2, np.asarray(steps.get("slope", [np.nan]))
-    seen = decrease > ROUNDED * np.abs(objective)
+    scale = float(np.abs(objective[0]))
+    kept = (decrease - predicted) / scale  # a prediction of minus infinity promises nothing and is kept
+    moving = square > ROUNDED * scale
+    default_order = is_score and float(method.penalty.order) == float(type(method.penalty)().order)
     hypotheses = (
         truth("the method is GGN-SCORE on all samples", is_score and method.batches.size is None),
         truth("the outputs are linear in the parameters", isinstance(traj.problem.model, LinearModel)),
         constant_curvature(traj),
+        truth("the penalty has its default order nu, at which the least M_h is known", default_order),
         Hypothesis("p^{(3 - nu)/2} M_h used for the sum", used, "at_least", least, "least true M_h"),
-        Hypothesis("steps with a decrease above rounding", float(seen.sum()), "at_least", 1.0, "counted"),
+        Hypothesis("steps that promise something", float(np.isfinite(predicted).sum()), "at_least", 1.0, "counted"),
         arrived(traj),
     )
-    share = float(np.min(decrease[seen] / predicted[seen])) if seen.any() else float("nan")
-    tilt = float(np.max(np.abs(slope[seen] / square[seen] + 1))) if seen.any() else float("nan")
+    tilt = float(np.max(np.abs(slope[moving] / square[moving] + 1))) if moving.any() else float("nan")
     return Findings(
         hypotheses,
         (
             Conclusion("largest |<grad F, d> / lambda^2 + 1|", 0.0, tilt, "equal", 1e-7),
-            Conclusion("least decrease / predicted decrease", 1.0, share, "at_least", 1e-7, constant="M_g of the penalty"),
+            Conclusion("least (decrease - predicted decrease) / F(w_0)", 0.0, float(kept.min()), "at_least", 1e-12, constant="M_g of the penalty"),
         ),
     )
 

@@ -149,6 +149,18 @@ def gaps(traj: Trajectory) -> Float[np.ndarray, " t"]:
     return np.asarray(traj.losses - traj.problem.loss.infimum(traj.problem.y))
 
 
+def jacobian_change(traj: Trajectory) -> float:
+    """`|J(w_T) - J(w_0)| / |J(w_0)|` in the Frobenius norm: how far from lazy a run is."""
+    start, end = (np.asarray(jacobian(traj.problem, traj.params[i])) for i in (0, -1))
+    return float(np.linalg.norm(end - start) / np.linalg.norm(start))
+
+
+@eqx.filter_jit
+def jacobian(problem: Problem, w: Float[Array, " p"]) -> Float[Array, "n p"]:
+    """`J(w)`, compiled."""
+    return problem.jac(w)
+
+
 def polyak_quotient(traj: Trajectory, floor: float = 1e-20) -> float:
     """`min |grad g|^2 / (2 (g - inf g))` over saved times whose gap is above `floor` of the first: at least `nu` on the convex hull of the path."""
     gap = gaps(traj)

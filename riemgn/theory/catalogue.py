@@ -30,7 +30,7 @@ def claims() -> dict[str, dict[str, str]]:
     return {name: claim.to_dict() for name, claim in CLAIMS.items()}
 
 
-def certify(name: str, evidence: Evidence, subject: str | None = None, **options: Any) -> Certificate:
+def certify(name: str, evidence: Evidence, subject: str | None = None, *, rigorous: bool = False, **options: Any) -> Certificate:
     """Hold one claim against evidence: hypotheses, predicted and measured quantity, margin, numerical error, verdict.
 
     The quantities are computed on the evidence and on its twin at a hundredth of the tolerances; their difference is the error bar. Evidence
@@ -41,6 +41,7 @@ def certify(name: str, evidence: Evidence, subject: str | None = None, **options
     - `name`: as in `rg.claims()`, which also says what evidence it wants.
     - `evidence`: a `Trajectory` solved with `error=True`, or a sequence of them.
     - `subject`: what to call the evidence; by default its own description.
+    - `rigorous`: enclose the hypotheses at the starting point by ball arithmetic (needs the extra `rigorous`); what cannot be proved is undecided.
     - `options`: for claims that take some, such as `x_new` of `kernel_limit`.
 
     Returns: a `Certificate`; `print` it.
@@ -56,7 +57,7 @@ def certify(name: str, evidence: Evidence, subject: str | None = None, **options
 
     Reference: the claim's own; `print(rg.cite(cert))`.
     """
-    return examine(find_claim(name), evidence, subject, **options)
+    return examine(find_claim(name), evidence, subject, rigorous, **options)
 
 
 def cite(what: Certificate | str | Iterable[Certificate | str]) -> str:

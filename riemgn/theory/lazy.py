@@ -2,11 +2,11 @@
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import ArrayLike
 
 from ..flow import GaussNewton
-from ..problem import Problem
 from ..trajectory import Trajectory
+from . import along
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Evidence
 from .constants import output_scale
@@ -29,6 +29,7 @@ def kernel_limit(trajectories: Evidence, x_new: ArrayLike | None = None) -> Find
         truth("the loss is squared", all(constant_curvature(traj).margin >= 0 for traj in trajectories)),
         truth("J(w0) has rank n", all(full_row_rank(traj).margin >= 0 for traj in trajectories)),
         truth("the solves reached their end", all(arrived(traj).margin >= 0 for traj in trajectories)),
+        Hypothesis("largest relative change of J over a run (lazy)", max(map(along.jacobian_change, trajectories)), "at_most", 0.1, "measured"),
         Hypothesis("deviation at the largest alpha, above rounding", float(deviations[-1]), "at_least", 1e-9, "measured"),
     )
     # where second-order terms cancel the deviation falls faster, like 1 / alpha^2: an upper bound on the slope, not an equality
@@ -41,13 +42,8 @@ def deviation(traj: Trajectory, x_new: ArrayLike | None) -> float:
     problem = traj.problem
     new = 0.5 * (problem.x + np.roll(np.asarray(problem.x), 1, axis=0)) if x_new is None else np.asarray(x_new)
     asked = eqx.tree_at(lambda p: (p.x, p.y), problem, (new, np.zeros(len(new) * problem.n // len(problem.x))))
-    train, test = (np.asarray(_jac(p, problem.w0)) for p in (problem, asked))
+    train, test = (np.asarray(along.jacobian(p, problem.w0)) for p in (problem, asked))
     moved = np.linalg.lstsq(train, np.asarray(traj.outputs[-1] - traj.outputs[0]), rcond=None)[0]
     predicted = np.asarray(asked.outputs(problem.w0)) + test @ moved
     trained = np.asarray(asked.outputs(traj.params[-1]))
     return float(np.abs(trained - predicted).max() / np.abs(np.asarray(problem.y - traj.outputs[0])).max())
-
-
-@eqx.filter_jit
-def _jac(problem: Problem, w: Array) -> Array:
-    return problem.jac(w)
