@@ -52,6 +52,9 @@ BAD = [
     (("run", "--scaling", "big"), "'big'"),
     (("run", "--solver", "euler"), "'euler'"),
     (("run", "--cond", "0.5"), "0.5"),
+    (("certify", "thirteen"), "'thirteen'"),
+    (("certify", "--seeds", "0"), "0"),
+    (("certify", "--quick", "--seeds", "few"), "'few'"),
     (("run", "--rtol", "0"), "0"),
     (("run", "--seed", "-1"), "-1"),
     (("run", "--subset", "0"), "0"),
@@ -163,3 +166,28 @@ def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE"))]:
         monkeypatch.delenv(name)
     assert seen["jax_compilation_cache_dir"] == str(tmp_path / "riemgn" / "jax") and seen["jax_enable_x64"] is True
+
+
+def test_certify_prints_its_numbers_and_takes_up_what_is_done(capsys, tmp_path):
+    words = ("certify", "ggn_score_descent", "minibatch_contraction", "--quick", "--json", "certificates.json")
+    status, out, _ = call(capsys, *words)
+    assert status == 0
+    for word in ("presupposes", "predicted", "measured", "margin", "error", "arXiv:2404.14875", "holds", "2 certificates: 2 holds"):
+        assert word in out
+    record = json.loads(Path("certificates.json").read_text())
+    assert record["schema"] == 1 and record["quick"] is True and record["rigorous"] is False
+    first = record["certificates"][0]
+    assert {"claim", "subject", "problem", "seed", "seconds", "statement", "reference", "theory", "status", "hypotheses", "conclusions"} <= set(first)
+    assert {"name", "predicted", "measured", "relation", "resolution", "error", "margin", "status"} <= set(first["conclusions"][0])
+    status, _, _ = call(capsys, *words)
+    again = json.loads(Path("certificates.json").read_text())
+    assert status == 0 and [entry["seconds"] for entry in again["certificates"]] == [entry["seconds"] for entry in record["certificates"]]
+
+
+def test_certify_exits_1_where_a_claim_holds_nowhere(capsys, monkeypatch):
+    from riemgn.experiment import certification
+
+    broken = [certification.Case("ggn_score_descent", "batches", lambda s: certification.minibatches(s), quick=True)]
+    monkeypatch.setattr(certification, "CASES", broken)
+    status, out, _ = call(capsys, "certify", "ggn_score_descent", "--quick")
+    assert status == 1 and "not applicable" in out

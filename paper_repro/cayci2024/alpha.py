@@ -10,14 +10,12 @@ What it does not show: a threshold that holds for other data or seeds; the worst
 Reference: following Cayci, arXiv:2412.14031v4; rate identity derived in theory.md C4, `theta_min` in C17, singular stop in C14.
 """
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.integrate
-import scipy.linalg
 
 import riemgn as rg
+from riemgn.theory import along
+from riemgn.theory.directional import theta_min
 
 from ..checks import check
 from .diabetes import ERROR, network
@@ -108,41 +106,9 @@ def late_rates(problem, traj):
     window = np.flatnonzero((level > low) & (level < 1e4 * low))
     first, last = window[0], window[-1]
     span = times[last] - times[first]
-    kappas = np.asarray(kappas_along(problem, traj.params))[first : last + 1]
+    kappas = along.kappas(traj, traj.params)[first : last + 1]
     return {
         "measured_rate": float(np.log(level[first] / level[last]) / span),
         "predicted_rate": float(scipy.integrate.simpson(kappas, x=times[first : last + 1]) / span),
-        "theta_min": asymptotic_rate(problem, traj.params[-1]),
+        "theta_min": theta_min(problem, traj.params[-1]).value,
     }
-
-
-@eqx.filter_jit
-def kappas_along(problem, params):
-    """`kappa` at every row of `params`."""
-    return jax.lax.map(lambda w: kappa(problem, w), params)
-
-
-@eqx.filter_jit
-def objective_hessian(problem, w):
-    """`Hess R(w)`, (p, p)."""
-    return jax.hessian(problem.objective)(w)
-
-
-def kappa(problem, w):
-    """`Hess_M g[u, u] / |u|^2 = 1 + <(I - P) grad g, D^2 f[a, a]> / |u|^2` for the squared loss, with `u = P grad g = J a`."""
-    point = problem.linearise(w)
-    q, r = jnp.linalg.qr(point.jac)
-    coefficients = q.T @ point.cotangent
-    a = jax.scipy.linalg.solve_triangular(r, coefficients)
-    second = jax.jvp(lambda v: jax.jvp(problem.outputs, (v,), (a,))[1], (w,), (a,))[1]
-    return 1.0 + (point.cotangent - q @ coefficients) @ second / (coefficients @ coefficients)
-
-
-def asymptotic_rate(problem, w):
-    """`theta_min`: the least generalised eigenvalue of `Hess R(w)` against `J^T J`."""
-    hessian = objective_hessian(problem, w)
-    jac = np.asarray(problem.jac(w))
-    # with J = Q R the pencil (Hess R, R^T R) becomes R^-T Hess R R^-1: J^T J is not formed
-    r = np.linalg.qr(jac, mode="r")
-    half = scipy.linalg.solve_triangular(r, np.asarray(hessian), trans="T")
-    return float(np.linalg.eigvalsh(scipy.linalg.solve_triangular(r, half.T, trans="T")).min())
