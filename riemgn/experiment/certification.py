@@ -151,8 +151,8 @@ def in_coordinates(problem: Problem, conds: Sequence[float], seed: int, t1: floa
 def beside_manifold(problem: Problem, t1: float = 5.0) -> tuple[Trajectory, Any]:
     """Gauss-Newton in the parameters, and the Riemannian gradient flow in the outputs, at the same times."""
     ts = np.linspace(0.0, t1, 33)
-    path = output_flow(OutputManifold(problem), t1, ts=ts, rtol=1e-10, atol=1e-12, error=True)
-    return flow_of(problem, GaussNewton(), t1, ts=ts), path
+    path = output_flow(OutputManifold(problem), t1, ts=ts, rtol=1e-9, atol=1e-11, error=True)
+    return flow_of(problem, GaussNewton(), t1, ts=ts, rtol=1e-9), path
 
 
 def schedule(damping: Any, conds: Sequence[float], seed: int, t1: float) -> list[Trajectory]:
