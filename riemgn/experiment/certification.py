@@ -26,7 +26,7 @@ from ..model import Centred, LinearModel, MLP, Scaled
 from ..problem import Problem
 from ..regularizer import OstrovskiiBachPenalty, PseudoHuberPenalty
 from ..solve import solve
-from ..task import circle, reparametrised, sphere
+from ..task import circle, rank_one, reparametrised, sphere
 from ..theory import certify
 from ..trajectory import Trajectory
 
@@ -186,9 +186,10 @@ TEN_DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
 DENSE_TAIL = np.concatenate([np.linspace(0, 20, 81), np.linspace(20.5, 120, 200)])
 
 CASES: tuple[Case, ...] = (
-    Case("equivalence", "tanh network, p = 16", lambda s: beside_manifold(under(s)), quick=True),
+    Case("equivalence", "tanh network, p = 11", lambda s: beside_manifold(under(s)), quick=True),
     Case("equivalence", "sphere", lambda s: beside_manifold(sphere()), seeded=False),
-    Case("equivalence", "diabetes, p = 37", lambda s: beside_manifold(diabetes(s)), seeded=False),
+    Case("equivalence", "rank-one matrices, over-complete chart", lambda s: beside_manifold(rank_one(4, 3, key=jr.key(s))), seeded=False),
+    Case("equivalence", "deep tanh, logistic", lambda s: beside_manifold(under(s, LogisticLoss(), sizes=(3, 2, 2, 1), n=30)), seeded=False),
     Case("dissipation", "Gauss-Newton, p < n", lambda s: flow_of(under(s), GaussNewton(), 10.0, dense=True), quick=True),
     Case(
         "dissipation", "Levenberg-Marquardt, logistic, p > n", lambda s: flow_of(over(s, LogisticLoss()), LevenbergMarquardt(1.0), 10.0, dense=True)
