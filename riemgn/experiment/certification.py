@@ -202,7 +202,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "rate_identity",
         "deep tanh, logistic",
-        lambda s: flow_of(under(s, LogisticLoss(), sizes=(3, 4, 3, 1), n=100), GaussNewton(), 40.0, dense=True),
+        lambda s: flow_of(under(s, LogisticLoss(), sizes=(3, 2, 2, 1), n=100, alpha=1e4), GaussNewton(), 40.0, dense=True),
     ),
     Case(
         "rate_identity",
