@@ -11,6 +11,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from ._arguments import positive
 from ._types import Flag, Key, Weights
 from .linalg import numerical_rank, singular_values
 from .method import AbstractMethod, MethodState
@@ -111,11 +112,11 @@ def iterate(
     """
     start_time = time.perf_counter()
     _check_arguments(problem, method, key, steps, save_every)
-    rank_tol = _positive("rank_tol", rank_tol)
+    rank_tol = positive("rank_tol", rank_tol)
     s, rank, loss, infimum = _start(problem)
     if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
-    target = None if loss_tol is None else infimum + _positive("loss_tol", loss_tol)
+    target = None if loss_tol is None else infimum + positive("loss_tol", loss_tol)
     key = jr.key(0) if key is None else key
     sigma_start = float(s[int(rank) - 1]) if int(rank) else 0.0
     stats = {
@@ -208,13 +209,3 @@ def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every
         raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
     if key is not None and not isinstance(key, jax.Array):
         raise ValueError(f"`key` must be a JAX random key such as jax.random.key(0), got {key!r}.")
-
-
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 < number < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
-    return number

@@ -2,7 +2,6 @@
 
 import math
 import time
-from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -12,6 +11,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike
 
+from ._arguments import finest_tolerance, positive, times_until
 from ._types import Scalar
 from .flow import AbstractFlow
 from .linalg import numerical_rank, singular_values
@@ -21,7 +21,6 @@ from .trajectory import sample, SolveError as SolveError, Trajectory
 
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
 STIFF_HORIZON = 5e3
-SAVED_TIMES = 129
 
 
 class _Limits(eqx.Module):
@@ -191,11 +190,11 @@ def solve(
     Reference: Cayci, arXiv:2412.14031v4 (flows); theory.md C14 (singular set).
     """
     start_time = time.perf_counter()
-    t1, rtol, atol = _positive("t1", t1), _positive("rtol", rtol), _positive("atol", atol)
-    rank_tol = _positive("rank_tol", rank_tol)
+    t1, rtol, atol = positive("t1", t1), positive("rtol", rtol), positive("atol", atol)
+    rank_tol = positive("rank_tol", rank_tol)
     _check_types(problem, flow, solver, max_steps)
-    ts = _checked_times(ts, t1)
-    asked_rtol, rtol = rtol, max(rtol, _finest_tolerance())
+    ts = times_until(ts, t1)
+    asked_rtol, rtol = rtol, max(rtol, finest_tolerance())
     # Python floats are compiled in by filter_jit, arrays are not
     t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
 
@@ -322,19 +321,9 @@ def _limits(flow: AbstractFlow, sigma: float, ball_radius: float | None, loss_to
         watched.append("ball_left")
     if loss_tol is not None:
         watched.append("loss_tolerance_met")
-    radius = jnp.asarray(math.inf if ball_radius is None else _positive("ball_radius", ball_radius))
-    loss = jnp.asarray(1.0 if loss_tol is None else _positive("loss_tol", loss_tol))
+    radius = jnp.asarray(math.inf if ball_radius is None else positive("ball_radius", ball_radius))
+    loss = jnp.asarray(1.0 if loss_tol is None else positive("loss_tol", loss_tol))
     return _Limits(jnp.asarray(sigma), radius, loss, jnp.asarray(infimum), tuple(watched))
-
-
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 < number < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
-    return number
 
 
 def _check_types(problem, flow, solver, max_steps) -> None:
@@ -346,21 +335,3 @@ def _check_types(problem, flow, solver, max_steps) -> None:
         raise ValueError(f"`solver` must be a diffrax solver such as diffrax.Tsit5(), got {solver!r}.")
     if not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"`max_steps` must be a positive integer, got {max_steps!r}.")
-
-
-def _checked_times(ts: Any, t1: float) -> Array:
-    if ts is None:
-        return jnp.linspace(0.0, t1, SAVED_TIMES)
-    times = np.asarray(ts)
-    if times.dtype.kind not in "iuf" or times.ndim != 1 or times.size == 0:
-        raise ValueError(f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}.")
-    # a grid built by logspace may pass t1 by its own rounding
-    times = np.where(np.isclose(times, t1, rtol=1e-12, atol=0.0), t1, times)
-    if not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= t1):
-        raise ValueError(f"`ts` must increase within [0, t1 = {t1:g}], got times from {times[0]:g} to {times[-1]:g}.")
-    return jnp.asarray(times, dtype=float)
-
-
-def _finest_tolerance() -> float:
-    """Step tolerance that the default float type can still resolve: 1e-5 in float32, 1e-13 in float64."""
-    return 1e-13 if jax.config.jax_enable_x64 else 1e-5

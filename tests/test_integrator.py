@@ -240,7 +240,7 @@ BAD = [
     (lambda m: riemannian_flow(m, step_size=0.1, steps=2, retraction="polar"), "`retraction` must be one of chart, .* got 'polar'"),
     (lambda m: riemannian_flow(m.problem, step_size=0.1, steps=2), "`manifold` must be an OutputManifold, got Problem"),
     (lambda m: output_flow(m, t1=float("inf")), "`t1` must be positive and finite, got inf"),
-    (lambda m: output_flow(m, t1=1.0, ts=[0.0, 2.0]), r"`ts` must be increasing times in \[0, t1 = 1\], got \[0.0, 2.0\]"),
+    (lambda m: output_flow(m, t1=1.0, ts=[0.0, 2.0]), r"`ts` must increase within \[0, t1 = 1\], got times from 0 to 2"),
     (lambda m: output_flow(m, t1=1.0, rtol="small"), "`rtol` must be a number, got 'small'"),
     (lambda m: riemannian_gradient_descent(m, step="wolfe"), "`step` must be one of armijo, barzilai_borwein or a positive number, got 'wolfe'"),
     (lambda m: riemannian_gradient_descent(m, step=0.0), "`step` must be positive and finite, got 0.0"),

@@ -183,13 +183,17 @@ def score(seed: int, penalty: Any, rule: str) -> Trajectory:
 
 
 TEN_DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
-DENSE_TAIL = np.concatenate([np.linspace(0, 20, 81), np.linspace(20.5, 120, 200)])
 
 CASES: tuple[Case, ...] = (
     Case("equivalence", "tanh network, p = 11", lambda s: beside_manifold(under(s)), quick=True),
     Case("equivalence", "sphere", lambda s: beside_manifold(sphere()), seeded=False),
     Case("equivalence", "rank-one matrices, over-complete chart", lambda s: beside_manifold(rank_one(4, 3, key=jr.key(s))), seeded=False),
-    Case("equivalence", "deep tanh, logistic", lambda s: beside_manifold(under(s, LogisticLoss(), sizes=(3, 2, 2, 1), n=30, alpha=1e4)), seeded=False),
+    Case(
+        "equivalence",
+        "deep tanh, logistic",
+        lambda s: beside_manifold(under(s, LogisticLoss(), sizes=(3, 2, 2, 1), n=30, alpha=1e4)),
+        seeded=False,
+    ),
     Case("dissipation", "Gauss-Newton, p < n", lambda s: flow_of(under(s), GaussNewton(), 10.0, dense=True), quick=True),
     Case(
         "dissipation", "Levenberg-Marquardt, logistic, p > n", lambda s: flow_of(over(s, LogisticLoss()), LevenbergMarquardt(1.0), 10.0, dense=True)

@@ -9,6 +9,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
+from .._arguments import SAVED_TIMES
 from ..data import conditioned_matrix, load_data
 from ..flow import (
     AbstractDamping,
@@ -28,7 +29,7 @@ from ..loss import LOSSES
 from ..model import Centred, MLP, Scaled
 from ..problem import Problem
 from ..result import result_name
-from ..solve import SAVED_TIMES, solve
+from ..solve import solve
 from ..trajectory import Trajectory
 from .provenance import provenance
 from .spec import RunSpec, SOLVERS

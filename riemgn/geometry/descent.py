@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._arguments import positive
 from .._types import Count, Flag, Scalar, Weights
 from .immersion import Ambient, Form, Immersion, lower_index, TangentFrame
 from .path import (
     checked_manifold,
-    checked_positive,
     checked_retraction,
     checked_steps,
     finished,
@@ -79,7 +79,7 @@ def riemannian_gradient_descent(
     checked_manifold(manifold)
     if isinstance(step, str) and step not in RULES:
         raise ValueError(f"`step` must be one of {', '.join(RULES)} or a positive number, got {step!r}.")
-    rule, size = (step, 0.0) if isinstance(step, str) else ("fixed", checked_positive("step", step))
+    rule, size = (step, 0.0) if isinstance(step, str) else ("fixed", positive("step", step))
     move, steps = checked_retraction(retraction), checked_steps(steps)
     if not 0 <= grad_tol < 1:
         raise ValueError(f"`grad_tol` must lie in [0, 1), got {grad_tol}.")

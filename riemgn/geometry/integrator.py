@@ -8,14 +8,13 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float
 
+from .._arguments import finest_tolerance, positive, times_until
 from .._types import Scalar, Times, Weights
 from .immersion import Ambient, Immersion, TangentFrame
 from .path import (
     checked_manifold,
-    checked_positive,
     checked_retraction,
     checked_steps,
-    finest_tolerance,
     finished,
     gradient_at,
     least_singular_value,
@@ -36,7 +35,6 @@ TABLEAUX: dict[str, tuple[list[list[float]], list[float]]] = {
 METHODS = (*TABLEAUX, "geodesic_euler")
 MAX_STEPS = 4096
 NEWTON_STEPS = 16
-SAVED_TIMES = 129
 
 
 def riemannian_flow(
@@ -79,7 +77,7 @@ def riemannian_flow(
     checked_manifold(manifold)
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
-    h, steps = checked_positive("step_size", step_size), checked_steps(steps)
+    h, steps = positive("step_size", step_size), checked_steps(steps)
     step = ExponentialRetraction() if method == "geodesic_euler" else checked_retraction(retraction)
     matrix, weights = TABLEAUX["euler" if method == "geodesic_euler" else method]
     saved, alive = _march(manifold.immersion, step, jnp.asarray(matrix), jnp.asarray(weights), jnp.asarray(h), jnp.asarray(steps), room(steps))
@@ -197,9 +195,9 @@ def output_flow(
 
     Reference: theory.md C1; the extension off `M` is derived here.
     """
-    immersion, t1 = checked_manifold(manifold).immersion, checked_positive("t1", t1)
-    rtol, atol = max(checked_positive("rtol", rtol), finest_tolerance()), checked_positive("atol", atol)
-    times = _checked_times(ts, t1)
+    immersion, t1 = checked_manifold(manifold).immersion, positive("t1", t1)
+    rtol, atol = max(positive("rtol", rtol), finest_tolerance()), positive("atol", atol)
+    times = times_until(ts, t1)
     psi0, sigma = _start(immersion)
     if not bool(jnp.all(jnp.isfinite(psi0)) & jnp.isfinite(sigma)):
         raise ValueError("The path must start from finite outputs and Jacobian.")
@@ -311,12 +309,3 @@ def _ending(solution, sigma_end: float, sigma_start: float, finite: bool) -> str
     if sigma_end < 0.1 * sigma_start:  # at the singular set the speed of the parameters is unbounded, and steps are cut without end
         return "rank_lost"
     return "step_limit" if bool(solution.result == diffrax.RESULTS.max_steps_reached) else "step_collapsed"
-
-
-def _checked_times(ts: ArrayLike | None, t1: float) -> Times:
-    if ts is None:
-        return jnp.linspace(0.0, t1, SAVED_TIMES)
-    times = np.asarray(ts, dtype=float)
-    if times.ndim != 1 or times.size == 0 or not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= t1 * (1 + 1e-12)):
-        raise ValueError(f"`ts` must be increasing times in [0, t1 = {t1:g}], got {ts}.")
-    return jnp.minimum(jnp.asarray(times), t1)

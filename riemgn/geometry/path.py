@@ -1,6 +1,5 @@
 """ManifoldPath: points along a flow or a descent on the output manifold, and how it ended."""
 
-import math
 from typing import Any
 
 import equinox as eqx
@@ -129,17 +128,6 @@ def checked_retraction(retraction: Any) -> AbstractRetraction:
     return RETRACTIONS[retraction]()
 
 
-def checked_positive(name: str, value: Any) -> float:
-    """A positive finite number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 < number < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
-    return number
-
-
 def checked_steps(steps: Any) -> int:
     """A positive whole number of steps."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
@@ -150,8 +138,3 @@ def checked_steps(steps: Any) -> int:
 def room(steps: int) -> int:
     """How many points a compiled run of `steps` steps has room for."""
     return max(LEAST_LENGTH, 1 << (steps - 1).bit_length()) + 1
-
-
-def finest_tolerance() -> float:
-    """The step tolerance that the default float type can still resolve: 1e-13 in float64, 1e-5 in float32."""
-    return 1e-13 if jnp.zeros(()).dtype == jnp.float64 else 1e-5

@@ -1,0 +1,47 @@
+"""Checks of arguments that several drivers share: each gives the value back, or one sentence that quotes what came."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+SAVED_TIMES = 129  # saved times where the caller names none
+
+
+def positive(name: str, value: Any) -> float:
+    """A positive finite number.
+
+    Raises: `ValueError` for anything else.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
+    if not 0 < number < math.inf:
+        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+    return number
+
+
+def times_until(ts: Any, t1: float) -> Float[Array, " t"]:
+    """Increasing times in [0, t1]; equally spaced ones for None.
+
+    Raises: `ValueError` for anything else.
+    """
+    if ts is None:
+        return jnp.linspace(0.0, t1, SAVED_TIMES)
+    times = np.asarray(ts)
+    if times.dtype.kind not in "iuf" or times.ndim != 1 or times.size == 0:
+        raise ValueError(f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}.")
+    # a grid built by logspace may pass t1 by its own rounding
+    times = np.where(np.isclose(times, t1, rtol=1e-12, atol=0.0), t1, times)
+    if not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= t1):
+        raise ValueError(f"`ts` must increase within [0, t1 = {t1:g}], got times from {times[0]:g} to {times[-1]:g}.")
+    return jnp.asarray(times, dtype=float)
+
+
+def finest_tolerance() -> float:
+    """Step tolerance that the default float type can still resolve: 1e-5 in float32, 1e-13 in float64."""
+    return 1e-13 if jax.config.jax_enable_x64 else 1e-5
