@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .provenance import package_sources, provenance, source_hash
-from .store import read_json, write_json
+from .store import prepare_folder, read_json, write_json
 
 STATUSES = ("fails", "undecided", "not applicable", "holds")  # worst first
 
@@ -26,6 +26,8 @@ class Ledger:
         self.stamp = source_hash(package_sources(), "rigorous" if rigorous else "float64")
         self.entries: list[dict[str, Any]] = []
         self._before: dict[tuple, dict[str, Any]] = {}
+        if path is not None:
+            prepare_folder(path.parent)  # a folder that cannot be written is better known before the work
         if path is not None and path.is_file():
             record = read_json(path)
             if record.get("source_hash") == self.stamp:

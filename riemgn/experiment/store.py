@@ -1,6 +1,7 @@
 """The only file that writes: records, JSON and pictures, each written beside its place and renamed, so that no half file is ever seen."""
 
 import json
+import logging
 import math
 import os
 import zipfile
@@ -91,13 +92,19 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
     path = Path(path).expanduser()
     prepare_folder(path.parent)
     fixed = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
-    return {
-        kind: _write(
-            path.with_name(f"{path.name}.{kind}"),
-            lambda stream, kind=kind: figure.savefig(stream, format=kind, metadata=fixed[kind]),
-        )
-        for kind in fixed
-    }
+    fonts = logging.getLogger("fontTools")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)  # it warns of the dates in the fonts that matplotlib ships
+    try:
+        return {
+            kind: _write(
+                path.with_name(f"{path.name}.{kind}"),
+                lambda stream, kind=kind: figure.savefig(stream, format=kind, metadata=fixed[kind]),
+            )
+            for kind in fixed
+        }
+    finally:
+        fonts.setLevel(level)
 
 
 def as_json(value: Any) -> Any:
