@@ -166,27 +166,34 @@ def reproduce_command(
 @app.command("certify")
 def certify_command(
     names: Annotated[list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims (see `riemgn list`); all when none is named.")] = None,
-    quick: Annotated[bool, typer.Option("--quick/--full", help="A short set of problems and one seed, or all with ten.")] = False,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0 [1 with --quick, else 10].")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick/--full", help="A short set of problems and one seed, or all with their own number of seeds, ten for most.")
+    ] = False,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0 [1 with --quick].")] = None,
     rigorous: Annotated[bool, typer.Option("--rigorous", help="Prove the hypotheses at the start by ball arithmetic.")] = False,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance of every solve [each problem's own].")] = None,
+    jobs: Annotated[int, typer.Option(help="Problems at a time.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every certificate to this file, each as it is done.")] = None,
 ):
     """Hold claims against problems: hypotheses, predicted and measured, margin, numerical error, verdict."""
-    from .experiment.certification import examine_cases, select_cases
+    from .experiment.certification import examine_cases, seeds_of, select_cases
     from .experiment.ledger import Ledger
     from .theory import find_claim
 
     chosen = [find_claim(name).name for name in names or []]
-    count = seeds if seeds is not None else 1 if quick else 10
-    if count < 1:
-        raise ValueError(f"`--seeds` must be at least 1, got {count}.")
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
+    if jobs < 1:
+        raise ValueError(f"`--jobs` must be at least 1, got {jobs}.")
+    if rtol is not None and not 1e-12 <= rtol < 1:
+        raise ValueError(f"`--rtol` must lie in [1e-12, 1), got {rtol:g}.")
     _prepare_jax()
-    ledger = Ledger(json_file, quick, rigorous)
-    cases = select_cases(chosen, quick)
-    total = sum(count if case.seeded else 1 for case in cases)
+    ledger = Ledger(json_file, quick, rigorous, rtol)
+    work = [(case, seeds_of(case, quick, seeds)) for case in select_cases(chosen, quick)]
+    total = sum(len(seeds) for _, seeds in work)
     try:
         with _progress(total) as (_, advanced):
-            for entry in examine_cases(cases, range(count), ledger.known, rigorous):
+            for entry in examine_cases(work, ledger.known, rigorous, rtol, jobs):
                 ledger.add(entry)
                 advanced(f"{entry['claim']} on {entry['subject']}: {entry['status']}")
     except KeyboardInterrupt:

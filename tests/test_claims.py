@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.experiment.certification import (
+from riemgn.experiment.cases import (
     CASES,
     flow_of,
     linear_kernel,
@@ -28,7 +28,7 @@ LM = rg.LevenbergMarquardt
 
 @cache
 def evidence(claim):
-    return next(case for case in CASES if case.claim == claim and case.quick).make(0)
+    return next(case for case in CASES if case.claim == claim and case.quick).evidence(0)
 
 
 @cache

@@ -185,9 +185,9 @@ def test_certify_prints_its_numbers_and_takes_up_what_is_done(capsys, tmp_path):
 
 
 def test_certify_exits_1_where_a_claim_holds_nowhere(capsys, monkeypatch):
-    from riemgn.experiment import certification
+    from riemgn.experiment import cases, certification
 
-    broken = [certification.Case("ggn_score_descent", "batches", lambda s: certification.minibatches(s), quick=True)]
+    broken = [cases.Case("ggn_score_descent", "batches", lambda seed, rtol: cases.minibatches(seed), quick=True)]
     monkeypatch.setattr(certification, "CASES", broken)
     status, out, _ = call(capsys, "certify", "ggn_score_descent", "--quick")
     assert status == 1 and "not applicable" in out

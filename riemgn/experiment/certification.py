@@ -1,45 +1,15 @@
-"""The standing set of problems that `riemgn certify` holds the claims against: regimes, losses, depths, conditionings, real data."""
+"""Examining the standing problems one after the other, or several at a time."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import jax.random as jr
-import numpy as np
+import jax
 
-from ..data import load_data, near_duplicates, synthetic_inputs
-from ..flow import (
-    ExponentialDamping,
-    GaussNewton,
-    GeneralizedGaussNewton,
-    GradientFlow,
-    LevenbergMarquardt,
-    ResidualDamping,
-    SpectralDamping,
-)
-from ..geometry import output_flow, OutputManifold
-from ..iterate import iterate
-from ..loss import LogisticLoss, PoissonLoss, SquaredLoss
-from ..method import GaussNewtonMethod, GGNScore, GramGaussNewton, LevenbergMarquardtMethod
-from ..model import Centred, LinearModel, MLP, Scaled
-from ..problem import Problem
-from ..regularizer import OstrovskiiBachPenalty, PseudoHuberPenalty
-from ..solve import solve
-from ..task import circle, rank_one, reparametrised, sphere
 from ..theory import certify
-from ..trajectory import Trajectory
+from .cases import Case, CASES
 
-
-@dataclass(frozen=True)
-class Case:
-    """One piece of evidence for one claim: `make(seed)` solves it. `quick` cases are in the short set; `seeded` ones are repeated for each seed."""
-
-    claim: str
-    title: str
-    make: Callable[[int], Any]
-    quick: bool = False
-    seeded: bool = True
+Entry = dict[str, Any]
 
 
 def select_cases(claims: Sequence[str], quick: bool) -> list[Case]:
@@ -47,252 +17,61 @@ def select_cases(claims: Sequence[str], quick: bool) -> list[Case]:
     return [case for case in CASES if (not claims or case.claim in claims) and (case.quick or not quick)]
 
 
+def seeds_of(case: Case, quick: bool, seeds: int | None = None) -> range:
+    """The seeds a case is examined with: as many as asked, or one in the short set and the case's own number in the full one."""
+    asked = seeds if seeds is not None else 1 if quick else case.seeds
+    return range(asked if case.seeds > 1 else 1)
+
+
 def examine_cases(
-    cases: Sequence[Case], seeds: Sequence[int], known: Callable = lambda *key: None, rigorous: bool = False
-) -> Iterator[dict[str, Any]]:
-    """Solve and certify one case after the other: the certificate's own entries, with problem, seed and seconds.
+    work: Sequence[tuple[Case, Sequence[int]]],
+    known: Callable[[str, str, int], Entry | None] = lambda *key: None,
+    rigorous: bool = False,
+    rtol: float | None = None,
+    jobs: int = 1,
+) -> Iterator[Entry]:
+    """Solve and certify: the certificates' own entries, with problem, seed and seconds, each as it is done.
 
     Arguments:
 
-    - `rigorous`: prove the hypotheses at the starting points by ball arithmetic.
+    - `work`: cases, each with its seeds.
     - `known`: function of (claim, problem, seed) that gives the entry of an earlier run, or None.
+    - `rigorous`: prove the hypotheses at the starting points by ball arithmetic.
+    - `rtol`: relative tolerance of every solve, by default each case's own.
+    - `jobs`: cases at a time, each in a process of its own; their entries then come in the order in which cases end.
     """
-    for case in cases:
-        for seed in seeds if case.seeded else seeds[:1]:
-            entry = known(case.claim, case.title, seed)
-            if entry is None:
-                start = time.perf_counter()
-                title = f"{case.title}, seed {seed}" if case.seeded else case.title
-                certificate = certify(case.claim, case.make(seed), subject=title, rigorous=rigorous)
-                entry = {**certificate.to_dict(), "problem": case.title, "seed": seed, "seconds": time.perf_counter() - start}
-            yield entry
+    left = []
+    for case, seeds in work:
+        entries = [known(case.claim, case.title, seed) for seed in seeds]
+        yield from (entry for entry in entries if entry is not None)
+        missing = [seed for seed, entry in zip(seeds, entries, strict=True) if entry is None]
+        left += [(case, missing)] if missing else []
+    if jobs == 1:
+        for case, seeds in left:
+            yield from _examined(case, seeds, rigorous, rtol)
+        return
+    from joblib import delayed, Parallel
+
+    places = {(case.claim, case.title): place for place, case in enumerate(CASES)}
+    run = delayed(_examined_here)
+    tasks = (run(places[case.claim, case.title], seeds, rigorous, rtol) for case, seeds in left)
+    for entries in Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)(tasks):
+        yield from entries
 
 
-# --- problems ---------------------------------------------------------------------------------------------------------
+def _examined(case: Case, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> Iterator[Entry]:
+    for seed in seeds:
+        start = time.perf_counter()
+        title = f"{case.title}, seed {seed}" if case.seeds > 1 else case.title
+        certificate = certify(case.claim, case.evidence(seed, rtol), subject=title, rigorous=rigorous)
+        yield {**certificate.to_dict(), "problem": case.title, "seed": seed, "seconds": time.perf_counter() - start}
+    if len(seeds) > 1:  # the programs of a long run add up to more memory maps than a process may have
+        jax.clear_caches()
 
 
-def flow_of(problem: Problem, flow: Any, t1: float, dense: bool = False, ts: Any = None, rtol: float = 1e-10) -> Trajectory:
-    """A solve with its tighter twin; an early end is evidence too."""
-    return solve(problem, flow, t1=t1, rtol=rtol, atol=1e-2 * rtol, ts=ts, dense=dense, error=True, throw=False, step_to_ts=dense)
+def _examined_here(place: int, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> list[Entry]:
+    """In a process of its own, where a case (it holds functions without a name) arrives as its place in the list."""
+    from .._settings import enable_x64
 
-
-def over(
-    seed: int, loss: Any = None, alpha: float = 30.0, cond: float = 10.0, sizes: tuple[int, ...] = (4, 24, 1), n: int = 12, **options
-) -> Problem:
-    """A network with more parameters than the n data points; targets that suit the loss."""
-    return network_problem(seed, sizes, n, alpha, cond, loss, **options)
-
-
-def under(
-    seed: int, loss: Any = None, alpha: float = 1000.0, cond: float = 3.0, sizes: tuple[int, ...] = (3, 2, 1), n: int = 60, **options
-) -> Problem:
-    """A network with fewer parameters than data points."""
-    return network_problem(seed, sizes, n, alpha, cond, loss, **options)
-
-
-def network_problem(seed: int, sizes: tuple[int, ...], n: int, alpha: float, cond: float, loss: Any, **options) -> Problem:
-    """`f = alpha (phi(w) - phi(w0))` on inputs of condition number `cond`, Gaussian, binary or count targets."""
-    x_key, w_key, y_key = jr.split(jr.key(seed), 3)
-    x = synthetic_inputs(n, sizes[0], cond, key=x_key)
-    net = MLP(sizes, **options)
-    params = net.init(key=w_key)
-    y = np.asarray(jr.normal(y_key, (n,)))
-    if isinstance(loss, LogisticLoss):
-        y = np.where(y > 0, 0.9, 0.1)  # soft labels: the infimum is attained
-    if isinstance(loss, PoissonLoss):
-        y = 1.0 + np.floor(np.abs(2 * y))
-    return Problem(Scaled(Centred(net, params), alpha), params, x, y, loss)
-
-
-def diabetes(seed: int, alpha: float = 300.0) -> Problem:
-    """442 samples of 10 inputs, a 10-3-1 tanh network: p = 37."""
-    x, y = load_data("diabetes")
-    net = MLP((10, 3, 1))
-    params = net.init(key=jr.key(seed))
-    return Problem(Scaled(Centred(net, params), alpha), params, x, y)
-
-
-def digits(seed: int) -> Problem:
-    """200 images of digits, the digit's value standardised, a 64-8-1 tanh network: p = 529."""
-    x, y = load_data("digits", subset=200, seed=seed)
-    y = np.asarray(y, dtype=float).reshape(len(x), -1)
-    y = y @ np.arange(y.shape[1]) if y.shape[1] > 1 else y[:, 0]
-    net = MLP((x.shape[1], 8, 1))
-    params = net.init(key=jr.key(seed))
-    return Problem(Scaled(Centred(net, params), 100.0), params, x, (y - y.mean()) / y.std())
-
-
-def duplicated(seed: int) -> Problem:
-    """Pairs of nearly equal inputs: an over-parameterised kernel of condition number about 1e8."""
-    x_key, d_key, w_key, y_key = jr.split(jr.key(seed), 4)
-    x = near_duplicates(synthetic_inputs(6, 4, 3.0, key=x_key), 1e-4, key=d_key)
-    net = MLP((4, 24, 1))
-    params = net.init(key=w_key)
-    return Problem(Scaled(Centred(net, params), 30.0), params, x, np.asarray(jr.normal(y_key, (12,))))
-
-
-def linear_kernel(seed: int, cond: float) -> Problem:
-    """The linear model with 8 data points, 12 parameters and `cond(K) = cond`; the residual starts with its slowest mode excited."""
-    x = synthetic_inputs(8, 12, float(np.sqrt(cond)), key=jr.key(seed))
-    slowest = np.linalg.svd(x)[0][:, 7]
-    y = np.asarray(jr.normal(jr.key(seed + 1000), (8,))) + 2 * slowest
-    return Problem(LinearModel(), np.zeros(12), x, y)
-
-
-# --- evidence that is more than one solve -----------------------------------------------------------------------------
-
-
-def in_coordinates(problem: Problem, conds: Sequence[float], seed: int, rtol: float = 1e-9, t1: float = 20.0) -> list[Trajectory]:
-    """Gauss-Newton on one problem in coordinates of several condition numbers."""
-    problems = [problem, *(reparametrised(problem, cond, key=jr.key(seed + 77)) for cond in conds)]
-    return [flow_of(moved, GaussNewton(), t1, rtol=rtol) for moved in problems]
-
-
-def beside_manifold(problem: Problem, t1: float = 5.0) -> tuple[Trajectory, Any]:
-    """Gauss-Newton in the parameters, and the Riemannian gradient flow in the outputs, at the same times."""
-    ts = np.linspace(0.0, t1, 33)
-    path = output_flow(OutputManifold(problem), t1, ts=ts, rtol=1e-10, atol=1e-12, error=True, throw=False)
-    return flow_of(problem, GaussNewton(), t1, ts=ts), path
-
-
-def schedule(damping: Any, conds: Sequence[float], seed: int, t1: float) -> list[Trajectory]:
-    """One damping schedule over several conditionings of the kernel."""
-    return [flow_of(linear_kernel(seed, cond), LevenbergMarquardt(damping), t1) for cond in conds]
-
-
-def scales(make: Callable[[float], Problem], alphas: Sequence[float], t1: float) -> list[Trajectory]:
-    """Gauss-Newton at several output scales of one model."""
-    return [flow_of(make(alpha), GaussNewton(), t1) for alpha in alphas]
-
-
-def steps_of(problem: Problem, method: Any, steps: int, key: Any = None) -> Trajectory:
-    """Iterates with a twin started a few roundings away."""
-    return iterate(problem, method, steps=steps, key=key, error=True, throw=False)
-
-
-def minibatches(seed: int) -> Trajectory:
-    """Uniformly random batches of 3 of 8 points on a linear model, cond(K) = 10."""
-    return steps_of(linear_kernel(seed, 10.0), GramGaussNewton(batch_size=3, order="subset"), 200, jr.key(seed))
-
-
-def score(seed: int, penalty: Any, rule: str) -> Trajectory:
-    """GGN-SCORE on a linear model with the mean squared loss, 8 data points and 12 parameters."""
-    problem = linear_kernel(seed, 100.0)
-    problem = Problem(problem.model, problem.params, problem.x, problem.y, SquaredLoss(mean=True))
-    return steps_of(problem, GGNScore(penalty, weight=1e-2, damping="weight", rule=rule), 12)
-
-
-TEN_DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
-
-CASES: tuple[Case, ...] = (
-    Case("equivalence", "tanh network, p = 11", lambda s: beside_manifold(under(s)), quick=True),
-    Case("equivalence", "sphere", lambda s: beside_manifold(sphere()), seeded=False),
-    Case("equivalence", "rank-one matrices, over-complete chart", lambda s: beside_manifold(rank_one(4, 3, key=jr.key(s))), seeded=False),
-    Case(
-        "equivalence",
-        "deep tanh, logistic",
-        lambda s: beside_manifold(under(s, LogisticLoss(), sizes=(3, 2, 2, 1), n=30, alpha=1e4)),
-        seeded=False,
-    ),
-    Case("dissipation", "Gauss-Newton, p < n", lambda s: flow_of(under(s), GaussNewton(), 10.0, dense=True), quick=True),
-    Case(
-        "dissipation", "Levenberg-Marquardt, logistic, p > n", lambda s: flow_of(over(s, LogisticLoss()), LevenbergMarquardt(1.0), 10.0, dense=True)
-    ),
-    Case("dissipation", "gradient flow, p > n", lambda s: flow_of(over(s, alpha=1.0), GradientFlow(), 2.0, dense=True)),
-    Case("invariance", "tanh network, cond(A) = 1, 1e3", lambda s: in_coordinates(under(s), (1e3,), s), quick=True),
-    Case("invariance", "diabetes, cond(A) = 1, 1e3, 1e6", lambda s: in_coordinates(diabetes(s), (1e3, 1e6), s, rtol=1e-7), seeded=False),
-    Case("rate_identity", "tanh", lambda s: flow_of(under(s), GaussNewton(), 15.0, dense=True), quick=True),
-    Case("rate_identity", "softplus", lambda s: flow_of(under(s, activation="softplus"), GaussNewton(), 15.0, dense=True)),
-    Case(
-        "rate_identity",
-        "deep tanh, logistic",
-        lambda s: flow_of(under(s, LogisticLoss(), sizes=(3, 2, 2, 1), n=100, alpha=1e4), GaussNewton(), 40.0, dense=True),
-    ),
-    Case(
-        "rate_identity",
-        "tanh, n = 500, p = 193",
-        lambda s: flow_of(under(s, sizes=(4, 32, 1), n=500, alpha=3e3), GaussNewton(), 10.0, dense=True),
-        seeded=False,
-    ),
-    Case("rate_identity", "diabetes", lambda s: flow_of(diabetes(s), GaussNewton(), 15.0, dense=True), seeded=False),
-    Case(
-        "underparameterized_convergence",
-        "tanh, n = 30, p = 6, alpha = 1e6",
-        lambda s: flow_of(under(s, sizes=(3, 1, 1), n=30, cond=1.5, alpha=1e6), GaussNewton(), 10.0, rtol=1e-7),
-        quick=True,
-    ),
-    Case(
-        "underparameterized_convergence",
-        "diabetes, alpha = 1e9",
-        lambda s: flow_of(diabetes(s, alpha=1e9), GaussNewton(), 10.0, rtol=1e-4),
-        seeded=False,
-    ),
-    Case("exact_residual_law", "tanh network", lambda s: flow_of(over(s), GaussNewton(), 10.0), quick=True),
-    Case("exact_residual_law", "deep softplus network", lambda s: flow_of(over(s, sizes=(4, 8, 8, 1), activation="softplus"), GaussNewton(), 10.0)),
-    Case("exact_residual_law", "near duplicates, cond(K) about 1e8", lambda s: flow_of(duplicated(s), GaussNewton(), 10.0)),
-    Case("exact_residual_law", "digits, 200 images, p = 529", lambda s: flow_of(digits(s), GaussNewton(), 5.0), seeded=False),
-    Case("damped_rate", "constant damping", lambda s: flow_of(over(s), LevenbergMarquardt(1.0), 10.0), quick=True),
-    Case("damped_rate", "constant damping, logistic", lambda s: flow_of(over(s, LogisticLoss()), LevenbergMarquardt(1.0), 20.0)),
-    Case("damped_rate", "digits, residual damping", lambda s: flow_of(digits(s), LevenbergMarquardt(ResidualDamping(1.0)), 5.0), seeded=False),
-    *(
-        Case(
-            "adaptive_damping",
-            f"rho = {c:g} lambda_min, cond(K) 1e2 to 1e10",
-            lambda s, c=c: schedule(SpectralDamping(c), TEN_DECADES, s, 12.0 * (1 + c)),
-            quick=c == 1.0,
-        )
-        for c in (0.1, 1.0, 10.0)
-    ),
-    Case("adaptive_damping", "rho = exp(-t), cond(K) 1e2 to 1e10", lambda s: schedule(ExponentialDamping(1.0, 1.0), TEN_DECADES, s, 35.0)),
-    Case("path_length", "Levenberg-Marquardt", lambda s: flow_of(over(s), LevenbergMarquardt(1.0), 15.0, dense=True), quick=True),
-    Case("path_length", "Gauss-Newton, Poisson", lambda s: flow_of(over(s, PoissonLoss()), GaussNewton(), 10.0, dense=True)),
-    Case("generalized_law", "logistic", lambda s: flow_of(over(s, LogisticLoss()), GeneralizedGaussNewton(), 10.0), quick=True),
-    Case("generalized_law", "Poisson", lambda s: flow_of(over(s, PoissonLoss()), GeneralizedGaussNewton(), 10.0)),
-    *(
-        Case(
-            "asymptotic_rate",
-            f"circle, theta_min = {t:g}",
-            lambda s, t=t: flow_of(circle(1.0, t, 1.0), GaussNewton(), 20.0 / t, ts=np.linspace(0, 20 / t, 401)),
-            quick=t == 0.3,
-            seeded=False,
-        )
-        for t in (0.3, 0.6, 1.4)
-    ),
-    Case(
-        "asymptotic_rate",
-        "diabetes, alpha = 3",
-        lambda s: flow_of(diabetes(s, alpha=3.0), GaussNewton(), 160.0, ts=np.linspace(0, 160, 641)),
-        seeded=False,
-    ),
-    Case(
-        "asymptotic_rate",
-        "diabetes, alpha = 30",
-        lambda s: flow_of(diabetes(s, alpha=30.0), GaussNewton(), 30.0, ts=np.linspace(0, 30, 241)),
-        seeded=False,
-    ),
-    Case("curvature_scaling", "tanh, alpha = 1e3 to 1e5", lambda s: scales(lambda a: under(s, alpha=a), (1e3, 1e4, 1e5), 15.0), quick=True),
-    Case(
-        "discrete_quadratic",
-        "tanh, alpha = 10 to 1e3",
-        lambda s: [steps_of(over(s, alpha=a), GaussNewtonMethod(step_size=1.0), 6) for a in (1e1, 1e2, 1e3)],
-        quick=True,
-    ),
-    Case(
-        "discrete_quadratic",
-        "softplus, width 16 to 256",
-        lambda s: [steps_of(over(s, sizes=(4, m, 1), activation="softplus"), GaussNewtonMethod(step_size=1.0), 6) for m in (16, 64, 256)],
-    ),
-    *(
-        Case(
-            "discrete_adaptive",
-            f"step 1/2, c = {c:g}, alpha = 1e5, inputs of cond {cond:g}",
-            lambda s, c=c, cond=cond: steps_of(over(s, alpha=1e5, cond=cond), LevenbergMarquardtMethod(SpectralDamping(c), step_size=0.5), 30),
-            quick=cond == 10.0,
-        )
-        for c, cond in ((1.0, 10.0), (1.0, 100.0))
-    ),
-    Case("minibatch_contraction", "linear model, batches of 3 of 8", minibatches, quick=True),
-    Case("ggn_score_descent", "linear model, Ostrovskii-Bach", lambda s: score(s, OstrovskiiBachPenalty(), "analytic"), quick=True),
-    Case("ggn_score_descent", "linear model, pseudo-Huber", lambda s: score(s, PseudoHuberPenalty(), "reference")),
-    Case("kernel_limit", "tanh, alpha = 1e2 to 1e4", lambda s: scales(lambda a: over(s, alpha=a), (1e2, 1e3, 1e4), 10.0), quick=True),
-)
+    enable_x64()
+    return list(_examined(CASES[place], seeds, rigorous, rtol))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..theory import CLAIMS
 from .provenance import package_sources, provenance, source_hash
 from .store import prepare_folder, read_json, write_json
 
@@ -16,14 +17,14 @@ class Ledger:
     Arguments:
 
     - `path`: where to keep them, or None. A file of the same sources is taken up where it ends; any other is replaced.
-    - `quick`: which set of problems they are of; `rigorous`: whether their hypotheses were proved.
+    - `quick`: which set of problems they are of; `rigorous`: whether their hypotheses were proved; `rtol`: the tolerance of every solve, or None.
 
     Raises: `ValueError` for a folder that cannot be written.
     """
 
-    def __init__(self, path: Path | None, quick: bool, rigorous: bool = False):
-        self.path, self.quick, self.rigorous = path, quick, rigorous
-        self.stamp = source_hash(package_sources(), "rigorous" if rigorous else "float64")
+    def __init__(self, path: Path | None, quick: bool, rigorous: bool = False, rtol: float | None = None):
+        self.path, self.quick, self.rigorous, self.rtol = path, quick, rigorous, rtol
+        self.stamp = source_hash(package_sources(), "rigorous" if rigorous else "float64", repr(rtol))
         self.entries: list[dict[str, Any]] = []
         self._before: dict[tuple, dict[str, Any]] = {}
         if path is not None:
@@ -43,13 +44,13 @@ class Ledger:
         if self.path is not None:
             seen = {_key(entry) for entry in self.entries}
             rest = [entry for key, entry in self._before.items() if key not in seen]
-            head = {"quick": self.quick, "rigorous": self.rigorous, "source_hash": self.stamp, **provenance()}
+            head = {"quick": self.quick, "rigorous": self.rigorous, "rtol": self.rtol, "source_hash": self.stamp, **provenance()}
             write_json(self.path, {**head, "certificates": self.entries + rest})
 
     def worst(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
         """For each claim and problem the entry with the worst verdict and least margin, and how many seeds came to each verdict."""
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for entry in self.entries:
+        for entry in sorted(self.entries, key=lambda entry: list(CLAIMS).index(entry["claim"])):
             groups.setdefault((entry["claim"], entry["problem"]), []).append(entry)
         chosen = []
         for group in groups.values():

@@ -8,7 +8,7 @@ from . import along
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Evidence, THRESHOLD
 from .constants import alpha_threshold, jacobian_lipschitz, output_scale
-from .directional import directional_curvature, theta_min
+from .directional import directional_curvature, slowest_share, theta_min
 from .presupposed import arrived, flow_is, full_column_rank, rank_kept, smooth, truth
 
 FLOOR = 1e-9  # share of its start below which a decaying norm is the integrator's, at rtol 1e-8 and better
@@ -28,7 +28,7 @@ def rate_identity(traj: Trajectory) -> Findings:
         Hypothesis("|u_0| / |grad g_0|, above rounding", share, "at_least", 1e-9, "measured at the start"),
     )
     # differences of order 8: truncation falls like step^8, what the dense output's error contributes grows like 1 / step
-    step = end / 1200
+    step = end / 600
     sample = np.linspace(10 * step, end - 10 * step, 40)
     measured, coarse = (along.gradient_log_rates(traj, sample, h) for h in (step, 2 * step))
     predicted = along.kappas(traj, along.states_at(traj, sample))
@@ -81,6 +81,7 @@ def asymptotic_rate(traj: Trajectory) -> Findings:
         float(np.log(level[a] / level[b]) / (ts[b] - ts[a])) if b > a else float("nan") for a, b in ((first, middle), (middle, last), (first, last))
     ]
     theta = theta_min(traj.problem, traj.params[last])
+    share = slowest_share(traj.problem, traj.params[last], along.gradients(traj)[first])
     hypotheses = (
         flow_is(traj, GaussNewton),
         smooth(traj),
@@ -88,6 +89,7 @@ def asymptotic_rate(traj: Trajectory) -> Findings:
         arrived(traj),
         Hypothesis("|u| at the end of the window / |u_0|", float(level[last]), "at_most", 1e-4, "measured on the path"),
         Hypothesis("saved times in the window", float(last - first + 1), "at_least", 8.0, "counted"),
+        Hypothesis("share of the slowest mode in |u|^2 at the start of the window", share, "at_least", 0.99, "modes at the last point"),
         Hypothesis("difference of the two half-window slopes, relative", abs(slopes[0] / slopes[1] - 1), "at_most", 2e-2, "measured on the path"),
     )
     name = "slope of -log |u| / theta_min"

@@ -107,6 +107,24 @@ def theta_min(problem: Problem, w: Weights, *, rank: int | None = None, method: 
     return Constant("theta_min", found.least, f"least eig(Hess R, J^T J), {found.method}", "exact", found.error)
 
 
+def slowest_share(problem: Problem, w: Weights, u: Float[np.ndarray, " n"], *, within: float = 0.02) -> float:
+    """The share of `|u|^2` in the slowest modes at `w`: near 1, a Gauss-Newton flow that ends at `w` has come to its last rate.
+
+    Slowest are the modes whose `theta` exceeds `theta_min` by at most the part `within`.
+
+    Arguments:
+
+    - `w`: flat parameters (p,) near the limit; the form of all its modes (k, k) is diagonalised.
+    - `u`: a vector of the outputs, shape (n,), in or near the tangent space.
+
+    Reference: derived, papers.md D12: `u_t = sum_i c_i exp(-theta_i t) v_i` near the limit, with orthonormal `v_i`.
+    """
+    immersion, frame = _tangent(problem, w, None)
+    theta, modes = np.linalg.eigh(np.asarray(_dense_form(immersion, frame, True)))
+    parts = (modes.T @ (np.asarray(frame.basis).T @ np.asarray(u))) ** 2
+    return float(parts[theta <= theta[0] + within * abs(theta[0])].sum() / parts.sum())
+
+
 def _tangent(problem: Problem, w: Weights, rank: int | None) -> tuple[Immersion, TangentFrame]:
     w = jnp.asarray(w)
     if w.shape != (problem.p,):
