@@ -155,6 +155,12 @@ def jacobian_change(traj: Trajectory) -> float:
     return float(np.linalg.norm(end - start) / np.linalg.norm(start))
 
 
+def metric_change(traj: Trajectory) -> float:
+    """`|J(w_T) - J(w_0)|_2 / sigma_min(J(w_0))`: every direction's length `|J v|` changes by at most this part."""
+    start, end = (np.asarray(jacobian(traj.problem, traj.params[i])) for i in (0, -1))
+    return float(np.linalg.norm(end - start, 2) / np.linalg.svd(start, compute_uv=False)[-1])
+
+
 @eqx.filter_jit
 def jacobian(problem: Problem, w: Float[Array, " p"]) -> Float[Array, "n p"]:
     """`J(w)`, compiled."""
