@@ -165,7 +165,7 @@ CORRUPTIONS = {
     "curvature_scaling": ("a power of alpha missing", lambda: evidence("curvature_scaling"), (curved, "directional_curvature", slow_curvature)),
     "discrete_quadratic": (
         "a damped step",
-        lambda: [labelled(steps_of(over(0, alpha=a), rg.LevenbergMarquardtMethod(0.1), 6), FULL_STEP) for a in (1e2, 1e3, 1e4)],
+        lambda: [labelled(steps_of(over(0, alpha=a), rg.LevenbergMarquardtMethod(rg.SpectralDamping(0.02)), 6), FULL_STEP) for a in (1e4, 1e5, 1e6)],
         None,
     ),
     "discrete_adaptive": (
