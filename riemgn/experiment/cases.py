@@ -114,6 +114,14 @@ def digits(seed: int) -> Problem:
     return Problem(Scaled(Centred(net, params), 100.0), params, x, (y - y.mean()) / y.std())
 
 
+def drawn_again(problem: Problem, draw: int) -> Problem:
+    """The same data and network with other weights at the start."""
+    scaled = problem.model
+    net = scaled.model.model
+    params = net.init(key=jr.key(1000 + draw))
+    return Problem(Scaled(Centred(net, params), scaled.alpha), params, problem.x, problem.y, problem.loss)
+
+
 def duplicated(seed: int) -> Problem:
     """Pairs of nearly equal inputs: an over-parameterised kernel of condition number about 1e8."""
     x_key, d_key, w_key, y_key = jr.split(jr.key(seed), 4)
@@ -304,11 +312,12 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "discrete_quadratic",
-        "softplus, width 16 to 256",
+        "softplus, widths 64 to 1024, ten draws each",
         lambda s, tol: [
-            steps_of(over(s, alpha=1e4, sizes=(4, m, 1), activation="softplus"), GaussNewtonMethod(step_size=1.0), 6) for m in (16, 64, 256)
+            steps_of(drawn_again(over(s, alpha=1e6, sizes=(4, width, 1), activation="softplus"), draw), GaussNewtonMethod(step_size=1.0), 3)
+            for width in (64, 256, 1024)
+            for draw in range(10)
         ],
-        seeds=50,
     ),
     *(
         Case(

@@ -1,6 +1,9 @@
 """Discrete Gauss-Newton and Levenberg-Marquardt steps, over-parameterised: quadratic convergence, adaptive damping, mini-batches."""
 
+import math
+
 import numpy as np
+import scipy.stats
 
 from ..flow import SpectralDamping
 from ..loss import SquaredLoss
@@ -13,9 +16,9 @@ from .claim import Evidence
 from .constants import jacobian_lipschitz, output_scale, quadratic_constant
 from .presupposed import arrived, constant_curvature, full_row_rank, smooth, truth
 
-ROUNDED = (
-    1e-10  # share of |y| below which a residual is rounding of the solves (papers.md T10 stops at 1e-12; half the digits of r are lost in its square)
-)
+# a residual is rounding below this share of |y| (papers.md T10 stops at 1e-12; half the digits of r are lost in its square), or below this many
+# roundings of the outputs themselves, which are sums of terms of the size of the output scale
+ROUNDED, ROUNDINGS = 1e-10, 1e4
 
 
 def method_is(traj: Trajectory, kind: type) -> Hypothesis:
@@ -27,6 +30,7 @@ def discrete_quadratic(trajectories: Evidence) -> Findings:
     """C9: a full step obeys `|r_{k+1}| <= C |r_k|^2` with `C = L / (2 sigma_min(J_k)^2)`; over output scales or widths `|r_1| / |r_0|^2` falls.
 
     One trajectory is held to the bound alone; several also to the slopes: at most -1 in `log alpha`, at most -1/2 in the logarithm of the width.
+    Networks of several widths are drawn apart: their slope has a sampling error, three standard errors of the fit.
     """
     trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     shares = [_largest_share(traj) for traj in trajectories]
@@ -46,9 +50,10 @@ def discrete_quadratic(trajectories: Evidence) -> Findings:
         )
         hypotheses += (Hypothesis("largest |r_1| / |r_0| (second order leads)", fall, "at_most", 0.05, "measured"),)
     conclusions = [Conclusion("largest |r_{k+1}| / (C |r_k|^2)", 1.0, max(share for share, _ in shares), "at_most", 0.0, constant="analytic L")]
-    for name, values, slope in swept:
-        measured = float(np.polyfit(np.log(values), np.log(first), 1)[0])
-        conclusions.append(Conclusion(f"slope of log(|r_1| / |r_0|^2) in log {name}", slope, measured, "at_most", 0.1))
+    for name, values, slope, drawn in swept:
+        fit = scipy.stats.linregress(np.log(values), np.log(first))
+        spread = 3 * float(fit.stderr) if drawn else math.inf
+        conclusions.append(Conclusion(f"slope of log(|r_1| / |r_0|^2) in log {name}", slope, float(fit.slope), "at_most", 0.1, error=spread))
     return Findings(hypotheses, tuple(conclusions))
 
 
@@ -59,7 +64,8 @@ def _largest_share(traj: Trajectory) -> tuple[float, int]:
     lipschitz = jacobian_lipschitz(problem.model, problem.x, problem.params, radius)
     size = np.linalg.norm(np.asarray(traj.outputs - problem.y), axis=1)
     bounds = np.array([quadratic_constant(lipschitz, float(sigma)).value for sigma in np.asarray(traj.sigma_min)[:-1]])
-    seen = size[1:] > ROUNDED * np.linalg.norm(np.asarray(problem.y))
+    rounding = ROUNDINGS * np.finfo(np.float64).eps * output_scale(problem.model)
+    seen = size[1:] > max(ROUNDED * np.linalg.norm(np.asarray(problem.y)), rounding)
     shares = size[1:] / (bounds * size[:-1] ** 2)
     return (float(shares[seen].max()), int(seen.sum())) if seen.any() else (float("nan"), 0)
 
@@ -69,14 +75,14 @@ def _first_constant(traj: Trajectory) -> float:
     return float(size[1] / size[0] ** 2)
 
 
-def _swept(trajectories: list[Trajectory]) -> list[tuple[str, np.ndarray, float]]:
-    """What varies over the evidence by a factor of four or more, with the slope the theory allows: output scale, or width (by its parameters)."""
+def _swept(trajectories: list[Trajectory]) -> list[tuple[str, np.ndarray, float, bool]]:
+    """What varies over the evidence by a factor of four or more, the slope the theory allows, and whether each value has a draw of its own."""
     swept = []
     if len(trajectories) >= 3:
         alphas = np.array([output_scale(traj.problem.model) for traj in trajectories])
         widths = np.array([float(traj.problem.p) for traj in trajectories])
-        swept += [("alpha", alphas, -1.0)] if alphas.max() >= 4 * alphas.min() else []
-        swept += [("width (parameters)", widths, -0.5)] if widths.max() >= 4 * widths.min() else []
+        swept += [("alpha", alphas, -1.0, False)] if alphas.max() >= 4 * alphas.min() else []
+        swept += [("width (parameters)", widths, -0.5, True)] if widths.max() >= 4 * widths.min() else []
     return swept
 
 
