@@ -20,6 +20,7 @@ from riemgn.experiment.cases import (
     steps_of,
     under,
 )
+from riemgn.experiment.certification import seeds_of
 from riemgn.theory import along, certify, CLAIMS, curved
 from riemgn.theory.constants import Constant, output_scale
 
@@ -219,6 +220,17 @@ def test_the_rate_is_free_of_the_conditioning_under_adaptive_damping_alone(dampi
         rates.append(np.log(amplitude[0] / amplitude[-1]) / 10.0)
     assert (abs(rates[1] / rates[0] - 1) < 1e-6) == free
     assert free or rates[1] < 1e-3 * rates[0]
+
+
+def test_every_claim_has_one_quick_problem_and_no_problem_comes_twice():
+    assert sorted(case.claim for case in CASES if case.quick) == sorted(CLAIMS)
+    assert len({(case.claim, case.title) for case in CASES}) == len(CASES)
+
+
+def test_seeds_are_the_cases_own_in_the_full_set():
+    case, fixed = quick_case("discrete_quadratic"), quick_case("asymptotic_rate")
+    assert [len(seeds_of(case, *how)) for how in ((True,), (False,), (True, 3), (False, 3))] == [1, 50, 3, 3]
+    assert [len(seeds_of(fixed, *how)) for how in ((True,), (False,), (False, 3))] == [1, 1, 1]
 
 
 def test_claims_want_their_own_kind_of_evidence():

@@ -54,6 +54,8 @@ BAD = [
     (("run", "--cond", "0.5"), "0.5"),
     (("certify", "thirteen"), "'thirteen'"),
     (("certify", "--seeds", "0"), "0"),
+    (("certify", "--jobs", "-1"), "-1"),
+    (("certify", "--rtol", "2"), "2"),
     (("certify", "--quick", "--seeds", "few"), "'few'"),
     (("run", "--rtol", "0"), "0"),
     (("run", "--seed", "-1"), "-1"),
@@ -182,6 +184,15 @@ def test_certify_prints_its_numbers_and_takes_up_what_is_done(capsys, tmp_path):
     status, _, _ = call(capsys, *words)
     again = json.loads(Path("certificates.json").read_text())
     assert status == 0 and [entry["seconds"] for entry in again["certificates"]] == [entry["seconds"] for entry in record["certificates"]]
+
+
+def test_certify_with_several_jobs_comes_to_the_same_numbers(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("certify", "ggn_score_descent", "minibatch_contraction", "--quick", "--json")
+    assert [call(capsys, *words, f"{jobs}.json", "--jobs", jobs)[0] for jobs in ("1", "2")] == [0, 0]
+    one, two = (sorted(json.loads(Path(name).read_text())["certificates"], key=lambda c: c["claim"]) for name in ("1.json", "2.json"))
+    for a, b in zip(one, two, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
 
 def test_certify_exits_1_where_a_claim_holds_nowhere(capsys, monkeypatch):

@@ -28,7 +28,7 @@ from riemgn.theory.constants import (
     quadratic_constant,
     second_derivative_norm,
 )
-from riemgn.theory.directional import _frame, directional_curvature, hessian_range, normal_curvature_range, theta_min
+from riemgn.theory.directional import _frame, directional_curvature, hessian_range, normal_curvature_range, slowest_share, theta_min
 from riemgn.theory.layer_bounds import ACTIVATION_BOUNDS, ball_bounds, two_layer_bounds
 
 from .helpers import relative_error, tanh_net, ZOO
@@ -357,3 +357,14 @@ def test_reparametrised_bounds_carry_the_norm_of_the_matrix():
     model = Reparametrised(problem.model, problem.params, 3.0 * jnp.eye(problem.p))
     inner, outer = ball_bounds(problem.model, problem.x, problem.params, 0.3), ball_bounds(model, problem.x, jnp.zeros(problem.p), 0.1)
     assert relative_error([outer.jacobian, outer.lipschitz], [3 * inner.jacobian, 9 * inner.lipschitz]) < 1e-12
+
+
+def test_the_share_of_the_slowest_mode_is_one_on_it_and_small_off_it():
+    problem = tanh_net(20, (3, 2, 1))
+    w = problem.w0
+    jac, hessian = np.asarray(problem.jac(w)), np.asarray(jax.hessian(problem.objective)(w))
+    _, vectors = scipy.linalg.eigh(hessian, jac.T @ jac)
+    on, off = jac @ vectors[:, 0], jac @ vectors[:, -1]
+    assert slowest_share(problem, w, on) > 0.999
+    assert slowest_share(problem, w, off) < 1e-3
+    assert slowest_share(problem, w, on + off, within=0.0) == pytest.approx(0.5, abs=1e-3)
