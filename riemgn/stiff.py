@@ -13,16 +13,18 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ._types import Jac, Outputs, Scalar, Weights
-from .flow import AbstractFlow
-from .problem import Linearisation, Problem
+from .flow import AbstractFlow, GradientFlow
+from .problem import Problem
 
 # A Jacobian of more entries than this (32 MiB in float64) is not carried from stage to stage: its products are taken by differentiation instead.
 LARGEST_CARRIED = 2**22
 
+# In a curved valley the first updates may grow before they shrink, since each one leaves the valley's floor; growth beyond this is divergence.
+LARGEST_GROWTH = 100.0
 
-import os
-REFRESH = float(os.environ.get('REFRESH', '0.3'))
-DIVERGED=float(os.environ.get('DIVERGED', '2'))
+# The matrix is taken anew at the present iterate where this many more updates at the contraction seen would not do: it costs about as much.
+PATIENCE = 3
+
 
 class AbstractStageMatrix(eqx.Module):
     """`M = I + c A`, factorised, where `A` stands for `-dF/dw` of a flow `w' = F(w)` and `c = h gamma` is the step times the method's diagonal."""
@@ -101,6 +103,13 @@ class DenseStage(AbstractStageMatrix):
         return jsl.lu_solve((self.lu, self.pivots), v)
 
 
+def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> Weights:
+    """`w'` alone, shape (p,): one reverse pass for gradient flow, `-J^T grad g(f)` without `J`; the flow's own direction for the others."""
+    if isinstance(flow, GradientFlow):
+        return -jax.grad(problem.objective)(w)
+    return flow.velocity(t, w, problem, rank)[0]
+
+
 def low_rank_part(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> LowRankPart:
     """The low-rank part of the Jacobian of `flow` at time `t` and parameters `w`.
 
@@ -108,10 +117,6 @@ def low_rank_part(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, r
     """
     point = problem.linearise(w)
     seen = point.whitened() if flow.whitens else point
-    return _part(flow, t, seen, rank)
-
-
-def _part(flow: AbstractFlow, t: Scalar, seen: Linearisation, rank: Array | int) -> LowRankPart:
     rho = flow.damping(t, seen, rank)
     limits = jnp.finfo(seen.jac.dtype)
     huge, tiny = jnp.sqrt(limits.max), jnp.sqrt(limits.tiny)
@@ -141,12 +146,13 @@ def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
     """
     n, p = part.jac.shape
     left, right = part.weights(c)
-    scaled = left[:, None] * part.jac
     identity = jnp.eye(min(n, p), dtype=part.jac.dtype)
     if n < p:
-        return WideStage(part.jac, left, right, jnp.linalg.cholesky(scaled @ scaled.T + part.damping * identity))
+        kernel = part.jac @ part.jac.T
+        return WideStage(part.jac, left, right, jnp.linalg.cholesky(left[:, None] * kernel * left + part.damping * identity))
+    weighted = (left**2)[:, None] * part.jac
     numerator = part.share * (part.jac.T @ part.jac) + part.damping * identity
-    return TallStage(jnp.linalg.cholesky(scaled.T @ scaled + part.damping * identity), numerator)
+    return TallStage(jnp.linalg.cholesky(part.jac.T @ weighted + part.damping * identity), numerator)
 
 
 class _ChordState(eqx.Module):
@@ -189,12 +195,13 @@ class _Stage(eqx.Module):
 class LowRankChord(optx.AbstractRootFinder):
     """Simplified Newton iteration for the stages of a diffrax ESDIRK method, with the stage matrix of the flow's low-rank part.
 
-        k <- k - (I + h gamma A)^{-1} (k - F(y + h gamma k)),    A = (a G + rho I)^{-1} J^T B J  at the start of the step
+        k <- k - (I + h gamma A)^{-1} (k - F(y + h gamma k)),    A = (a G + rho I)^{-1} J^T B J
 
-    One Jacobian and one Cholesky factor of the smaller side a step, shared by its stages; none for the explicit first stage. The iteration corrects
-    what `A` leaves out, so the order of the method stays. An update is measured as the change of the stage's point, `h gamma dk`, in units of
-    `atol + rtol |y|`: the iteration ends when that is at most `kappa`, after one update already, or when the contraction seen promises it. It fails,
-    and diffrax then takes a shorter step, when an update is not finite or does not shrink.
+    One Jacobian and one Cholesky factor of the smaller side a step, taken at the predicted point of the second stage and shared by the stages; none
+    for the explicit first stage. The iteration corrects what `A` leaves out, so the order of the method stays; where it converges too slowly the
+    matrix is taken anew at the iterate. An update is measured as the change of the stage's point, `h gamma dk`, in units of `atol + rtol |y|`: the
+    iteration ends when that is at most `kappa`, after one update already, or when the contraction seen promises it. It fails, and diffrax then takes
+    a shorter step, when an update is not finite or is a hundred times the one before.
 
     The state of the solve is one flat vector (p,) or a PyTree that flattens to it, such as `{"w": w}`; `args` of diffeqsolve holds `problem`, `flow`
     and `rank`.
@@ -247,7 +254,7 @@ class LowRankChord(optx.AbstractRootFinder):
     def _matrix(self, stage: _Stage, w: Weights) -> AbstractStageMatrix:
         flow, problem, rank = stage.args.flow, stage.args.problem, stage.args.rank
         if self.curvature == "exact":
-            slope = jax.jacfwd(lambda w: flow.velocity(stage.t, w, problem, rank)[0])(w)
+            slope = jax.jacfwd(lambda w: parameter_velocity(flow, stage.t, w, problem, rank))(w)
             return DenseStage(*jsl.lu_factor(jnp.eye(w.size, dtype=w.dtype) - stage.c * slope))
         matrix = factorise(low_rank_part(flow, stage.t, w, problem, rank), stage.c)
         if isinstance(matrix, WideStage) and matrix.jac.size > LARGEST_CARRIED:
@@ -258,7 +265,7 @@ class LowRankChord(optx.AbstractRootFinder):
         stage = _Stage.of(args)
         excess, aux = fn(y, args)
         flat, unravel = ravel_pytree(excess)
-        slow = (state.step >= 2) & (state.size > REFRESH * state.size_before)
+        slow = (state.step >= 2) & (state.size * (state.size / state.size_before) ** PATIENCE > self.kappa)
         matrix = jax.lax.cond(slow, lambda: self._matrix(stage, stage.point(y)), lambda: state.matrix)
         solved = matrix.solve(stage.args.problem, flat)
         update = unravel(jnp.where(stage.c == 0, flat, solved))
@@ -271,12 +278,14 @@ class LowRankChord(optx.AbstractRootFinder):
         return new, _ChordState(matrix, size, state.size, state.step + 1), aux
 
     def terminate(self, fn, y, args, options, state, tags):
+        # in low precision an update cannot be smaller than the rounding error of what it updates
+        rounding = 16 * jnp.finfo(state.size.dtype).eps / jnp.maximum(self.rtol, jnp.finfo(state.size.dtype).eps)
+        target = jnp.maximum(self.kappa, jnp.minimum(rounding, 0.5))
         contraction = state.size / state.size_before
         again = state.step >= 2
-        small = (state.step >= 1) & (state.size <= self.kappa)
-        promised = again & (contraction < 1) & (state.size * contraction <= self.kappa * (1 - contraction))
-        failed = (state.step >= 1) & ~jnp.isfinite(state.size) | (again & (contraction >= DIVERGED))
-        done = small | promised
+        promised = again & (contraction < 1) & (state.size * contraction <= target * (1 - contraction))
+        done = (state.step >= 1) & (state.size <= target) | promised
+        failed = (state.step >= 1) & ~jnp.isfinite(state.size) | again & (contraction >= LARGEST_GROWTH)
         result = optx.RESULTS.where(failed & ~done, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful)
         return done | failed, result
 
