@@ -106,7 +106,9 @@ class DenseStage(AbstractStageMatrix):
 def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> Weights:
     """`w'` alone, shape (p,): one reverse pass for gradient flow, `-J^T grad g(f)` without `J`; the flow's own direction for the others."""
     if isinstance(flow, GradientFlow):
-        return -jax.grad(problem.objective)(w)
+        value, gradient = jax.value_and_grad(problem.objective)(w)
+        # a derivative can be finite where the value is NaN: the branch not taken of a `where` has slope 0
+        return jnp.where(jnp.isfinite(value), -gradient, jnp.nan)
     return flow.velocity(t, w, problem, rank)[0]
 
 
