@@ -2,8 +2,8 @@
 
 Problem: two-layer tanh network without biases, all weights trained, each output weighted so that the Gram matrix at the start has the stated
 condition number and norm 1; targets from another network of the same shape; horizon `3 / lambda_min`; outputs compared at 25 times, equally spaced
-in the logarithm. Protocol: float64, BLAS on one thread. For each solver the loosest `rtol = atol` of `TOLERANCES` whose largest output error, relative
-to the largest outputs, is at most 1e-6 against a solve at 1e-11; compiled first, then the median of `REPETITIONS` runs at that tolerance. scipy gets
+in the logarithm. Protocol: float64, BLAS on one thread. For each solver the loosest `rtol = atol` of `TOLERANCES` whose largest output error, relative to
+the largest outputs, is at most 1e-6 against a solve at 1e-11; compiled first, then the median of `REPETITIONS` runs at that tolerance. scipy gets
 jitted right-hand sides and Jacobians, `exact` (Hessian of the objective) or `gn` (its Gauss-Newton part). A solver is left out once one of its runs
 takes `PATIENCE` seconds.
 """
@@ -116,7 +116,6 @@ def solvers(args, ts):
         times = np.asarray(ts)
         problem = args.problem
         work = {"fun": lambda t, w: np.asarray(_slope(w, problem)), "jac": lambda t, w: np.asarray(jacobian(w, problem))}
-        # LSODA's wrapper takes Jacobians as they come
         found = solve_ivp(t_span=(0.0, times[-1]), y0=np.asarray(problem.w0), method=method, t_eval=times, rtol=tolerance, atol=tolerance, **work)
         return (found.y.T if found.success else np.full((times.size, problem.p), np.nan)), found.nfev
 
