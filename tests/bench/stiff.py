@@ -1,11 +1,11 @@
 """Stiff gradient flow against scipy's implicit integrators and diffrax's default, at equal achieved accuracy.
 
 Problem: two-layer tanh network without biases, all weights trained, each output weighted so that the Gram matrix at the start has the stated
-condition number and norm 1; targets from another network of the same shape; horizon `3 / lambda_min`; outputs compared at 25 times, equally spaced
-in the logarithm. Protocol: float64, BLAS on one thread. For each solver the loosest `rtol = atol` of `TOLERANCES` whose largest output error, relative to
-the largest outputs, is at most 1e-6 against a solve at 1e-11; compiled first, then the median of `REPETITIONS` runs at that tolerance. scipy gets
-jitted right-hand sides and Jacobians, `exact` (Hessian of the objective) or `gn` (its Gauss-Newton part). A solver is left out once one of its runs
-takes `PATIENCE` seconds.
+condition number and norm 1; targets from another network of the same shape; horizon `3 / lambda_min`; outputs compared at 25 times, equally
+spaced in the logarithm. Protocol: float64, BLAS on one thread. For each solver the loosest `rtol = atol` of `TOLERANCES` whose largest output
+error, relative to the largest outputs, is at most 1e-6 against a solve at 1e-11; compiled first, then the median of `REPETITIONS` runs at that
+tolerance. scipy gets jitted right-hand sides and Jacobians, `exact` (Hessian of the objective) or `gn` (its Gauss-Newton part). A solver is left
+out once one of its runs takes `PATIENCE` seconds.
 """
 
 import functools
