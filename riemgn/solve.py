@@ -17,10 +17,14 @@ from .flow import AbstractFlow
 from .linalg import numerical_rank, singular_values
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
+from .stiff import LowRankChord, parameter_velocity
 from .trajectory import sample, SolveError as SolveError, Trajectory
 
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
 STIFF_HORIZON = 5e3
+
+# Where a mode has died out the error estimate of an implicit method all but vanishes, and an unbounded step would jump over what comes next.
+STIFF_GROWTH = 3.0
 
 
 class _Limits(eqx.Module):
@@ -41,8 +45,10 @@ class _Args(eqx.Module):
 
 
 def _vector_field(t, y, args):
+    if "psi" not in y:
+        return {"w": parameter_velocity(args.flow, t, y["w"], args.problem, args.rank)}
     w_dot, f_dot = args.flow.velocity(t, y["w"], args.problem, args.rank)
-    return {"w": w_dot, "psi": f_dot} if "psi" in y else {"w": w_dot}
+    return {"w": w_dot, "psi": f_dot}
 
 
 def _output_norm(scaled_error):
@@ -74,8 +80,10 @@ def _least_margin(t, y, args, **kwargs):
 def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
     """One diffrax solve. Everything swept (data, damping, tolerances, times, limits) is an argument."""
     w0 = args.problem.w0
-    y0 = {"w": w0} if isinstance(solver, diffrax.AbstractImplicitSolver) else {"w": w0, "psi": args.problem.outputs(w0)}
-    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False)
+    implicit = isinstance(solver, diffrax.AbstractImplicitSolver)
+    y0 = {"w": w0} if implicit else {"w": w0, "psi": args.problem.outputs(w0)}
+    growth = STIFF_GROWTH if implicit else 10.0
+    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False, factormax=growth)
     if step_to_ts:
         controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
     watched = args.limits.watched
@@ -116,12 +124,13 @@ def _start(problem: Problem, flow: AbstractFlow):
     return s, rank, rate * curvature, problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
 
 
-def choose_solver(flow: AbstractFlow, rate: float, t1: float, rtol: float) -> tuple[diffrax.AbstractSolver, str]:
+def choose_solver(flow: AbstractFlow, rate: float, t1: float) -> tuple[diffrax.AbstractSolver, str]:
     """The default solver and the reason for it.
 
     `rate = max_i phi(s_i^2) * max Hess g` at the start estimates the spectral radius of the output dynamics. A flow is called stiff when its fastest
     rate passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability limit. Flows that
-    invert `J` are not stiff at any conditioning: all their modes have the rate of the loss.
+    invert `J` are not stiff at any conditioning: all their modes have the rate of the loss. A stiff flow gets Kvaerno5 with the stage solves of
+    `LowRankChord`.
 
     Reference: measured in solvers.md section 1.
     """
@@ -129,7 +138,7 @@ def choose_solver(flow: AbstractFlow, rate: float, t1: float, rtol: float) -> tu
     estimate = f"fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
     if flow.inverts or time_scales <= STIFF_HORIZON:
         return diffrax.Dopri8(), f"not stiff: {estimate}"
-    root_finder = optx.Chord(rtol=jnp.asarray(1e-2 * rtol), atol=jnp.asarray(1e-2 * rtol))
+    root_finder = diffrax.with_stepsize_controller_tols(LowRankChord)()
     return diffrax.Kvaerno5(root_finder=root_finder), f"stiff: {estimate}, over {STIFF_HORIZON:.0e}"
 
 
@@ -203,7 +212,7 @@ def solve(
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     reason = "chosen by the caller"
     if solver is None:
-        solver, reason = choose_solver(flow, float(rate), t1, rtol)
+        solver, reason = choose_solver(flow, float(rate), t1)
     shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(rate, 1 / t_end))
     limits = _limits(flow, float(s[int(rank) - 1]) * rank_tol, ball_radius, loss_tol, float(infimum))
     args = _Args(problem, flow, rank, limits)
