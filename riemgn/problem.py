@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ._types import Jac, Outputs, Params, Scalar, Weights
+from .kernel import is_layerwise, layer_kernel
 from .loss import AbstractLoss, SquaredLoss
 from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 
@@ -124,25 +125,42 @@ class Problem(eqx.Module):
 
     def jac(self, w: Weights) -> Jac:
         """`J(w) = Df(w)`, shape (n, p): sample by sample for a row-wise model, else forward (p <= n) or reverse mode (p > n)."""
+        return self._jac_at(w, self.x)
+
+    def _jac_at(self, w: Weights, x: Array) -> Jac:
+        """The Jacobian of the outputs at the inputs `x` instead of the data's."""
+        outputs = x.shape[0] * (self.n // self.x.shape[0])
         if not self.model.rowwise:
-            return jax.jacfwd(self.outputs)(w) if self.p <= self.n else jax.jacrev(self.outputs)(w)
+            differentiate = jax.jacfwd if self.p <= outputs else jax.jacrev
+            return differentiate(lambda w: self.model(self.unflatten(w), x).reshape(-1))(w)
 
         def sample_outputs(w, sample):
             return self.model(self.unflatten(w), sample[None]).reshape(-1)
 
         one_output = self.n == self.x.shape[0]
         per_sample = jax.grad(lambda w, sample: sample_outputs(w, sample)[0]) if one_output else jax.jacrev(sample_outputs)
-        return jax.vmap(per_sample, in_axes=(None, 0))(w, self.x).reshape(self.n, self.p)
+        return jax.vmap(per_sample, in_axes=(None, 0))(w, x).reshape(outputs, self.p)
 
     def gram(self, w: Weights) -> Float[Array, "p p"]:
         """`G = J^T J`, the Gauss-Newton matrix. For display: solving with it squares the condition number."""
         jac = self.jac(w)
         return jac.T @ jac
 
-    def ntk(self, w: Weights) -> Float[Array, "n n"]:
-        """`K = J J^T`, the empirical tangent kernel. For display: solving with it squares the condition number."""
+    def ntk(self, w: Weights, x: Float[Array, "m d"] | None = None) -> Float[Array, "m n"]:
+        """`K = J J^T`, the empirical tangent kernel. For display: solving with it squares the condition number.
+
+        An MLP, plain or inside `Scaled` and `Centred`, is summed layer by layer and `J` is never formed; other models take `J` and a product.
+
+        Arguments:
+
+        - `w`: parameters (p,).
+        - `x`: new inputs, for the cross kernel `J(x) J^T` whose rows are their outputs; by default the data's own.
+        """
+        if is_layerwise(self.model):
+            params = self.unflatten(w)
+            return layer_kernel(self.model, params, self.x) if x is None else layer_kernel(self.model, params, x, self.x)
         jac = self.jac(w)
-        return jac @ jac.T
+        return (jac if x is None else self._jac_at(w, x)) @ jac.T
 
     def linearise(self, w: Weights) -> Linearisation:
         """Everything the flows need at `w`."""

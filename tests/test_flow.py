@@ -40,7 +40,8 @@ def velocity(flow, problem, rank):
 
 
 def agree(fast, slow) -> bool:
-    return relative_error(fast, slow) < 1e-10
+    # two backward stable ways differ by a few eps cond(J), 2.2e-10 at 1e6
+    return relative_error(fast, slow) < 5e-10
 
 
 @pytest.mark.parametrize("matrix", MATRICES)

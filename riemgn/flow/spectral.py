@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Scalar, Weights
-from ..linalg import damped_direction, spectral_direction, thin_svd
+from ..linalg import damped_direction, pseudo_inverse_direction
 from ..problem import Linearisation
 from .base import AbstractFlow
 from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
@@ -65,7 +65,7 @@ class GaussNewton(AbstractFlow):
         return jnp.ones_like(eigenvalues)
 
     def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return spectral_direction(thin_svd(point.jac), point.cotangent, jnp.ones_like, rank)
+        return pseudo_inverse_direction(point.jac, point.cotangent, rank)
 
 
 class LevenbergMarquardt(AbstractFlow):

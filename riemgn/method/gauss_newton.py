@@ -3,11 +3,10 @@
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Key, Weights
-from ..linalg import spectral_direction, thin_svd
+from ..linalg import pseudo_inverse_direction
 from ..problem import Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
 
@@ -50,5 +49,5 @@ class GaussNewtonMethod(AbstractMethod):
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         point = problem.linearise(w)
         size = self.step_size.astype(w.dtype)
-        d = spectral_direction(thin_svd(point.jac), point.cotangent, jnp.ones_like, state.memory)
+        d = pseudo_inverse_direction(point.jac, point.cotangent, state.memory)
         return w + size * d, state.after(state.memory, {"step_size": size})

@@ -1,12 +1,12 @@
-"""`python -m tests.bench [solve] [geometry]`: what a user waits for, compile time apart from run time. Not a test: nothing here can fail."""
+"""`python -m tests.bench [NAME ...]`: what a user waits for, compile time apart from run time. Not a test: nothing here can fail."""
 
 import sys
 
 import riemgn as rg
 
-from . import geometry, solve
+from . import directions, geometry, kernel, solve
 
-BENCHMARKS = {"solve": solve.main, "geometry": geometry.main}
+BENCHMARKS = {"solve": solve.main, "geometry": geometry.main, "directions": directions.main, "kernel": kernel.main}
 
 
 def main(wanted: list[str]) -> int:
