@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from ._memory import check_memory
 from ._types import Jac, Outputs, Params, Scalar, Weights
 from .kernel import is_layerwise, layer_kernel
 from .loss import AbstractLoss, SquaredLoss
@@ -130,6 +131,7 @@ class Problem(eqx.Module):
     def _jac_at(self, w: Weights, x: Array) -> Jac:
         """The Jacobian of the outputs at the inputs `x` instead of the data's."""
         outputs = x.shape[0] * (self.n // self.x.shape[0])
+        check_memory("The Jacobian", (outputs, self.p), "use LevenbergMarquardt(rho, matrix_free=MatrixFree()) or its method, or take fewer samples")
         if not self.model.rowwise:
             differentiate = jax.jacfwd if self.p <= outputs else jax.jacrev
             return differentiate(lambda w: self.model(self.unflatten(w), x).reshape(-1))(w)
@@ -156,6 +158,7 @@ class Problem(eqx.Module):
         - `w`: parameters (p,).
         - `x`: new inputs, for the cross kernel `J(x) J^T` whose rows are their outputs; by default the data's own.
         """
+        check_memory("The tangent kernel", (self.n if x is None else x.shape[0], self.n), "take fewer samples")
         if is_layerwise(self.model):
             params = self.unflatten(w)
             return layer_kernel(self.model, params, self.x) if x is None else layer_kernel(self.model, params, x, self.x)
@@ -166,6 +169,16 @@ class Problem(eqx.Module):
         """Everything the flows need at `w`."""
         f = self.outputs(w)
         return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), self.jac(w))
+
+    def products(self, w: Weights) -> tuple[Outputs, Callable, Callable]:
+        """`f(w)` and the maps `v -> J v`, `u -> J^T u`; the model is evaluated once and its intermediate values are kept, `J` is not formed."""
+        f, forward = jax.linearize(self.outputs, w)
+        transpose = jax.linear_transpose(forward, w)
+        return f, forward, lambda u: transpose(u)[0]
+
+    def without_jacobian(self, f: Outputs) -> Linearisation:
+        """What `linearise` tells at the outputs `f`, with a Jacobian of no columns."""
+        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), jnp.zeros((self.n, 0), f.dtype))
 
     def reparametrise(self, matrix: Float[Array, "p p"]) -> "Problem":
         """The same problem in the coordinates `v` with `w = w0 + A v`, starting at `v = 0` (theory.md C3).

@@ -30,6 +30,7 @@ class GeneralizedGaussNewton(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "ggn"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = True
 
     def __init__(self, damping: AbstractDamping | float = 0.0):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Scalar, Weights
-from ..linalg import damped_direction, pseudo_inverse_direction
+from ..linalg import checked_matrix_free, damped_direction, MatrixFree, pseudo_inverse_direction
 from ..problem import Linearisation
 from .base import AbstractFlow
 from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
@@ -26,6 +26,7 @@ class GradientFlow(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gf"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
     def __init__(self):
@@ -55,6 +56,7 @@ class GaussNewton(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gn"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
     def __init__(self):
@@ -74,8 +76,9 @@ class LevenbergMarquardt(AbstractFlow):
     Arguments:
 
     - `damping`: `rho`, in units of the eigenvalues of `K`; a number or a schedule.
+    - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`.
 
-    Raises: `ValueError` for negative or non-finite damping.
+    Raises: `ValueError` for negative or non-finite damping, and for no damping where `matrix_free` is given.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.LevenbergMarquardt(0.5).gain(jnp.array([0.5]), 0.5)[0])
@@ -85,13 +88,15 @@ class LevenbergMarquardt(AbstractFlow):
     """
 
     damping: AbstractDamping
+    matrix_free: MatrixFree | None
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "lm"
     whitens: ClassVar[bool] = False
 
-    def __init__(self, damping: AbstractDamping | float):
+    def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None):
         self.damping = as_damping(damping)
         self.inverts = is_zero(damping)
+        self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
@@ -115,6 +120,7 @@ class Interpolated(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "interpolated"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
     def __init__(self, mix: float):

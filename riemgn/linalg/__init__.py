@@ -7,6 +7,7 @@ from .damped import (
     pseudo_inverse_direction as pseudo_inverse_direction,
     pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
+from .krylov import checked_matrix_free as checked_matrix_free, KrylovSolution as KrylovSolution, MatrixFree as MatrixFree
 from .range import range_factors as range_factors
 from .spectrum import (
     numerical_rank as numerical_rank,

@@ -37,6 +37,7 @@ class GaussNewtonMethod(AbstractMethod):
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "gauss-newton"
+    matrix_free: ClassVar[None] = None
 
     def __init__(self, step_size: float = 1.0):
         self.step_size = checked_number("step_size", step_size)
