@@ -5,7 +5,7 @@ import abc
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
-from .._types import Scalar, Weights
+from .._types import Count, Scalar, Weights
 from ..linalg import MatrixFree, spectral_direction, thin_svd
 from ..problem import Linearisation, Problem
 from .damping import AbstractDamping
@@ -34,8 +34,12 @@ class AbstractFlow(eqx.Module):
         """`phi(s)` at the eigenvalues `s` of `K = J J^T` and the damping `rho`."""
 
     @abc.abstractmethod
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        """The velocity of the parameters at `point`, shape (p,), the quickest sound way, and that way's place in `riemgn.linalg.BRANCHES`."""
+
     def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        """The velocity of the parameters at `point`, shape (p,), the quickest sound way."""
+        """The velocity of the parameters at `point`, shape (p,)."""
+        return self.direction_and_branch(point, damping, rank)[0]
 
     def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> tuple[Weights, Float[Array, " n"]]:
         """`(w', f')` at time `t`, shapes (p,) and (n,), with `f' = J w'`.

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._types import Scalar, Weights
-from ..linalg import checked_matrix_free, damped_direction, MatrixFree, pseudo_inverse_direction
+from .._types import Count, Scalar, Weights
+from ..linalg import BRANCHES, checked_matrix_free, damped_direction_and_branch, MatrixFree, pseudo_inverse_direction_and_branch
 from ..problem import Linearisation
 from .base import AbstractFlow
 from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
@@ -36,8 +36,8 @@ class GradientFlow(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return -(point.jac.T @ point.cotangent)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return -(point.cotangent @ point.jac), jnp.array(BRANCHES.index("product"))
 
 
 class GaussNewton(AbstractFlow):
@@ -66,8 +66,8 @@ class GaussNewton(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return jnp.ones_like(eigenvalues)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return pseudo_inverse_direction(point.jac, point.cotangent, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return pseudo_inverse_direction_and_branch(point.jac, point.cotangent, rank)
 
 
 class LevenbergMarquardt(AbstractFlow):
@@ -101,8 +101,8 @@ class LevenbergMarquardt(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return damped_direction(point.jac, point.cotangent, damping, 1.0, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)
 
 
 class Interpolated(AbstractFlow):
@@ -130,5 +130,5 @@ class Interpolated(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / ((1 - damping) * eigenvalues + damping)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return damped_direction(point.jac, point.cotangent, damping, 1 - damping, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1 - damping, rank)

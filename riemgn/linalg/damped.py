@@ -9,6 +9,8 @@ The rule, for the matrix `A = c G + rho I` (or `c K + rho I`, the smaller) with 
 - `"QR"` of `S`: `J` has its full rank and the estimated `cond(S)` is at most `0.01 / (max(n, p) eps)`. Householder's, error `eps cond(S)`.
 - `"SVD"`: all else. The singular values beyond `rank` are left out, those within are filtered.
 
+`"product"` is the way of the gradient flow, which solves nothing.
+
 Under `vmap` a choice between branches becomes a selection: all of them run, and a direction costs the sum.
 """
 
@@ -23,7 +25,7 @@ from .._types import Count, Flag, Jac, Outputs, Scalar, Weights
 from .spectrum import spectral_direction, thin_svd
 from .triangle import condition_estimate, least_squares, minimum_norm
 
-BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD")
+BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product")
 CORRECTIONS = 2
 
 
