@@ -140,13 +140,17 @@ def _by_corrections(jac: Jac, g: Outputs, rho: Scalar) -> tuple[Weights, Flag]:
     n, p = jac.shape
     lower = jnp.linalg.cholesky(_smaller_gram(jac) + rho * jnp.eye(min(n, p), dtype=jac.dtype))
     sound = condition_estimate(lower.T) ** 2 <= 0.1 * jnp.finfo(jac.dtype).eps ** (-2 / 3)
-    x, w_dot = jnp.zeros(min(n, p), jac.dtype), jnp.zeros(p, jac.dtype)
-    for _ in range(1 + CORRECTIONS):
+
+    def correct(_, solution):
+        x, w_dot = solution
         missed = g + jac @ w_dot
         x_step = -jsl.cho_solve((lower, True), (missed if n < p else missed @ jac) + rho * x)
         # w' = J^T x is added up, not formed at the end: where |x| is large its rounding would stay in the outputs
-        x, w_dot = x + x_step, w_dot + (x_step @ jac if n < p else x_step)
-    return w_dot, sound
+        return x + x_step, w_dot + (x_step @ jac if n < p else x_step)
+
+    # a loop compiles one round
+    start = jnp.zeros(min(n, p), jac.dtype), jnp.zeros(p, jac.dtype)
+    return jax.lax.fori_loop(0, 1 + CORRECTIONS, correct, start)[1], sound
 
 
 def _by_triangle(jac: Jac, g: Outputs, rho: Scalar | None) -> tuple[Weights, Float[Array, "k k"]]:

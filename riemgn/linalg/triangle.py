@@ -55,7 +55,4 @@ def condition_estimate(triangle: Float[Array, "k k"]) -> Scalar:
 
 def _growth(apply: Callable, x: Float[Array, " k"]) -> Scalar:
     """The last factor by which a symmetric map stretches the iterate."""
-    for _ in range(ROUNDS):
-        x = x / jnp.linalg.norm(x)
-        x = apply(x)
-    return jnp.linalg.norm(x)
+    return jnp.linalg.norm(jax.lax.fori_loop(0, ROUNDS, lambda _, x: apply(x / jnp.linalg.norm(x)), x))
