@@ -32,6 +32,7 @@ from .geometry import (
     to_geomstats as to_geomstats,
 )
 from .iterate import iterate as iterate
+from .linalg import MatrixFree as MatrixFree
 from .loss import (
     LogisticLoss as LogisticLoss,
     PoissonLoss as PoissonLoss,

@@ -63,11 +63,14 @@ _sample = eqx.filter_jit(sample)
 
 
 @eqx.filter_jit
-def _start(problem: Problem):
-    """Singular values and rank of `J(w0)`, the loss there and its infimum."""
+def _start(problem: Problem, method: AbstractMethod):
+    """Singular values and rank of `J(w0)` (none and 1 where the method is matrix-free), the loss there and its infimum."""
+    infimum = problem.loss.infimum(problem.y)
+    if method.matrix_free is not None:
+        return jnp.zeros(0), jnp.ones((), int), problem.objective(problem.w0), infimum
     point = problem.linearise(problem.w0)
     s = singular_values(point.jac)
-    return s, numerical_rank(s, (problem.n, problem.p)), problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
+    return s, numerical_rank(s, (problem.n, problem.p)), problem.loss(point.outputs, problem.y), infimum
 
 
 def iterate(
@@ -113,19 +116,20 @@ def iterate(
     start_time = time.perf_counter()
     _check_arguments(problem, method, key, steps, save_every)
     rank_tol = positive("rank_tol", rank_tol)
-    s, rank, loss, infimum = _start(problem)
+    s, rank, loss, infimum = _start(problem, method)
     if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     target = None if loss_tol is None else infimum + positive("loss_tol", loss_tol)
     key = jr.key(0) if key is None else key
-    sigma_start = float(s[int(rank) - 1]) if int(rank) else 0.0
+    formed = method.matrix_free is None
+    sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
     stats = {
         "solver": "iterate",
         "solver_reason": "a discrete method",
         "save_every": save_every,
-        "rank": int(rank),
-        "cond": float(s[0]) / sigma_start if int(rank) else math.inf,
-        "dropped_singular_values": [float(v) for v in s[int(rank) :]],
+        "rank": int(rank) if formed else None,
+        "cond": (float(s[0]) / sigma_start if int(rank) else math.inf) if formed else None,
+        "dropped_singular_values": [float(v) for v in s[int(rank) :]] if formed else [],
         "dtype": str(problem.w0.dtype),
         "device": str(jax.devices()[0].platform),
         "accuracy": f"{problem.w0.dtype} rounding",
@@ -155,7 +159,8 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, raw, sigm
     lost = np.asarray(quantities["sigma_min"]) < sigma_least if method.inverts else np.zeros(finite.size, bool)
     code = "successful"
     if not bool(end.finite):
-        code = "non_finite"
+        # at finite outputs it is the direction that is not finite: conjugate gradients mark so what did not converge
+        code = "krylov_limit" if method.matrix_free is not None and finite.all() else "non_finite"
     elif not bool(end.above):
         code = "loss_tolerance_met"
     last = int(np.argmax(counts))  # the first of the points that an early end repeats

@@ -10,7 +10,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from ._memory import check_memory
 from ._types import Jac, Outputs, Params, Scalar, Weights
+from .kernel import is_layerwise, layer_kernel
 from .loss import AbstractLoss, SquaredLoss
 from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 
@@ -124,30 +126,59 @@ class Problem(eqx.Module):
 
     def jac(self, w: Weights) -> Jac:
         """`J(w) = Df(w)`, shape (n, p): sample by sample for a row-wise model, else forward (p <= n) or reverse mode (p > n)."""
+        return self._jac_at(w, self.x)
+
+    def _jac_at(self, w: Weights, x: Array) -> Jac:
+        """The Jacobian of the outputs at the inputs `x` instead of the data's."""
+        outputs = x.shape[0] * (self.n // self.x.shape[0])
+        check_memory("The Jacobian", (outputs, self.p), "use LevenbergMarquardt(rho, matrix_free=MatrixFree()) or its method, or take fewer samples")
         if not self.model.rowwise:
-            return jax.jacfwd(self.outputs)(w) if self.p <= self.n else jax.jacrev(self.outputs)(w)
+            differentiate = jax.jacfwd if self.p <= outputs else jax.jacrev
+            return differentiate(lambda w: self.model(self.unflatten(w), x).reshape(-1))(w)
 
         def sample_outputs(w, sample):
             return self.model(self.unflatten(w), sample[None]).reshape(-1)
 
         one_output = self.n == self.x.shape[0]
         per_sample = jax.grad(lambda w, sample: sample_outputs(w, sample)[0]) if one_output else jax.jacrev(sample_outputs)
-        return jax.vmap(per_sample, in_axes=(None, 0))(w, self.x).reshape(self.n, self.p)
+        return jax.vmap(per_sample, in_axes=(None, 0))(w, x).reshape(outputs, self.p)
 
     def gram(self, w: Weights) -> Float[Array, "p p"]:
         """`G = J^T J`, the Gauss-Newton matrix. For display: solving with it squares the condition number."""
         jac = self.jac(w)
         return jac.T @ jac
 
-    def ntk(self, w: Weights) -> Float[Array, "n n"]:
-        """`K = J J^T`, the empirical tangent kernel. For display: solving with it squares the condition number."""
+    def ntk(self, w: Weights, x: Float[Array, "m d"] | None = None) -> Float[Array, "m n"]:
+        """`K = J J^T`, the empirical tangent kernel. For display: solving with it squares the condition number.
+
+        An MLP, plain or inside `Scaled` and `Centred`, is summed layer by layer and `J` is never formed; other models take `J` and a product.
+
+        Arguments:
+
+        - `w`: parameters (p,).
+        - `x`: new inputs, for the cross kernel `J(x) J^T` whose rows are their outputs; by default the data's own.
+        """
+        check_memory("The tangent kernel", (self.n if x is None else x.shape[0], self.n), "take fewer samples")
+        if is_layerwise(self.model):
+            params = self.unflatten(w)
+            return layer_kernel(self.model, params, self.x) if x is None else layer_kernel(self.model, params, x, self.x)
         jac = self.jac(w)
-        return jac @ jac.T
+        return (jac if x is None else self._jac_at(w, x)) @ jac.T
 
     def linearise(self, w: Weights) -> Linearisation:
         """Everything the flows need at `w`."""
         f = self.outputs(w)
         return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), self.jac(w))
+
+    def products(self, w: Weights) -> tuple[Outputs, Callable, Callable]:
+        """`f(w)` and the maps `v -> J v`, `u -> J^T u`; the model is evaluated once and its intermediate values are kept, `J` is not formed."""
+        f, forward = jax.linearize(self.outputs, w)
+        transpose = jax.linear_transpose(forward, w)
+        return f, forward, lambda u: transpose(u)[0]
+
+    def without_jacobian(self, f: Outputs) -> Linearisation:
+        """What `linearise` tells at the outputs `f`, with a Jacobian of no columns."""
+        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), jnp.zeros((self.n, 0), f.dtype))
 
     def reparametrise(self, matrix: Float[Array, "p p"]) -> "Problem":
         """The same problem in the coordinates `v` with `w = w0 + A v`, starting at `v = 0` (theory.md C3).

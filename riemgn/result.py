@@ -20,6 +20,10 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The step size fell below what the time can resolve although the Jacobian kept its rank. "
         "The vector field is too rough for the tolerances: loosen `rtol`, or use a smooth activation."
     )
+    krylov_limit = (
+        "The conjugate gradients did not reach their `rtol` within their `max_steps`. "
+        "Raise the damping, loosen `rtol` or raise `max_steps` of MatrixFree."
+    )
     non_finite = "The outputs or the loss became infinite or NaN. Lower the learning scale (alpha), scale the data, or start elsewhere."
 
 
@@ -30,6 +34,7 @@ NAMES = (
     "loss_tolerance_met",
     "step_limit",
     "step_collapsed",
+    "krylov_limit",
     "non_finite",
 )
 

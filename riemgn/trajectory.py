@@ -89,7 +89,15 @@ class SolveError(RuntimeError):
 
 
 def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
-    """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held."""
+    """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held.
+
+    Of a discrete method that is matrix-free no Jacobian is formed: `grad_norms` and `sigma_min` are NaN.
+    """
+
+    def outputs_at(w):
+        f = problem.outputs(w)
+        unknown = jnp.asarray(jnp.nan, f.dtype)
+        return {"outputs": f, "losses": problem.loss(f, problem.y), "grad_norms": unknown, "sigma_min": unknown}
 
     def at(w):
         point = problem.linearise(w)
@@ -103,4 +111,5 @@ def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[
             "sigma_min": svd.s[rank - 1],
         }
 
-    return jax.lax.map(at, params)
+    without = isinstance(flow, AbstractMethod) and flow.matrix_free is not None
+    return jax.lax.map(outputs_at if without else at, params)

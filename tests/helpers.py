@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.model import ACTIVATIONS
 
 # One representative of every flow; a new flow is added here and meets all laws of test_flow.py.
 FLOWS = {
@@ -135,6 +136,28 @@ class TwoLayerTanh:
         by_weight = by_bias[:, :, None] * self.x[:, None, :] / np.sqrt(self.d)
         ones = np.ones((len(h), 1))
         return np.concatenate([by_bias, by_weight.reshape(len(h), -1), ones, h / np.sqrt(self.m)], axis=1)
+
+
+def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
+    """Jacobian of an MLP by back-propagation in NumPy, one sample and one output at a time; flat parameters in the package's order."""
+    act = ACTIVATIONS[net.activation][0]
+    weights = [np.asarray(layer["weight"]) / (np.sqrt(layer["weight"].shape[1]) if net.scaling == "ntk" else 1.0) for layer in params]
+    rows = []
+    for sample in np.asarray(x):
+        inputs, slopes = [sample], []
+        for weight, layer in zip(weights[:-1], params[:-1], strict=True):
+            z = weight @ inputs[-1] + np.asarray(layer.get("bias", 0.0))
+            slopes.append(np.asarray(jax.vmap(jax.grad(act))(z)))
+            inputs.append(np.asarray(act(z)))
+        for output in np.eye(net.sizes[-1]):
+            row, back = [], output
+            for depth in range(len(params) - 1, -1, -1):
+                scale = len(inputs[depth]) ** -0.5 if net.scaling == "ntk" else 1.0
+                by_weight = scale * np.outer(back, inputs[depth]).reshape(-1)
+                row = [back, by_weight, *row] if net.bias else [by_weight, *row]
+                back = (back @ weights[depth]) * slopes[depth - 1] if depth else back
+            rows.append(np.concatenate(row))
+    return np.stack(rows)
 
 
 def jnp_matrix(*args, **kwargs):

@@ -220,6 +220,7 @@ class Drift(AbstractMethod):
     inverts: bool = eqx.field(static=True, default=False)
     stochastic: bool = eqx.field(static=True, default=False)
     name = "drift"
+    matrix_free = None
 
     def init(self, problem, w) -> MethodState:
         return first_state(w, None, "twice")

@@ -56,6 +56,8 @@ class SpectralDamping(AbstractDamping):
         self.factor = checked_factor("factor", factor)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+        if not point.jac.size:
+            raise ValueError("SpectralDamping needs the singular values of J, which `matrix_free` never forms: give a number or another schedule.")
         return self.factor * singular_values(point.jac)[rank - 1] ** 2
 
 

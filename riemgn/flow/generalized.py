@@ -5,8 +5,8 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
-from .._types import Scalar, Weights
-from ..linalg import damped_direction
+from .._types import Count, Scalar, Weights
+from ..linalg import damped_direction_and_branch
 from ..problem import Linearisation
 from .base import AbstractFlow
 from .damping import AbstractDamping, as_damping, is_zero
@@ -30,6 +30,7 @@ class GeneralizedGaussNewton(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "ggn"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = True
 
     def __init__(self, damping: AbstractDamping | float = 0.0):
@@ -39,5 +40,5 @@ class GeneralizedGaussNewton(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return damped_direction(point.jac, point.cotangent, damping, 1.0, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._types import Scalar, Weights
-from ..linalg import damped_direction, spectral_direction, thin_svd
+from .._types import Count, Scalar, Weights
+from ..linalg import BRANCHES, checked_matrix_free, damped_direction_and_branch, MatrixFree, pseudo_inverse_direction_and_branch
 from ..problem import Linearisation
 from .base import AbstractFlow
 from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
@@ -26,6 +26,7 @@ class GradientFlow(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gf"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
     def __init__(self):
@@ -35,8 +36,8 @@ class GradientFlow(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return -(point.jac.T @ point.cotangent)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return -(point.cotangent @ point.jac), jnp.array(BRANCHES.index("product"))
 
 
 class GaussNewton(AbstractFlow):
@@ -55,6 +56,7 @@ class GaussNewton(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gn"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
     def __init__(self):
@@ -64,8 +66,8 @@ class GaussNewton(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return jnp.ones_like(eigenvalues)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return spectral_direction(thin_svd(point.jac), point.cotangent, jnp.ones_like, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return pseudo_inverse_direction_and_branch(point.jac, point.cotangent, rank)
 
 
 class LevenbergMarquardt(AbstractFlow):
@@ -74,8 +76,9 @@ class LevenbergMarquardt(AbstractFlow):
     Arguments:
 
     - `damping`: `rho`, in units of the eigenvalues of `K`; a number or a schedule.
+    - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`.
 
-    Raises: `ValueError` for negative or non-finite damping.
+    Raises: `ValueError` for negative or non-finite damping, and for no damping where `matrix_free` is given.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.LevenbergMarquardt(0.5).gain(jnp.array([0.5]), 0.5)[0])
@@ -85,19 +88,21 @@ class LevenbergMarquardt(AbstractFlow):
     """
 
     damping: AbstractDamping
+    matrix_free: MatrixFree | None
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "lm"
     whitens: ClassVar[bool] = False
 
-    def __init__(self, damping: AbstractDamping | float):
+    def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None):
         self.damping = as_damping(damping)
         self.inverts = is_zero(damping)
+        self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return damped_direction(point.jac, point.cotangent, damping, 1.0, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)
 
 
 class Interpolated(AbstractFlow):
@@ -115,6 +120,7 @@ class Interpolated(AbstractFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "interpolated"
+    matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
     def __init__(self, mix: float):
@@ -124,5 +130,5 @@ class Interpolated(AbstractFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / ((1 - damping) * eigenvalues + damping)
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        return damped_direction(point.jac, point.cotangent, damping, 1 - damping, rank)
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1 - damping, rank)

@@ -1,6 +1,13 @@
 """Linear algebra of the flows: thin SVD of the Jacobian, spectral filter, damped solves. Knows matrices, not models."""
 
-from .damped import damped_direction as damped_direction
+from .damped import (
+    BRANCHES as BRANCHES,
+    damped_direction as damped_direction,
+    damped_direction_and_branch as damped_direction_and_branch,
+    pseudo_inverse_direction as pseudo_inverse_direction,
+    pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
+)
+from .krylov import checked_matrix_free as checked_matrix_free, KrylovSolution as KrylovSolution, MatrixFree as MatrixFree
 from .range import range_factors as range_factors
 from .spectrum import (
     numerical_rank as numerical_rank,
@@ -9,3 +16,4 @@ from .spectrum import (
     thin_svd as thin_svd,
     ThinSVD as ThinSVD,
 )
+from .triangle import condition_estimate as condition_estimate, least_squares as least_squares, minimum_norm as minimum_norm

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Count, Key, Scalar, Weights
-from ..linalg import numerical_rank, singular_values
+from ..linalg import MatrixFree, numerical_rank, singular_values
 from ..problem import Problem
 
 
@@ -40,12 +40,14 @@ class AbstractMethod(eqx.Module):
     - `name`: short name for tables and legends.
     - `inverts`: whether the undamped inverse of the whole `J` appears, so that the method ends where `J` loses rank.
     - `stochastic`: whether `step` uses its key.
+    - `matrix_free`: how to solve by products with `J`; None forms `J`.
     """
 
     step_size: eqx.AbstractVar[Array]
     name: eqx.AbstractClassVar[str]
     inverts: eqx.AbstractVar[bool]
     stochastic: eqx.AbstractVar[bool]
+    matrix_free: eqx.AbstractVar[MatrixFree | None]
 
     @abc.abstractmethod
     def init(self, problem: Problem, w: Weights) -> MethodState:

@@ -3,11 +3,10 @@
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Key, Weights
-from ..linalg import spectral_direction, thin_svd
+from ..linalg import pseudo_inverse_direction
 from ..problem import Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
 
@@ -38,6 +37,7 @@ class GaussNewtonMethod(AbstractMethod):
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "gauss-newton"
+    matrix_free: ClassVar[None] = None
 
     def __init__(self, step_size: float = 1.0):
         self.step_size = checked_number("step_size", step_size)
@@ -50,5 +50,5 @@ class GaussNewtonMethod(AbstractMethod):
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         point = problem.linearise(w)
         size = self.step_size.astype(w.dtype)
-        d = spectral_direction(thin_svd(point.jac), point.cotangent, jnp.ones_like, state.memory)
+        d = pseudo_inverse_direction(point.jac, point.cotangent, state.memory)
         return w + size * d, state.after(state.memory, {"step_size": size})

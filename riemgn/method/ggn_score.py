@@ -67,6 +67,7 @@ class GGNScore(AbstractMethod):
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "ggn-score"
+    matrix_free: ClassVar[None] = None
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class GradientDescent(AbstractMethod):
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "gradient-descent"
+    matrix_free: ClassVar[None] = None
 
     def __init__(self, step_size: float, batch_size: int | None = None, order: str = "cyclic", line_search: bool = False):
         self.step_size = checked_number("step_size", step_size)

@@ -50,6 +50,7 @@ class GramGaussNewton(AbstractMethod):
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "gram-gauss-newton"
+    matrix_free: ClassVar[None] = None
 
     def __init__(self, batch_size: int | None = None, step_size: float = 1.0, damping: float = 0.0, order: str = "shuffled"):
         self.batches = Batches(batch_size, order)

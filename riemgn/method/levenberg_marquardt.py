@@ -7,9 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._types import Key, Weights
-from ..linalg import damped_direction
-from ..problem import Problem
+from .._types import Key, Scalar, Weights
+from ..linalg import checked_matrix_free, damped_direction, MatrixFree
+from ..problem import Linearisation, Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
 
 
@@ -24,10 +24,12 @@ class LevenbergMarquardtMethod(AbstractMethod):
     - `damping`: `rho`, in units of the eigenvalues of `K`: a number, or a damping schedule of the flows such as `SpectralDamping(c)` or
       `ResidualDamping(c)`, any function `(time, point, rank) -> rho`; the time is the sum of the step sizes so far.
     - `step_size`: `eta > 0`, 1 by default.
+    - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`. The trajectory then has no `sigma_min`
+      and no `grad_norms` (NaN), and `stats` no rank.
 
-    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive.
+    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive, no damping where `matrix_free` is given.
 
-    Reports `step_size` and `damping`.
+    Reports `step_size` and `damping`; with `matrix_free` also `krylov_steps`.
 
     >>> import riemgn as rg
     >>> method = rg.LevenbergMarquardtMethod(rg.SpectralDamping(0.5))
@@ -39,23 +41,37 @@ class LevenbergMarquardtMethod(AbstractMethod):
     """
 
     damping: Callable | Array
+    matrix_free: MatrixFree | None
     step_size: Array
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "levenberg-marquardt"
 
-    def __init__(self, damping: Callable | float, step_size: float = 1.0):
+    def __init__(self, damping: Callable | float, step_size: float = 1.0, matrix_free: MatrixFree | None = None):
         self.damping = damping if callable(damping) else checked_number("damping", damping, positive=False)
         self.step_size = checked_number("step_size", step_size)
         self.inverts = isinstance(damping, int | float) and damping == 0
+        self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
         self.stochastic = False
 
     def init(self, problem: Problem, w: Weights) -> MethodState:
+        if self.matrix_free is not None:
+            return first_state(w, jnp.zeros((), int), "damping", "krylov_steps")
         return first_state(w, rank_at(problem, w), "damping")
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
-        point, rank = problem.linearise(w), state.memory
-        rho = jnp.asarray(self.damping(state.time, point, rank) if callable(self.damping) else self.damping, w.dtype)
         size = self.step_size.astype(w.dtype)
+        if self.matrix_free is not None:
+            f, forward, backward = problem.products(w)
+            point = problem.without_jacobian(f)
+            rho = self._damping_at(state, point, w)
+            solution = self.matrix_free.direction(forward, backward, w, point.cotangent, rho)
+            report = {"step_size": size, "damping": rho, "krylov_steps": solution.steps.astype(w.dtype)}
+            return w + size * solution.w_dot, state.after(state.memory, report)
+        point, rank = problem.linearise(w), state.memory
+        rho = self._damping_at(state, point, w)
         d = damped_direction(point.jac, point.cotangent, rho, 1.0, rank)
         return w + size * d, state.after(rank, {"step_size": size, "damping": rho})
+
+    def _damping_at(self, state: MethodState, point: Linearisation, w: Weights) -> Scalar:
+        return jnp.asarray(self.damping(state.time, point, state.memory) if callable(self.damping) else self.damping, w.dtype)

@@ -31,6 +31,7 @@ class OptaxMethod(AbstractMethod):
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "optax"
+    matrix_free: ClassVar[None] = None
 
     def __init__(self, optimiser: Any, batch_size: int | None = None, order: str = "shuffled"):
         try:

@@ -1,12 +1,12 @@
-"""`python -m tests.bench [solve] [geometry] [stiff]`: what a user waits for, compile time apart from run time. Not a test: nothing here can fail."""
+"""`python -m tests.bench [NAME ...]`: what a user waits for, compile time apart from run time. Not a test: nothing here can fail."""
 
 import sys
 
 import riemgn as rg
 
-from . import geometry, solve, stiff
+from . import directions, geometry, kernel, solve, stiff
 
-BENCHMARKS = {"solve": solve.main, "geometry": geometry.main, "stiff": stiff.main}
+BENCHMARKS = {"solve": solve.main, "geometry": geometry.main, "directions": directions.main, "kernel": kernel.main, "stiff": stiff.main}
 
 
 def main(wanted: list[str]) -> int:

@@ -1,0 +1,86 @@
+"""Directions from products with the Jacobian and its transpose alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import lineax as lx
+
+from .._types import Count, Flag, Outputs, Scalar, Weights
+
+
+class KrylovSolution(eqx.Module):
+    """A direction `w_dot` (p,), the conjugate-gradient `steps` it took, and whether they `converged`."""
+
+    w_dot: Weights
+    steps: Count
+    converged: Flag
+
+
+class MatrixFree(eqx.Module):
+    """Damped directions by conjugate gradients on the smaller side; the Jacobian is never formed.
+
+    `(K + rho I) z = -g, w' = J^T z` where n < p, else `(G + rho I) w' = -J^T g`; each step costs one `J v` and one `J^T u`. The solve ends when the
+    residual's largest entry is below `rtol` times that of the right-hand side in the worst place, `|r_i| <= rtol (|b_i| + max |b|)`. The number of
+    steps grows like `sqrt(1 + |J|^2 / rho) log(1 / rtol)`, and the relative error of the direction is at most about `rtol (1 + |J|^2 / rho)`.
+
+    Arguments:
+
+    - `rtol`: tolerance of the residual, 1e-8 by default.
+    - `max_steps`: a solve that needs more has not converged, and its direction is NaN: drivers stop there and say so.
+
+    Raises: `ValueError` for a tolerance outside (0, 1) or a number of steps below 1.
+
+    >>> import riemgn as rg
+    >>> flow = rg.LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree(rtol=1e-10))
+    >>> rg.solve(rg.task.circle(), flow, t1=1.0).ts[-1].item()
+    1.0
+
+    Reference: Hestenes and Stiefel (1952), by lineax.
+    """
+
+    rtol: float = eqx.field(static=True, default=1e-8)
+    max_steps: int = eqx.field(static=True, default=1000)
+
+    def __check_init__(self):
+        if isinstance(self.rtol, bool) or not isinstance(self.rtol, int | float) or not 0 < self.rtol < 1:
+            raise ValueError(f"`rtol` of MatrixFree must be a number between 0 and 1, got {self.rtol!r}.")
+        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
+            raise ValueError(f"`max_steps` of MatrixFree must be a positive integer, got {self.max_steps!r}.")
+
+    def direction(self, forward: Callable, backward: Callable, at: Weights, cotangent: Outputs, damping: Scalar) -> KrylovSolution:
+        """`-(G + rho I)^{-1} J^T g`, NaN where the solve did not converge.
+
+        Arguments:
+
+        - `forward`: `v -> J v`, (p,) to (n,).
+        - `backward`: `u -> J^T u`, (n,) to (p,).
+        - `at`: any vector (p,), for its shape and type.
+        - `cotangent`: `g`, shape (n,).
+        - `damping`: `rho > 0`.
+        """
+        dual = cotangent.size < at.size
+
+        def apply(x):
+            return (forward(backward(x)) if dual else backward(forward(x))) + damping * x
+
+        right = -cotangent if dual else -backward(cotangent)
+        # lineax asks |r_i| <= atol + rtol |b_i| in every entry: the largest entry of b sets the scale of all
+        scale = jnp.max(jnp.abs(right))
+        safe = jnp.where(scale > 0, scale, 1.0)
+        operator = lx.FunctionLinearOperator(apply, right, lx.positive_semidefinite_tag)
+        solver = lx.CG(rtol=self.rtol, atol=self.rtol, max_steps=self.max_steps)
+        solution = lx.linear_solve(operator, right / safe, solver, throw=False)
+        converged = solution.result == lx.RESULTS.successful
+        w_dot = safe * (backward(solution.value) if dual else solution.value)
+        return KrylovSolution(jnp.where(converged, w_dot, jnp.nan), jnp.asarray(solution.stats["num_steps"]), converged)
+
+
+def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
+    """`value` as it is; raises `ValueError` unless it is None, or a `MatrixFree` beside a positive damping."""
+    if value is not None and not isinstance(value, MatrixFree):
+        raise ValueError(f"`matrix_free` must be a MatrixFree or None, got {value!r}.")
+    if value is not None and undamped:
+        raise ValueError("`matrix_free` needs a positive damping, got 0.")
+    return value
