@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike
 from ._arguments import finest_tolerance, positive, times_until
 from ._types import Scalar
 from .flow import AbstractFlow
-from .linalg import numerical_rank, singular_values
+from .linalg import BRANCHES, numerical_rank, singular_values
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
 from .stiff import LowRankChord, parameter_velocity
@@ -111,17 +111,37 @@ def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, d
 _sample = eqx.filter_jit(sample)
 
 
+class _Start(eqx.Module):
+    """What decides the solve before it starts: singular values and rank (none and 1 where the flow is matrix-free), fastest rate, loss, its infimum.
+
+    `branch` is the way of the direction, by its place in `BRANCHES`.
+    """
+
+    singular_values: Array
+    rank: Array
+    rate: Scalar
+    branch: Array
+    loss: Scalar
+    infimum: Scalar
+
+
 @eqx.filter_jit
-def _start(problem: Problem, flow: AbstractFlow):
-    """What decides the solve before it starts: singular values, rank, stiffness, loss and its infimum."""
+def _start(problem: Problem, flow: AbstractFlow) -> _Start:
+    infimum = problem.loss.infimum(problem.y)
+    if flow.matrix_free is not None:
+        f = problem.outputs(problem.w0)
+        at, one = problem.without_jacobian(f), jnp.ones((), int)
+        largest_gain = flow.gain(jnp.sqrt(jnp.finfo(f.dtype).max), flow.damping(jnp.zeros(()), at, one))
+        return _Start(jnp.zeros(0), one, largest_gain * jnp.max(at.curvature), -one, problem.loss(f, problem.y), infimum)
     point = problem.linearise(problem.w0)
     s = singular_values(point.jac)
     rank = numerical_rank(s, point.jac.shape)
     seen = point.whitened() if flow.whitens else point
-    s_seen = singular_values(seen.jac)
-    rate = jnp.max(flow.gain(s_seen**2, flow.damping(jnp.zeros(()), seen, rank)), where=jnp.arange(s.size) < rank, initial=0.0)
-    curvature = jnp.max(seen.curvature)
-    return s, rank, rate * curvature, problem.loss(point.outputs, problem.y), problem.loss.infimum(problem.y)
+    s_seen = singular_values(seen.jac) if flow.whitens else s
+    damping = flow.damping(jnp.zeros(()), seen, rank)
+    rate = jnp.max(flow.gain(s_seen**2, damping), where=jnp.arange(s.size) < rank, initial=0.0)
+    _, branch = flow.direction_and_branch(seen, damping, rank)
+    return _Start(s, rank, rate * jnp.max(seen.curvature), branch, problem.loss(point.outputs, problem.y), infimum)
 
 
 def choose_solver(flow: AbstractFlow, rate: float, t1: float) -> tuple[diffrax.AbstractSolver, str]:
@@ -207,23 +227,27 @@ def solve(
     # Python floats are compiled in by filter_jit, arrays are not
     t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
 
-    s, rank, rate, loss, infimum = _start(problem, flow)
+    start = _start(problem, flow)
+    s, rank, loss = start.singular_values, start.rank, start.loss
     if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     reason = "chosen by the caller"
     if solver is None:
-        solver, reason = choose_solver(flow, float(rate), t1)
-    shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(rate, 1 / t_end))
-    limits = _limits(flow, float(s[int(rank) - 1]) * rank_tol, ball_radius, loss_tol, float(infimum))
+        solver, reason = choose_solver(flow, float(start.rate), t1)
+    shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(start.rate, 1 / t_end))
+    formed = flow.matrix_free is None
+    sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
+    limits = _limits(flow, sigma_start * rank_tol, ball_radius, loss_tol, float(start.infimum))
     args = _Args(problem, flow, rank, limits)
     stats = {
         "solver": type(solver).__name__,
         "solver_reason": reason,
+        "direction": BRANCHES[int(start.branch)] if formed else "conjugate gradients",
         "rtol": rtol,
         "atol": atol,
-        "rank": int(rank),
-        "cond": float(s[0] / s[int(rank) - 1]) if int(rank) else math.inf,
-        "dropped_singular_values": [float(v) for v in s[int(rank) :]],
+        "rank": int(rank) if formed else None,
+        "cond": (float(s[0]) / sigma_start if int(rank) else math.inf) if formed else None,
+        "dropped_singular_values": [float(v) for v in s[int(rank) :]] if formed else [],
         "dtype": str(problem.w0.dtype),
         "device": str(jax.devices()[0].platform),
         "accuracy": f"float32: rtol raised from {asked_rtol:g} to {rtol:g}" if rtol != asked_rtol else f"rtol {rtol:g}",
@@ -233,11 +257,11 @@ def solve(
         trajectory = _resting(problem, flow, ts, rank, at_rest, stats, start_time)
     else:
         solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts))
-        trajectory = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
+        trajectory = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
         if error:
             stats |= {"rtol": rtol / 100, "atol": atol / 100}
             solution = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, dense, progress, step_to_ts)
-            tight = _trajectory(args, ts, solution, stats, start_time, float(s[int(rank) - 1]), dense)
+            tight = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
             trajectory = _with_error(trajectory, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:
         raise SolveError(trajectory)
@@ -288,12 +312,20 @@ def _name_ending(solution, args: _Args, w_end, sigma_end: float, sigma_start: fl
         return "non_finite"
     if bool(result == diffrax.RESULTS.successful):
         return "successful"
+    if args.flow.matrix_free is not None and not bool(_moves(args, w_end)):
+        return "krylov_limit"
     # at the singular set the speed is unbounded and the step is cut without end: a fall of sigma_min by ten says that it was this
     if "rank_lost" in watched and sigma_end < 0.1 * sigma_start:
         return "rank_lost"
     if bool(result == diffrax.RESULTS.max_steps_reached):
         return "step_limit"
     return "step_collapsed"
+
+
+@eqx.filter_jit
+def _moves(args: _Args, w):
+    """Whether the velocity of a matrix-free flow is finite: conjugate gradients mark so what did not converge."""
+    return jnp.all(jnp.isfinite(args.flow.velocity(jnp.zeros(()), w, args.problem, args.rank)[0]))
 
 
 def _rest_reason(problem: Problem, limits: _Limits, loss: float, rank: int) -> str | None:

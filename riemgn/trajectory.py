@@ -26,7 +26,8 @@ class Trajectory(eqx.Module):
     - `sigma_min`: smallest non-zero singular value of `J(w_t)`, (t,): the one whose index is the rank at the start.
     - `error`: `|f(w_t) - f_tight(w_t)|` (t,) against a second solve at a hundredth of the tolerances; None unless asked for.
     - `result`: a member of `RESULTS`.
-    - `stats`: steps, solver and why it was chosen, tolerances, rank, condition number, seconds (compilation included), event time.
+    - `stats`: steps, solver and why it was chosen, how the direction is solved at the start, tolerances, rank, condition number, seconds
+        (compilation included), event time.
     - `interpolation`: continuous `w(t)` when the solve was asked for it (`dense=True`), else None.
     - `tight`: the solve at a hundredth of the tolerances that `error` was measured against, else None.
     """
@@ -91,7 +92,7 @@ class SolveError(RuntimeError):
 def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held.
 
-    Of a discrete method that is matrix-free no Jacobian is formed: `grad_norms` and `sigma_min` are NaN.
+    Of a flow or method that is matrix-free no Jacobian is formed: `grad_norms` and `sigma_min` are NaN.
     """
 
     def outputs_at(w):
@@ -111,5 +112,4 @@ def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[
             "sigma_min": svd.s[rank - 1],
         }
 
-    without = isinstance(flow, AbstractMethod) and flow.matrix_free is not None
-    return jax.lax.map(outputs_at if without else at, params)
+    return jax.lax.map(at if flow.matrix_free is None else outputs_at, params)

@@ -84,6 +84,28 @@ def test_a_matrix_free_flow_ends_where_the_dense_one_does():
     dense = rg.solve(problem, rg.LevenbergMarquardt(0.3), t1=2.0)
     free = rg.solve(problem, rg.LevenbergMarquardt(0.3, matrix_free=rg.MatrixFree(rtol=1e-12)), t1=2.0)
     assert relative_error(free.outputs, dense.outputs) < 1e-7
+    assert (free.stats["direction"], free.stats["rank"], free.stats["cond"]) == ("conjugate gradients", None, None)
+    assert dense.stats["direction"] in rg.linalg.BRANCHES
+    assert np.isnan(free.sigma_min).all()
+
+
+def test_a_matrix_free_flow_never_forms_the_jacobian(monkeypatch):
+    def formed(self, w):
+        raise AssertionError("the Jacobian was formed")
+
+    problem = tanh_net(8, (3, 11, 1))
+    monkeypatch.setattr(rg.Problem, "jac", formed)
+    free = rg.solve(problem, rg.LevenbergMarquardt(0.3, matrix_free=rg.MatrixFree()), t1=0.5, ts=[0.0, 0.5])
+    assert free.succeeded
+    with pytest.raises(AssertionError, match="was formed"):
+        rg.solve(problem, rg.LevenbergMarquardt(0.3), t1=0.5, ts=[0.0, 0.5])
+
+
+def test_a_flow_whose_direction_does_not_converge_ends_there():
+    flow = rg.LevenbergMarquardt(1e-6, matrix_free=rg.MatrixFree(rtol=1e-12, max_steps=2))
+    trajectory = rg.solve(NETS["n > p"](), flow, t1=1.0, throw=False)
+    assert rg.result_name(trajectory.result) == "krylov_limit"
+    assert float(trajectory.ts[-1]) == 0.0
 
 
 def test_a_solve_that_does_not_converge_is_an_ending():
