@@ -1,7 +1,9 @@
-"""Settings that hold for every test: float64, one thread, no display, no compilation cache from an earlier run."""
+"""Settings that hold for every test: float64, one thread, no display, compiled programs shared within the session and with no other."""
 
 import gc
 import os
+import shutil
+import tempfile
 
 PINS = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -17,8 +19,23 @@ os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
+
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_enable_compilation_cache", False)
+
+
+def pytest_configure(config):
+    """One folder for all workers: what a module compiles, the others load."""
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="riemgn-programs-")
+    jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_unconfigure(config):
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
