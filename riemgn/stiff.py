@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ._types import Jac, Outputs, Scalar, Weights
 from .flow import AbstractFlow, GradientFlow
+from .linalg import AbstractJacobian, formed, kernel_of
 from .problem import Problem
 
 # A Jacobian of more entries than this (32 MiB in float64) is not carried from stage to stage: its products are taken by differentiation instead.
@@ -43,7 +44,7 @@ class LowRankPart(eqx.Module):
         (1, rho) Levenberg-Marquardt.
     """
 
-    jac: Jac
+    jac: Jac | AbstractJacobian
     curvature: Outputs
     share: Scalar
     damping: Scalar
@@ -60,13 +61,13 @@ class WideStage(AbstractStageMatrix):
     Reference: derived; Woodbury's identity on `(a G + c J^T B J + rho I)^{-1} (a G + rho I)`.
     """
 
-    jac: Jac
+    jac: Jac | AbstractJacobian
     left: Outputs
     right: Outputs
     factor: Float[Array, "n n"]
 
     def solve(self, problem: Problem, v: Weights) -> Weights:
-        return v - self.jac.T @ (self.left * jsl.cho_solve((self.factor, True), self.right * (self.jac @ v)))
+        return v - (self.left * jsl.cho_solve((self.factor, True), self.right * (self.jac @ v))) @ self.jac
 
 
 class MatrixFreeStage(AbstractStageMatrix):
@@ -78,6 +79,8 @@ class MatrixFreeStage(AbstractStageMatrix):
     factor: Float[Array, "n n"]
 
     def solve(self, problem: Problem, v: Weights) -> Weights:
+        if problem.keeps_layers:
+            return WideStage(problem.linearise(self.at, formed=False).jac, self.left, self.right, self.factor).solve(problem, v)
         _, pull_back = jax.vjp(problem.outputs, self.at)
         _, jac_v = jax.jvp(problem.outputs, (self.at,), (v,))
         return v - pull_back(self.left * jsl.cho_solve((self.factor, True), self.right * jac_v))[0]
@@ -117,7 +120,7 @@ def low_rank_part(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, r
 
     `a = lim 1 / phi(s)` for `s -> inf` and `rho = lim s / phi(s)` for `s -> 0` read the two numbers of the gain off it.
     """
-    point = problem.linearise(w)
+    point = problem.linearise(w, formed=False)
     seen = point.whitened() if flow.whitens else point
     rho = flow.damping(t, seen, rank)
     limits = jnp.finfo(seen.jac.dtype)
@@ -150,11 +153,12 @@ def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
     left, right = part.weights(c)
     identity = jnp.eye(min(n, p), dtype=part.jac.dtype)
     if n < p:
-        kernel = part.jac @ part.jac.T
-        return WideStage(part.jac, left, right, jnp.linalg.cholesky(left[:, None] * kernel * left + part.damping * identity))
-    weighted = (left**2)[:, None] * part.jac
-    numerator = part.share * (part.jac.T @ part.jac) + part.damping * identity
-    return TallStage(jnp.linalg.cholesky(part.jac.T @ weighted + part.damping * identity), numerator)
+        kernel = left[:, None] * kernel_of(part.jac) * left
+        return WideStage(part.jac, left, right, jnp.linalg.cholesky(kernel + part.damping * identity))
+    jac = formed(part.jac)
+    weighted = (left**2)[:, None] * jac
+    numerator = part.share * (jac.T @ jac) + part.damping * identity
+    return TallStage(jnp.linalg.cholesky(jac.T @ weighted + part.damping * identity), numerator)
 
 
 class _ChordState(eqx.Module):
@@ -259,7 +263,7 @@ class LowRankChord(optx.AbstractRootFinder):
             slope = jax.jacfwd(lambda w: parameter_velocity(flow, stage.t, w, problem, rank))(w)
             return DenseStage(*jsl.lu_factor(jnp.eye(w.size, dtype=w.dtype) - stage.c * slope))
         matrix = factorise(low_rank_part(flow, stage.t, w, problem, rank), stage.c)
-        if isinstance(matrix, WideStage) and matrix.jac.size > LARGEST_CARRIED:
+        if isinstance(matrix, WideStage) and sum(leaf.size for leaf in jax.tree.leaves(matrix.jac)) > LARGEST_CARRIED:
             return MatrixFreeStage(w, matrix.left, matrix.right, matrix.factor)
         return matrix
 
@@ -268,7 +272,9 @@ class LowRankChord(optx.AbstractRootFinder):
         excess, aux = fn(y, args)
         flat, unravel = ravel_pytree(excess)
         slow = (state.step >= 2) & (state.size * (state.size / state.size_before) ** PATIENCE > self.kappa)
-        matrix = jax.lax.cond(slow, lambda: self._matrix(stage, stage.point(y)), lambda: state.matrix)
+        # a loop of no rounds hands the old matrix on without a copy, which a choice between branches would make
+        renew = (lambda state: state[0]), lambda _: (jnp.array(False), self._matrix(stage, stage.point(y)))
+        matrix = jax.lax.while_loop(*renew, (slow, state.matrix))[1]
         solved = matrix.solve(stage.args.problem, flat)
         update = unravel(jnp.where(stage.c == 0, flat, solved))
         new = jax.tree.map(jnp.subtract, y, update)

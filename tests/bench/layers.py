@@ -1,0 +1,53 @@
+"""The stiff gradient flows of `stiff.py` with the network as an MLP, whose Jacobian is kept by layers, beside the same network as a function.
+
+Same protocol and same flat parameters as `stiff.py`; riemgn alone unless `peers` is among the words of the command line.
+"""
+
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+import riemgn as rg
+from riemgn.model import Weighted
+
+from .clock import median_seconds, seconds
+from .stiff import Arguments, CASES, CONSOLE, ERROR, loosest, make_problem, PATIENCE, solvers
+
+
+def as_layers(problem: rg.Problem) -> rg.Problem:
+    """The same problem with an MLP inside `Weighted`; the flat parameters are the same vector."""
+    hidden, out = problem.params["hidden"], problem.params["out"]
+    model = Weighted(rg.MLP((hidden.shape[1], out.size, 1), bias=False))
+    return rg.Problem(model, [{"weight": hidden}, {"weight": out[None]}], problem.x, problem.y)
+
+
+def main(wanted: tuple[str, ...], peers: bool = False, repetitions: int = 9) -> None:
+    table = Table(title=f"Stiff gradient flow to 3 / lambda_min, output error {ERROR:g}: seconds")
+    for column in ("problem", "solver", "rtol", "error", "steps or evaluations", "first call", "median"):
+        table.add_column(column)
+    for case in wanted:
+        plain, horizon = make_problem(*CASES[case])
+        ts = jnp.asarray(np.concatenate([[0.0], np.geomspace(1.0, horizon, 24)]))
+        for kind, problem in (("layers", as_layers(plain)), ("function", plain)):
+            works = dict(solvers(Arguments(problem, rg.GradientFlow(), jnp.asarray(min(problem.n, problem.p))), ts))
+            ours = next(iter(works.values()))
+            if kind == "layers":
+                reference = np.asarray([problem.outputs(w) for w in ours(1e-11)[0]])
+            for name, work in works.items():
+                if name.startswith("riemgn") or (peers and kind == "layers" and name.startswith("scipy")):
+                    first = seconds(lambda work=work: work(1e-5)[0])
+                    found = None if first > PATIENCE else loosest(work, problem, reference)
+                    if found is None:
+                        table.add_row(case, f"{name} {kind}", "-", "-", "-", f"{first:.2f}", "gives up")
+                        continue
+                    median = median_seconds(lambda work=work, found=found: work(found[0])[0], repetitions)
+                    table.add_row(case, f"{name} {kind}", f"{found[0]:g}", f"{found[1]:.1e}", str(found[2]), f"{first:.2f}", f"{median:.4f}")
+    CONSOLE.print(table)
+
+
+if __name__ == "__main__":
+    rg.enable_x64()
+    words = sys.argv[1:]
+    main(tuple(w for w in words if w != "peers") or ("n20-p504-1e6", "n100-p504-1e6", "n20-p48-1e10"), "peers" in words)
