@@ -15,7 +15,6 @@ from scipy.integrate import solve_ivp
 
 import riemgn as rg
 from riemgn.result import NAMES
-
 from riemgn.solve import saved_times
 
 from .helpers import relative_error, TwoLayerTanh
