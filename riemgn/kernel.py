@@ -11,7 +11,7 @@ from .model import AbstractModel, ACTIVATIONS, Centred, MLP, Scaled, Weighted
 
 
 class _Layer(eqx.Module):
-    """What one layer `z = c W h + b` adds to the Jacobian: `activation` is `c h`, `pullback` is `df / dz`, None for the identity of the last layer."""
+    """What one layer `z = c W h + b` adds to the Jacobian: `activation` is `c h`, `pullback` is `df / dz`, None for the last layer."""
 
     activation: Float[Array, "n fan_in"]
     pullback: Float[Array, "n k fan_out"] | None

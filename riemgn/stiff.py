@@ -20,6 +20,10 @@ from .problem import Problem
 # A Jacobian of more entries than this (32 MiB in float64) is not carried from stage to stage: its products are taken by differentiation instead.
 LARGEST_CARRIED = 2**22
 
+# A network's Jacobian of at most so many entries is formed for its products, two calls each, though its kernel is summed over the layers; a larger
+# one stays in its layers.
+LARGEST_FORMED = 2**16
+
 # In a curved valley the first updates may grow before they shrink, since each one leaves the valley's floor; growth beyond this is divergence.
 LARGEST_GROWTH = 100.0
 
@@ -154,7 +158,8 @@ def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
     identity = jnp.eye(min(n, p), dtype=part.jac.dtype)
     if n < p:
         kernel = left[:, None] * kernel_of(part.jac) * left
-        return WideStage(part.jac, left, right, jnp.linalg.cholesky(kernel + part.damping * identity))
+        jac = formed(part.jac) if n * p <= LARGEST_FORMED else part.jac
+        return WideStage(jac, left, right, jnp.linalg.cholesky(kernel + part.damping * identity))
     jac = formed(part.jac)
     weighted = (left**2)[:, None] * jac
     numerator = part.share * (jac.T @ jac) + part.damping * identity

@@ -1,6 +1,7 @@
 """The stiff gradient flows of `stiff.py` with the network as an MLP, whose Jacobian is kept by layers, beside the same network as a function.
 
-Same protocol, with the step control of `solve`, and same flat parameters as `stiff.py`; riemgn alone unless `peers` is among the words of the command line.
+Same protocol, with the step control of `solve`, and same flat parameters as `stiff.py`; scipy's integrators only where `peers` is among the
+words of the command line.
 """
 
 import functools
