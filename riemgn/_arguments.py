@@ -25,13 +25,13 @@ def positive(name: str, value: Any) -> float:
     return number
 
 
-def times_until(ts: Any, t1: float) -> Float[Array, " t"]:
-    """Increasing times in [0, t1]; equally spaced ones for None.
+def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " t"]:
+    """Increasing times in [0, t1]; `count` equally spaced ones for None.
 
     Raises: `ValueError` for anything else.
     """
     if ts is None:
-        return jnp.linspace(0.0, t1, SAVED_TIMES)
+        return jnp.linspace(0.0, t1, count)
     times = np.asarray(ts)
     if times.dtype.kind not in "iuf" or times.ndim != 1 or times.size == 0:
         raise ValueError(f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}.")

@@ -1,27 +1,158 @@
-"""Tangent kernel of a fully connected network, layer by layer, without a Jacobian."""
+"""Jacobian and tangent kernel of a fully connected network, layer by layer; the Jacobian is formed only on request."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._types import Params
-from .model import AbstractModel, ACTIVATIONS, Centred, MLP, Scaled
+from ._types import Jac, Outputs, Params, Scalar, Weights
+from .linalg import AbstractJacobian
+from .model import AbstractModel, ACTIVATIONS, Centred, MLP, Scaled, Weighted
 
 
 class _Layer(eqx.Module):
-    """What one layer `z = c W h + b` adds to the kernel: `activation` is `c h`, `pullback` is `df / dz`, None for the identity of the last layer."""
+    """What one layer `z = c W h + b` adds to the Jacobian: `activation` is `c h`, `pullback` is `df / dz`, None for the last layer."""
 
     activation: Float[Array, "n fan_in"]
     pullback: Float[Array, "n k fan_out"] | None
     bias: bool = eqx.field(static=True)
+    fan_out: int = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self.fan_out * (self.activation.shape[1] + self.bias)
+
+    def forward(self, v: Weights) -> Float[Array, "n k"]:
+        """`J v` of the layer's part of `v`, bias before weight."""
+        bias, weight = jnp.split(v, [self.fan_out * self.bias])
+        z = self.activation @ weight.reshape(self.fan_out, -1).T
+        z = z + bias if self.bias else z
+        return z if self.pullback is None else jnp.sum(self.pullback * z[:, None, :], axis=2)
+
+    def backward(self, u: Float[Array, "n k"]) -> list[Array]:
+        """The layer's part of `J^T u`, in pieces."""
+        back = u if self.pullback is None else jnp.sum(u[:, :, None] * self.pullback, axis=1)
+        weight = (back.T @ self.activation).reshape(-1)
+        return [jnp.sum(back, axis=0), weight] if self.bias else [weight]
+
+    def kernel(self, other: "_Layer", outputs: int) -> Float[Array, "m k n k"]:
+        """`(c^2 <h_i, h'_j> + [bias]) <D_ia, D'_jb>`."""
+        inputs = (self.activation @ other.activation.T + self.bias)[:, None, :, None]
+        if self.pullback is None or other.pullback is None:
+            return inputs * jnp.eye(outputs, dtype=inputs.dtype)[:, None, :]
+        left, right = (layer.pullback.reshape(-1, self.fan_out) for layer in (self, other))
+        return inputs * (left @ right.T).reshape(self.activation.shape[0], outputs, -1, outputs)
+
+    def squared_rows(self, outputs: int) -> Float[Array, "n k"]:
+        """The squared norm of each row of the layer's Jacobian."""
+        inputs = jnp.sum(self.activation**2, axis=1, keepdims=True) + self.bias
+        return inputs * (jnp.ones((1, outputs), inputs.dtype) if self.pullback is None else jnp.sum(self.pullback**2, axis=2))
+
+    def formed(self, outputs: int) -> list[Array]:
+        """The layer's columns of the Jacobian, in pieces (n, k, .): outer products of `D` and `c h`."""
+        samples = self.activation.shape[0]
+        whole = jnp.broadcast_to(jnp.eye(outputs, dtype=self.activation.dtype), (samples, outputs, outputs))
+        pullback = whole if self.pullback is None else self.pullback
+        weight = (pullback[:, :, :, None] * self.activation[:, None, None, :]).reshape(samples, outputs, -1)
+        return [pullback, weight] if self.bias else [weight]
+
+
+class LayerJacobian(AbstractJacobian):
+    """Jacobian of an MLP at one point by what its layers keep, `n (fan_in + k fan_out)` numbers each instead of `n k fan_in fan_out`.
+
+        J v = diag(s) sum_l <D_l, V_l c_l h_l + v_l>        J^T u = (D_l^T (s u) (c_l h_l)^T)_l
+        K[(i,a),(j,b)] = s_ia s_jb sum_l (c_l^2 <h_i, h_j> + [bias]) <D_ia, D_jb>
+
+    with `h` the layer's input and `D = df / dz` by its pre-activation.
+
+    - `layers`: from the first to the last.
+    - `scale`: `s`, the factor of each output, (n,): scale, weight and whitening.
+
+    Reference: Novak et al., arXiv:2206.08720 (structured derivatives).
+    """
+
+    layers: tuple[_Layer, ...]
+    scale: Outputs
+
+    @property
+    def _outputs(self) -> int:
+        return self.scale.size // self.layers[0].activation.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.scale.size, sum(layer.size for layer in self.layers)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        return self.scale.dtype
+
+    def __matmul__(self, v: Weights) -> Outputs:
+        total, start = jnp.zeros((), v.dtype), 0
+        for layer in self.layers:
+            total = total + layer.forward(v[start : start + layer.size])
+            start += layer.size
+        return self.scale * total.reshape(-1)
+
+    def __rmatmul__(self, u: Outputs) -> Weights:
+        scaled = (self.scale * u).reshape(-1, self._outputs)
+        return jnp.concatenate([piece for layer in self.layers for piece in layer.backward(scaled)])
+
+    def kernel(self) -> Float[Array, "n n"]:
+        return self.cross_kernel(self)
+
+    def cross_kernel(self, other: "LayerJacobian") -> Float[Array, "m n"]:
+        """`J J'^T` with the Jacobian of the same network at other inputs."""
+        total = sum(left.kernel(right, self._outputs) for left, right in zip(self.layers, other.layers, strict=True))
+        return self.scale[:, None] * total.reshape(self.scale.size, other.scale.size) * other.scale
+
+    def squared_norm(self) -> Scalar:
+        rows = sum(layer.squared_rows(self._outputs) for layer in self.layers)
+        return jnp.sum(self.scale**2 * rows.reshape(-1))
+
+    def scale_rows(self, factors: Outputs) -> "LayerJacobian":
+        return LayerJacobian(self.layers, factors * self.scale)
+
+    def formed(self) -> Jac:
+        columns = jnp.concatenate([piece for layer in self.layers for piece in layer.formed(self._outputs)], axis=2)
+        return self.scale[:, None] * columns.reshape(self.shape)
 
 
 def is_layerwise(model: AbstractModel) -> bool:
-    """Whether `layer_kernel` knows the model: an `MLP`, or one inside `Scaled` and `Centred`."""
-    if isinstance(model, Scaled | Centred):
+    """Whether `layer_jacobian` knows the model: an `MLP`, or one inside `Scaled`, `Centred` and `Weighted`."""
+    if isinstance(model, Scaled | Centred | Weighted):
         return is_layerwise(model.model)
     return isinstance(model, MLP)
+
+
+def layer_jacobian(model: AbstractModel, params: Params, x: Float[Array, "n d"]) -> LayerJacobian:
+    """The Jacobian of the outputs at the inputs `x`, stacked row by row, as a `LayerJacobian`: one forward and one backward pass.
+
+    Arguments:
+
+    - `model`: a model for which `is_layerwise` is true.
+    - `params`: its parameters.
+    - `x`: inputs (n, d).
+
+    Raises: `ValueError` for another model.
+
+    >>> import jax, jax.numpy as jnp, riemgn as rg
+    >>> from riemgn.kernel import layer_jacobian
+    >>> net = rg.MLP((3, 8, 1))
+    >>> (layer_jacobian(net, net.init(key=jax.random.key(0)), jnp.ones((5, 3))) @ jnp.ones(41)).shape
+    (5,)
+    """
+    if isinstance(model, Centred):
+        return layer_jacobian(model.model, params, x)
+    if isinstance(model, Scaled):
+        jac = layer_jacobian(model.model, params, x)
+        return jac.scale_rows(jnp.full_like(jac.scale, model.alpha))
+    if isinstance(model, Weighted):
+        jac = layer_jacobian(model.model, params, x[:, :-1])
+        return jac.scale_rows(jnp.repeat(x[:, -1], jac.scale.size // x.shape[0]))
+    if not isinstance(model, MLP):
+        raise ValueError(f"The layer-wise kernel needs an MLP, plain or inside Scaled, Centred and Weighted, got {type(model).__name__}.")
+    return LayerJacobian(_layers(model, params, x), jnp.ones(x.shape[0] * model.sizes[-1], x.dtype))
 
 
 def layer_kernel(model: AbstractModel, params: Params, x: Float[Array, "m d"], other: Float[Array, "n d"] | None = None) -> Float[Array, "mk nk"]:
@@ -52,27 +183,11 @@ def layer_kernel(model: AbstractModel, params: Params, x: Float[Array, "m d"], o
 
     Reference: Jacot et al., arXiv:1806.07572 (the recursion at finite width); Novak et al., arXiv:2206.08720 (structured derivatives).
     """
-    if isinstance(model, Scaled):
-        return model.alpha**2 * layer_kernel(model.model, params, x, other)
-    if isinstance(model, Centred):
-        return layer_kernel(model.model, params, x, other)
-    if not isinstance(model, MLP):
-        raise ValueError(f"The layer-wise kernel needs an MLP, plain or inside Scaled and Centred, got {type(model).__name__}.")
-    here = _layers(model, params, x)
-    there = here if other is None else _layers(model, params, other)
-    samples, others, outputs = x.shape[0], (x if other is None else other).shape[0], model.sizes[-1]
-    by_pair = jnp.zeros((samples, outputs, others, outputs), here[0].activation.dtype)
-    for left, right in zip(here, there, strict=True):
-        inputs = left.activation @ right.activation.T + left.bias
-        if left.pullback is None or right.pullback is None:
-            by_pair += inputs[:, None, :, None] * jnp.eye(outputs, dtype=inputs.dtype)[:, None, :]
-        else:
-            flat = left.pullback.reshape(samples * outputs, -1) @ right.pullback.reshape(others * outputs, -1).T
-            by_pair += inputs[:, None, :, None] * flat.reshape(by_pair.shape)
-    return by_pair.reshape(samples * outputs, others * outputs)
+    here = layer_jacobian(model, params, x)
+    return here.kernel() if other is None else here.cross_kernel(layer_jacobian(model, params, other))
 
 
-def _layers(model: MLP, params: Params, x: Float[Array, "n d"]) -> list[_Layer]:
+def _layers(model: MLP, params: Params, x: Float[Array, "n d"]) -> tuple[_Layer, ...]:
     """Forward for the activations, backward for the derivatives by the pre-activations."""
     act = ACTIVATIONS[model.activation][0]
     scales = [layer["weight"].shape[1] ** -0.5 if model.scaling == "ntk" else 1.0 for layer in params]
@@ -84,11 +199,11 @@ def _layers(model: MLP, params: Params, x: Float[Array, "n d"]) -> list[_Layer]:
         if depth < len(params) - 1:
             h, slope = jax.jvp(act, (z,), (jnp.ones_like(z),))
             slopes.append(slope)
-    layers = [_Layer(activations[-1], None, model.bias)]
+    layers = [_Layer(activations[-1], None, model.bias, model.sizes[-1])]
     pullback = None
     for depth in range(len(params) - 2, -1, -1):
         weight = scales[depth + 1] * params[depth + 1]["weight"]
         upstream = weight[None] if pullback is None else pullback @ weight
         pullback = upstream * slopes[depth][:, None, :]
-        layers.append(_Layer(activations[depth], pullback, model.bias))
-    return layers
+        layers.append(_Layer(activations[depth], pullback, model.bias, model.sizes[depth + 1]))
+    return tuple(layers[::-1])

@@ -226,6 +226,29 @@ class Centred(AbstractModel):
         return self.model(params, x) - self.model(jax.lax.stop_gradient(self.origin), x)
 
 
+class Weighted(AbstractModel):
+    """`f_i = x_i[-1] phi(x_i[:-1])`: the last input of a sample is the weight of its outputs, as of measurements of different precision.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> from riemgn.model import Weighted
+    >>> Weighted(rg.LinearModel())(jnp.ones(2), jnp.array([[1.0, 2.0, 10.0]])).tolist()
+    [30.0]
+    """
+
+    model: AbstractModel
+    rowwise: bool = eqx.field(static=True)
+    smooth: bool = eqx.field(static=True)
+
+    def __init__(self, model: AbstractModel):
+        self.model = model
+        self.rowwise = model.rowwise
+        self.smooth = model.smooth
+
+    def __call__(self, params: Params, x: Array) -> Array:
+        outputs = self.model(params, x[:, :-1])
+        return (outputs.T * x[:, -1]).T
+
+
 class Reparametrised(AbstractModel):
     """`f~(v) = f(w0 + A v)`: the same functions in other coordinates (theory.md C3).
 

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from ._memory import check_memory
 from ._types import Jac, Outputs, Params, Scalar, Weights
-from .kernel import is_layerwise, layer_kernel
+from .kernel import is_layerwise, layer_jacobian, layer_kernel, LayerJacobian
+from .linalg import scale_rows
 from .loss import AbstractLoss, SquaredLoss
 from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 
@@ -20,19 +21,20 @@ from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 class Linearisation(eqx.Module):
     """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss there, Jacobian.
 
-    Shapes: `outputs`, `residual` (`f - y`), `cotangent` (`grad g(f)`) and `curvature` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p).
+    Shapes: `outputs`, `residual` (`f - y`), `cotangent` (`grad g(f)`) and `curvature` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p), an
+    array or, where the caller of `linearise` allowed it, a `LayerJacobian`.
     """
 
     outputs: Outputs
     residual: Outputs
     cotangent: Outputs
     curvature: Outputs
-    jac: Jac
+    jac: Jac | LayerJacobian
 
     def whitened(self) -> "Linearisation":
         """The point in output coordinates where `Hess g = B` is the identity: `J -> B^{1/2} J`, `g -> B^{-1/2} g`."""
         root = jnp.sqrt(self.curvature)
-        return Linearisation(self.outputs, self.residual, self.cotangent / root, jnp.ones_like(root), root[:, None] * self.jac)
+        return Linearisation(self.outputs, self.residual, self.cotangent / root, jnp.ones_like(root), scale_rows(root, self.jac))
 
 
 class Problem(eqx.Module):
@@ -165,10 +167,16 @@ class Problem(eqx.Module):
         jac = self.jac(w)
         return (jac if x is None else self._jac_at(w, x)) @ jac.T
 
-    def linearise(self, w: Weights) -> Linearisation:
-        """Everything the flows need at `w`."""
+    @property
+    def keeps_layers(self) -> bool:
+        """Whether the Jacobian has a form by layers that is the smaller one: an MLP, plain or in its wrappers, with n < p."""
+        return self.n < self.p and is_layerwise(self.model)
+
+    def linearise(self, w: Weights, formed: bool = True) -> Linearisation:
+        """Everything the flows need at `w`; with `formed=False` the Jacobian of a problem that `keeps_layers` is a `LayerJacobian`."""
         f = self.outputs(w)
-        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), self.jac(w))
+        jac = self.jac(w) if formed or not self.keeps_layers else layer_jacobian(self.model, self.unflatten(w), self.x)
+        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), jac)
 
     def products(self, w: Weights) -> tuple[Outputs, Callable, Callable]:
         """`f(w)` and the maps `v -> J v`, `u -> J^T u`; the model is evaluated once and its intermediate values are kept, `J` is not formed."""

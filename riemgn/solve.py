@@ -11,10 +11,10 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike
 
-from ._arguments import finest_tolerance, positive, times_until
+from ._arguments import finest_tolerance, positive, SAVED_TIMES, times_until
 from ._types import Scalar
 from .flow import AbstractFlow
-from .linalg import BRANCHES, numerical_rank, singular_values
+from .linalg import BRANCHES, numerical_rank, spectrum
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
 from .stiff import LowRankChord, parameter_velocity
@@ -25,6 +25,15 @@ STIFF_HORIZON = 5e3
 
 # Where a mode has died out the error estimate of an implicit method all but vanishes, and an unbounded step would jump over what comes next.
 STIFF_GROWTH = 3.0
+
+# Proportional and integral gain of the step control in stiff runs. The integral control alone (0, 1) overshoots where modes die out, one after the
+# other: for an output error of 1e-6 it needs a tolerance of 3e-8 where these do with 1e-6, and a third more updates of the stages.
+STIFF_GAINS = (0.1, 0.5)
+
+
+# Multiplications that the spectra of the saved times may take together where the caller names no times: some minutes of one core.
+SAMPLING_WORK = 2e12
+FEWEST_SAVED = 17
 
 
 class _Limits(eqx.Module):
@@ -58,7 +67,7 @@ def _output_norm(scaled_error):
 
 
 def _margin_sigma(t, y, args, **kwargs):
-    return singular_values(args.problem.jac(y["w"]))[args.rank - 1] / args.limits.sigma - 1
+    return spectrum(args.problem.linearise(y["w"], formed=False).jac)[args.rank - 1] / args.limits.sigma - 1
 
 
 def _margin_radius(t, y, args, **kwargs):
@@ -82,8 +91,9 @@ def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, d
     w0 = args.problem.w0
     implicit = isinstance(solver, diffrax.AbstractImplicitSolver)
     y0 = {"w": w0} if implicit else {"w": w0, "psi": args.problem.outputs(w0)}
-    growth = STIFF_GROWTH if implicit else 10.0
-    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False, factormax=growth)
+    growth, (proportional, integral) = (STIFF_GROWTH, STIFF_GAINS) if implicit else (10.0, (0.0, 1.0))
+    gains = {"pcoeff": proportional, "icoeff": integral, "factormax": growth}
+    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False, **gains)
     if step_to_ts:
         controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
     watched = args.limits.watched
@@ -133,11 +143,11 @@ def _start(problem: Problem, flow: AbstractFlow) -> _Start:
         at, one = problem.without_jacobian(f), jnp.ones((), int)
         largest_gain = flow.gain(jnp.sqrt(jnp.finfo(f.dtype).max), flow.damping(jnp.zeros(()), at, one))
         return _Start(jnp.zeros(0), one, largest_gain * jnp.max(at.curvature), -one, problem.loss(f, problem.y), infimum)
-    point = problem.linearise(problem.w0)
-    s = singular_values(point.jac)
+    point = problem.linearise(problem.w0, formed=False)
+    s = spectrum(point.jac)
     rank = numerical_rank(s, point.jac.shape)
     seen = point.whitened() if flow.whitens else point
-    s_seen = singular_values(seen.jac) if flow.whitens else s
+    s_seen = spectrum(seen.jac) if flow.whitens else s
     damping = flow.damping(jnp.zeros(()), seen, rank)
     rate = jnp.max(flow.gain(s_seen**2, damping), where=jnp.arange(s.size) < rank, initial=0.0)
     _, branch = flow.direction_and_branch(seen, damping, rank)
@@ -160,6 +170,23 @@ def choose_solver(flow: AbstractFlow, rate: float, t1: float) -> tuple[diffrax.A
         return diffrax.Dopri8(), f"not stiff: {estimate}"
     root_finder = diffrax.with_stepsize_controller_tols(LowRankChord)()
     return diffrax.Kvaerno5(root_finder=root_finder), f"stiff: {estimate}, over {STIFF_HORIZON:.0e}"
+
+
+def saved_times(problem: Problem, flow: AbstractFlow) -> tuple[int, str]:
+    """How many times are saved where the caller names none, and the reason.
+
+    `sigma_min` and `grad_norms` cost one spectrum a time, `2 k^2 (m + 10 k)` multiplications with `k = min(n, p)` and `m = max(n, p)`, or the sum of
+    the layers' sizes where the Jacobian is kept by layers. 129 times are saved while all of them stay below `SAMPLING_WORK`, else as many as do, and
+    at least 17.
+    """
+    if flow.matrix_free is not None:
+        return SAVED_TIMES, "no spectrum is taken of a matrix-free flow"
+    k, m = min(problem.n, problem.p), max(problem.n, problem.p)
+    if problem.keeps_layers:
+        m = sum(sum(leaf.shape) for leaf in jax.tree.leaves(problem.params))
+    work = 2.0 * k**2 * (m + 10 * k)
+    count = int(min(max(SAMPLING_WORK / work, FEWEST_SAVED), SAVED_TIMES))
+    return count, f"a spectrum at each takes about {work:.1e} multiplications"
 
 
 def solve(
@@ -194,7 +221,7 @@ def solve(
     - `problem`, `flow`: what to integrate.
     - `t1`: end time > 0.
     - `rtol`, `atol`: relative and absolute tolerance of one step, `atol` in units of the outputs (implicit solvers: of the parameters).
-    - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones.
+    - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones, fewer where their spectra would take too long (`saved_times`).
     - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8 or, for a stiff flow, Kvaerno5.
     - `progress`: show a progress bar on stderr.
     - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
@@ -222,7 +249,9 @@ def solve(
     t1, rtol, atol = positive("t1", t1), positive("rtol", rtol), positive("atol", atol)
     rank_tol = positive("rank_tol", rank_tol)
     _check_types(problem, flow, solver, max_steps)
-    ts = times_until(ts, t1)
+    count, reason_saved = saved_times(problem, flow)
+    reason_saved = f"{count} by default: {reason_saved}" if ts is None else "chosen by the caller"
+    ts = times_until(ts, t1, count)
     asked_rtol, rtol = rtol, max(rtol, finest_tolerance())
     # Python floats are compiled in by filter_jit, arrays are not
     t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
@@ -243,6 +272,7 @@ def solve(
         "solver": type(solver).__name__,
         "solver_reason": reason,
         "direction": BRANCHES[int(start.branch)] if formed else "conjugate gradients",
+        "saved_times": reason_saved,
         "rtol": rtol,
         "atol": atol,
         "rank": int(rank) if formed else None,

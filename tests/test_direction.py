@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from riemgn.kernel import layer_jacobian
 from riemgn.linalg import (
     BRANCHES,
     condition_estimate,
@@ -18,7 +19,7 @@ from riemgn.linalg import (
     pseudo_inverse_direction_and_branch,
 )
 
-from .helpers import finite_difference, matrix_with, relative_error
+from .helpers import finite_difference, matrix_with, relative_error, tanh_net
 
 EPS = np.finfo(float).eps
 SHAPES = [(15, 4), (4, 15), (6, 5), (5, 6), (5, 5)]
@@ -143,6 +144,41 @@ def test_single_precision_to_its_own_eps_cond(shape):
         assert fast.dtype == jnp.float32
         assert BRANCHES[int(branch)] != "Cholesky"
         assert errors(fast, jac, g, np.float32(1e-3))[0] < 40 * eps * 30
+
+
+@jax.jit
+def _by_layers_and_formed(params, x, g, rho):
+    """Directions, ways and derivatives along `x` of a network's Jacobian kept by layers and formed; undamped, then damped."""
+
+    def directions(x, form):
+        jac = layer_jacobian(NET.model, params, x)
+        jac = jac.formed() if form else jac
+        return pseudo_inverse_direction_and_branch(jac, g, g.size), damped_direction_and_branch(jac, g, rho, 0.9, g.size)
+
+    def both(form):
+        return jax.jvp(lambda x: directions(x, form), (x,), (jnp.cos(x),))
+
+    return both(False), both(True)
+
+
+NET = tanh_net(6, (3, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("distance", "damping", "branches"),
+    [(1.0, 10.0, (1, 0)), (1.0, 1e-6, (1, 1)), (1e-3, 1e-9, (1, 1)), (1e-9, 1e-30, (2, 2))],
+)
+def test_a_jacobian_kept_by_layers_gives_the_direction_of_the_formed_one(distance, damping, branches):
+    """Near duplicates among the samples set the condition number, and with it the way, which stays the same."""
+    x = np.array(NET.x)
+    x[3:] = x[:3] + distance * x[3:]
+    layered, dense = _by_layers_and_formed(NET.params, jnp.asarray(x), NET.y, damping)
+    cond = np.linalg.cond(layer_jacobian(NET.model, NET.params, jnp.asarray(x)).formed())
+    for (one, way), (other, other_way), expected in zip(layered[0], dense[0], branches, strict=True):
+        assert int(way) == int(other_way) == expected
+        assert relative_error(one, other) < 100 * EPS * cond + 1e-11
+    for (one, _), (other, _) in zip(layered[1], dense[1], strict=True):
+        assert relative_error(one, other) < 1e3 * EPS * cond**2 + 1e-10
 
 
 CASES = [

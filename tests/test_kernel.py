@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.kernel import is_layerwise, layer_kernel
-from riemgn.model import ACTIVATIONS, Reparametrised
+from riemgn.kernel import is_layerwise, layer_jacobian, layer_kernel
+from riemgn.model import ACTIVATIONS, Reparametrised, Weighted
 
 from .helpers import network_jacobian, relative_error, tanh_net
 
@@ -44,6 +44,43 @@ def test_layer_kernel_is_the_gram_matrix_of_the_jacobian(depth, outputs, bias, s
     kernel = ntk(problem, w)
     assert kernel.shape == (7 * outputs, 7 * outputs)
     assert relative_error(kernel, dense(problem, w)) < ROUNDING
+
+
+@eqx.filter_jit
+def every_use(problem: rg.Problem, w, v, u, factors):
+    """What a `LayerJacobian` tells, and what NumPy tells of the Jacobian."""
+    jac = layer_jacobian(problem.model, problem.unflatten(w), problem.x)
+    scaled = jac.scale_rows(factors)
+    return jac.formed(), jac @ v, u @ jac, jac.kernel(), jac.squared_norm()[None], scaled @ v, u @ scaled, scaled.kernel(), scaled.formed()
+
+
+def every_use_dense(jac, v, u, factors):
+    scaled = factors[:, None] * jac
+    return jac, jac @ v, u @ jac, jac @ jac.T, np.sum(jac**2)[None], scaled @ v, u @ scaled, scaled @ scaled.T, scaled
+
+
+@pytest.mark.parametrize(("depth", "outputs", "bias", "scaling"), CASES)
+def test_layer_jacobian_is_the_jacobian(depth, outputs, bias, scaling):
+    problem = tanh_net(7, (3, *HIDDEN[depth], outputs), bias=bias, scaling=scaling)
+    w, rng = moved(problem), np.random.default_rng(3)
+    v, u, factors = rng.standard_normal(problem.p), rng.standard_normal(problem.n), rng.uniform(0.5, 2.0, problem.n)
+    exact = every_use_dense(network_jacobian(problem.model, problem.unflatten(w), problem.x), v, u, factors)
+    for found, value in zip(every_use(problem, w, v, jnp.asarray(u), factors), exact, strict=True):
+        assert found.shape == value.shape
+        assert relative_error(found, value) < ROUNDING
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_weights_in_the_last_input_scale_the_rows(outputs):
+    plain = tanh_net(6, (3, 5, outputs))
+    w, weights = moved(plain), np.geomspace(1.0, 1e-3, 6)
+    problem = rg.Problem(rg.Scaled(Weighted(plain.model), 2.0), plain.params, np.column_stack([plain.x, weights]), np.zeros((6, outputs)).squeeze())
+    assert is_layerwise(problem.model)
+    factors = 2.0 * np.repeat(weights, outputs)
+    jac = network_jacobian(plain.model, plain.unflatten(w), plain.x)
+    assert relative_error(problem.outputs(w), factors * np.asarray(plain.outputs(w))) < ROUNDING
+    assert relative_error(layer_jacobian(problem.model, problem.unflatten(w), problem.x).formed(), factors[:, None] * jac) < ROUNDING
+    assert relative_error(problem.jac(w), factors[:, None] * jac) < ROUNDING
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from riemgn.linalg import damped_direction, numerical_rank, singular_values, spectral_direction, thin_svd
+from riemgn.linalg import damped_direction, numerical_rank, range_norm_and_least, singular_values, spectral_direction, spectrum, thin_svd
 
 from .helpers import jnp_matrix, matrix_with, relative_error
 
@@ -49,6 +49,32 @@ def test_small_singular_values_are_seen_where_the_normal_equations_lose_them(sha
     small = a @ a.T if shape[0] < shape[1] else a.T @ a
     lost = np.sqrt(np.abs(np.linalg.eigvalsh(small)).min())
     assert abs(lost / 1e-10 - 1) > 1  # J^T J would answer with rounding error
+
+
+@pytest.mark.parametrize("cond", [1e1, 1e3, 1e5, 1e10])
+@pytest.mark.parametrize("shape", [(30, 6), (6, 30)])
+def test_the_quick_spectrum_is_right_to_its_stated_accuracy(shape, cond):
+    a = matrix_with(*shape, np.geomspace(3, 3 / cond, 6))
+    g = np.random.default_rng(1).standard_normal(shape[0])
+    exact = np.linalg.svd(a, compute_uv=False)
+    by_kernel = shape == (6, 30) and cond < 4e3
+    allowed = 1e-8 if by_kernel else 20 * np.finfo(float).eps * cond
+    assert abs(spectrum(jnp.asarray(a))[-1] / exact[-1] - 1) < allowed
+    norm, least = jax.jit(range_norm_and_least)(a, g, 6)
+    assert abs(least / exact[-1] - 1) < allowed
+    u = np.linalg.svd(a, full_matrices=False)[0]
+    assert abs(norm / np.linalg.norm(u.T @ g) - 1) < 20 * np.finfo(float).eps * cond
+    norm, least = jax.jit(range_norm_and_least)(a, g, 4)
+    assert abs(norm / np.linalg.norm(u[:, :4].T @ g) - 1) < 1e-10
+    assert abs(least / exact[3] - 1) < 1e-8
+
+
+def test_a_small_part_of_the_gradient_in_the_range_is_seen():
+    """`|P g|` is right to `eps |g|` where nearly all of `g` is normal: the normal equations would lose it."""
+    a = matrix_with(30, 6, np.geomspace(1, 1e-6, 6))
+    u = np.linalg.svd(a)[0]
+    norm, _ = range_norm_and_least(jnp.asarray(a), jnp.asarray(u[:, 10] + 1e-11 * u[:, 5]), 6)
+    assert abs(norm / 1e-11 - 1) < 2e-2
 
 
 @pytest.mark.parametrize("shape", [(25, 6), (6, 25)])

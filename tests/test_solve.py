@@ -15,6 +15,7 @@ from scipy.integrate import solve_ivp
 
 import riemgn as rg
 from riemgn.result import NAMES
+from riemgn.solve import saved_times
 
 from .helpers import relative_error, TwoLayerTanh
 
@@ -172,6 +173,38 @@ def test_agrees_with_scipy_on_a_network_written_by_hand(name):
     assert relative_error(trajectory.outputs, outputs) < 1e-6
     assert relative_error(trajectory.params, reference.y.T) < 1e-6
     assert np.all(np.diff(trajectory.losses) < 0)
+
+
+# --- Jacobians kept by layers ----------------------------------------------------------------------------------------
+
+
+def test_a_flow_by_layers_is_the_flow_with_the_formed_jacobian():
+    by_layers = over_parameterised(0.1)
+    net = by_layers.model
+    formed = rg.Problem(lambda params, x: net(params, x), by_layers.params, by_layers.x, by_layers.y)
+    assert by_layers.keeps_layers
+    assert not formed.keeps_layers
+    one, other = (rg.solve(problem, rg.GaussNewton(), t1=5.0, **TIGHT) for problem in (by_layers, formed))
+    assert one.stats["direction"] == other.stats["direction"] == "corrected Cholesky"
+    assert one.stats["num_steps"] == other.stats["num_steps"]
+    assert relative_error(one.outputs, other.outputs) < 1e-10
+    assert relative_error(one.sigma_min, other.sigma_min) < 1e-8
+    assert relative_error(one.grad_norms, other.grad_norms) < 1e-10
+    assert relative_error(one.sigma_min[-1], np.linalg.svd(formed.jac(one.params[-1]), compute_uv=False)[-1]) < 1e-8
+
+
+def test_large_problems_save_fewer_times_by_default():
+    small = over_parameterised(1.0)
+    assert saved_times(small, rg.GaussNewton())[0] == 129
+    net = rg.MLP((19, 1000, 1), bias=False)
+    shapes = jax.eval_shape(lambda key: net.init(key=key), jax.random.key(0))
+    large = rg.Problem(net, [{"weight": np.zeros(layer["weight"].shape)} for layer in shapes], np.zeros((2000, 19)), np.zeros(2000))
+    count, reason = saved_times(large, rg.GaussNewton())
+    assert count == 17
+    assert reason.startswith("a spectrum at each takes about")
+    free = rg.LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree())
+    assert saved_times(large, free)[0] == 129
+    assert rg.solve(small, rg.GaussNewton(), t1=0.1, ts=[0.1]).stats["saved_times"] == "chosen by the caller"
 
 
 # --- what a trajectory holds -----------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import pytest
 
 import riemgn as rg
 from riemgn import stiff
+from riemgn.kernel import LayerJacobian
+from riemgn.linalg import formed
 from riemgn.solve import choose_solver
 from riemgn.stiff import factorise, low_rank_part, LowRankChord, MatrixFreeStage, parameter_velocity, TallStage, WideStage
 
@@ -26,13 +28,20 @@ GAINS = {
     "interpolated": (rg.Interpolated(0.4), 0.6, 0.4),
     "ggn damped": (rg.GeneralizedGaussNewton(0.2), 1.0, 0.2),
 }
-SHAPES = {"wide": (8, (3, 10, 1)), "tall": (40, (3, 4, 1))}
+SHAPES = {"wide": (8, (3, 10, 1)), "wide layers": (8, (3, 10, 1)), "wide function": (8, (3, 10, 1)), "tall": (40, (3, 4, 1))}
 TOLS = {"rtol": 1e-6, "atol": 1e-8}
+
+
+def _network(params, x):
+    """The network of "wide" as a function: its Jacobian is formed."""
+    return rg.MLP(SHAPES["wide"][1])(params, x)
 
 
 def net(shape: str, logistic: bool = False) -> rg.Problem:
     n, sizes = SHAPES[shape]
     problem = tanh_net(n, sizes)
+    if shape == "wide function":
+        problem = rg.Problem(_network, problem.params, problem.x, problem.y)
     targets = np.where(np.arange(n) % 2, 0.8, 0.2)
     return rg.Problem(problem.model, problem.params, problem.x, targets, rg.LogisticLoss()) if logistic else problem
 
@@ -53,7 +62,9 @@ def dense_stage(problem, flow, share, damping, c) -> np.ndarray:
 @pytest.mark.parametrize("logistic", [False, True], ids=["squared", "logistic"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", GAINS)
-def test_stage_solve_equals_a_dense_solve(name, shape, logistic):
+def test_stage_solve_equals_a_dense_solve(name, shape, logistic, monkeypatch):
+    if shape == "wide layers":
+        monkeypatch.setattr(stiff, "LARGEST_FORMED", 0)
     flow, share, damping = GAINS[name]
     problem = net(shape, logistic)
     part = low_rank_part(flow, 0.0, problem.w0, problem, min(problem.n, problem.p))
@@ -62,18 +73,20 @@ def test_stage_solve_equals_a_dense_solve(name, shape, logistic):
     v = jax.random.normal(jax.random.key(1), (problem.p,))
     for c in (1e-2, 1.0, 1e3):
         matrix = factorise(part, jnp.asarray(c))
-        assert isinstance(matrix, WideStage if shape == "wide" else TallStage)
+        assert isinstance(matrix, TallStage if shape == "tall" else WideStage)
+        assert isinstance(getattr(matrix, "jac", None), LayerJacobian) == (shape == "wide layers")
         exact = np.linalg.solve(dense_stage(problem, flow, share, damping, c), v)
         assert relative_error(matrix.solve(problem, v), exact) < 1e-9
 
 
-def test_both_sides_and_the_matrix_free_form_agree():
-    problem = net("wide")
+@pytest.mark.parametrize("shape", ["wide", "wide function"])
+def test_both_sides_and_the_matrix_free_form_agree(shape):
+    problem = net(shape)
     part = low_rank_part(rg.LevenbergMarquardt(0.3), 0.0, problem.w0, problem, problem.n)
     c, v = jnp.asarray(10.0), jax.random.normal(jax.random.key(1), (problem.p,))
     wide = factorise(part, c)
     free = MatrixFreeStage(problem.w0, wide.left, wide.right, wide.factor)
-    padded = eqx.tree_at(lambda p: (p.jac, p.curvature), part, (jnp.pad(part.jac, ((0, problem.p), (0, 0))), jnp.ones(problem.n + problem.p)))
+    padded = eqx.tree_at(lambda p: (p.jac, p.curvature), part, (jnp.pad(formed(part.jac), ((0, problem.p), (0, 0))), jnp.ones(problem.n + problem.p)))
     tall = factorise(padded, c)
     assert isinstance(tall, TallStage)
     assert relative_error(free.solve(problem, v), wide.solve(problem, v)) < 1e-12

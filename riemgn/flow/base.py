@@ -51,7 +51,7 @@ class AbstractFlow(eqx.Module):
             at = problem.without_jacobian(f)
             w_dot = self.matrix_free.direction(forward, backward, w, at.cotangent, self.damping(t, at, rank)).w_dot
             return w_dot, forward(w_dot)
-        point = problem.linearise(w)
+        point = problem.linearise(w, formed=False)
         seen = point.whitened() if self.whitens else point
         w_dot = self.direction(seen, self.damping(t, seen, rank), rank)
         return w_dot, point.jac @ w_dot

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from .._types import Scalar
-from ..linalg import singular_values
+from ..linalg import spectrum
 from ..problem import Linearisation
 
 
@@ -56,9 +56,9 @@ class SpectralDamping(AbstractDamping):
         self.factor = checked_factor("factor", factor)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
-        if not point.jac.size:
+        if not point.jac.shape[1]:
             raise ValueError("SpectralDamping needs the singular values of J, which `matrix_free` never forms: give a number or another schedule.")
-        return self.factor * singular_values(point.jac)[rank - 1] ** 2
+        return self.factor * spectrum(point.jac)[rank - 1] ** 2
 
 
 class ResidualDamping(AbstractDamping):

@@ -8,11 +8,20 @@ from .damped import (
     pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
 from .krylov import checked_matrix_free as checked_matrix_free, KrylovSolution as KrylovSolution, MatrixFree as MatrixFree
+from .operator import (
+    AbstractJacobian as AbstractJacobian,
+    formed as formed,
+    kernel_of as kernel_of,
+    scale_rows as scale_rows,
+    squared_norm as squared_norm,
+)
 from .range import range_factors as range_factors
 from .spectrum import (
     numerical_rank as numerical_rank,
+    range_norm_and_least as range_norm_and_least,
     singular_values as singular_values,
     spectral_direction as spectral_direction,
+    spectrum as spectrum,
     thin_svd as thin_svd,
     ThinSVD as ThinSVD,
 )

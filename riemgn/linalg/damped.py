@@ -22,6 +22,7 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Flag, Jac, Outputs, Scalar, Weights
+from .operator import AbstractJacobian, formed, kernel_of, squared_norm
 from .spectrum import spectral_direction, thin_svd
 from .triangle import condition_estimate, least_squares, minimum_norm
 
@@ -29,12 +30,12 @@ BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product")
 CORRECTIONS = 2
 
 
-def damped_direction(jac: Jac, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int) -> Weights:
+def damped_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int) -> Weights:
     """`-(c G + rho I)^{-1} J^T g = -J^T (c K + rho I)^{-1} g`, with `G = J^T J`, `K = J J^T`, `c = share`, by the rule above.
 
     Arguments:
 
-    - `jac`: Jacobian (n, p).
+    - `jac`: Jacobian (n, p), an array or an operator; of an operator the two Cholesky branches use products alone, the others form it.
     - `cotangent`: `g`, shape (n,).
     - `damping`: `rho >= 0`.
     - `share`: the factor `c` of the Gram matrix, 1 for Levenberg-Marquardt.
@@ -47,7 +48,7 @@ def damped_direction(jac: Jac, cotangent: Outputs, damping: Scalar, share: Scala
     return damped_direction_and_branch(jac, cotangent, damping, share, rank)[0]
 
 
-def pseudo_inverse_direction(jac: Jac, cotangent: Outputs, rank: Int[Array, ""] | int) -> Weights:
+def pseudo_inverse_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: Int[Array, ""] | int) -> Weights:
     """`-J^+ g`, the undamped `damped_direction`, of minimum norm.
 
     Arguments: as in `damped_direction`.
@@ -58,7 +59,7 @@ def pseudo_inverse_direction(jac: Jac, cotangent: Outputs, rank: Int[Array, ""] 
 
 
 def damped_direction_and_branch(
-    jac: Jac, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int
+    jac: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int
 ) -> tuple[Weights, Count]:
     """`damped_direction` and the place in `BRANCHES` of the way it took."""
     n, p = jac.shape
@@ -76,25 +77,25 @@ def damped_direction_and_branch(
         w_dot, branch = _careful(True, jac, cotangent, jnp.asarray(damping, jac.dtype) / scale, jnp.asarray(rank))
         return w_dot / scale, branch
 
-    return jax.lax.cond(share * jnp.sum(jac**2) <= largest_sound * damping, factorised, careful)
+    return jax.lax.cond(share * squared_norm(jac) <= largest_sound * damping, factorised, careful)
 
 
-def pseudo_inverse_direction_and_branch(jac: Jac, cotangent: Outputs, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+def pseudo_inverse_direction_and_branch(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
     """`pseudo_inverse_direction` and the place in `BRANCHES` of the way it took."""
     return _careful(False, jac, cotangent, jnp.zeros((), jac.dtype), jnp.asarray(rank))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _careful(damped: bool, jac: Jac, g: Outputs, rho: Scalar, rank: Count) -> tuple[Weights, Count]:
+def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, rank: Count) -> tuple[Weights, Count]:
     """`-(G + rho I)^+ J^T g` without the first of the `BRANCHES`; `damped` says whether `rho` may be other than 0."""
     n, p = jac.shape
     well_posed = 0.01 / (max(n, p) * jnp.finfo(jac.dtype).eps)
 
     def filtered():
-        return spectral_direction(thin_svd(jac), g, lambda x: x / (x + rho), rank), jnp.array(3)
+        return spectral_direction(thin_svd(formed(jac)), g, lambda x: x / (x + rho), rank), jnp.array(3)
 
     def triangular():
-        w_dot, r = _by_triangle(jac, g, rho if damped else None)
+        w_dot, r = _by_triangle(formed(jac), g, rho if damped else None)
         return jax.lax.cond(condition_estimate(r) <= well_posed, lambda: (w_dot, jnp.array(2)), filtered)
 
     def of_full_rank():
@@ -117,6 +118,8 @@ def _careful_jvp(damped, primals, tangents):
     """
     (jac, g, rho, rank), (d_jac, d_g, d_rho, _) = primals, tangents
     w_dot, branch = _careful(damped, jac, g, rho, rank)
+    if isinstance(jac, AbstractJacobian):
+        jac, d_jac = jax.jvp(formed, (jac,), (d_jac,))
     svd = thin_svd(jac)
     kept = jnp.arange(svd.s.size) < rank
     inverse = jnp.where(kept, 1 / (jnp.where(kept, svd.s, 1.0) ** 2 + rho), 0.0)
@@ -131,11 +134,11 @@ def _careful_jvp(damped, primals, tangents):
     return (w_dot, branch), (d_w_dot, jnp.zeros(branch.shape, jax.dtypes.float0))
 
 
-def _smaller_gram(jac: Jac) -> Float[Array, "k k"]:
-    return jac @ jac.T if jac.shape[0] < jac.shape[1] else jac.T @ jac
+def _smaller_gram(jac: Jac | AbstractJacobian) -> Float[Array, "k k"]:
+    return kernel_of(jac) if jac.shape[0] < jac.shape[1] else formed(jac).T @ formed(jac)
 
 
-def _by_corrections(jac: Jac, g: Outputs, rho: Scalar) -> tuple[Weights, Flag]:
+def _by_corrections(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar) -> tuple[Weights, Flag]:
     """Cholesky of the smaller side, corrected by residuals with `J`, and whether its condition estimate allows that."""
     n, p = jac.shape
     lower = jnp.linalg.cholesky(_smaller_gram(jac) + rho * jnp.eye(min(n, p), dtype=jac.dtype))

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._types import Jac, Outputs, Weights
+from .._types import Flag, Jac, Outputs, Scalar, Weights
+from .operator import AbstractJacobian, formed, kernel_of
+
+# The eigenvalues of `K` give the smallest singular value of `J` to about `eps cond(K)`: below this condition number that is 1e-8 in float64.
+SOUND_KERNEL = 5e-9
 
 
 class ThinSVD(eqx.Module):
@@ -45,6 +50,59 @@ def singular_values(jac: Jac) -> Float[Array, " k"]:
     n, p = jac.shape
     r = jnp.linalg.qr(jac if n >= p else jac.T, mode="r")
     return jnp.linalg.svd(r, compute_uv=False)
+
+
+def _kernel_spectrum(jac: Jac | AbstractJacobian) -> tuple[Float[Array, " n"], Flag]:
+    """Square roots of the eigenvalues of `K = J J^T`, descending, and whether the smallest is right to `SOUND_KERNEL / eps`."""
+    values = jnp.linalg.eigvalsh(kernel_of(jac))[::-1]
+    sound = jnp.finfo(values.dtype).eps * values[0] <= SOUND_KERNEL * values[-1]
+    return jnp.sqrt(jnp.maximum(values, 0.0)), sound
+
+
+def spectrum(jac: Jac | AbstractJacobian) -> Float[Array, " k"]:
+    """`singular_values` at the least cost: by the eigenvalues of `K` where n < p and `eps cond(K)` is at most `SOUND_KERNEL`.
+
+    The smallest singular value is then right to a relative 1e-8, and full rank is certain; elsewhere it is that of `singular_values`.
+
+    Arguments:
+
+    - `jac`: Jacobian (n, p), an array or an operator; an operator is formed only where its kernel is too ill-conditioned.
+
+    Reference: Weyl's bound `|dlambda| <= |dK|_2`, with `|dK|_2` a few `eps |K|_2`.
+    """
+    if jac.shape[0] >= jac.shape[1]:
+        return singular_values(formed(jac))
+    s, sound = _kernel_spectrum(jac)
+    return jax.lax.cond(sound, lambda: s, lambda: singular_values(formed(jac)))
+
+
+def range_norm_and_least(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: Int[Array, ""] | int) -> tuple[Scalar, Scalar]:
+    """`|P g|`, with `P` the projector on the leading `rank` left singular vectors of `J`, and the last of their singular values.
+
+    From one triangle: the QR of `[J, g]` holds `Q^T g` beside `R` (of `J^T`, where n < p, `R^T` alone holds both), and the SVD of `R` turns it.
+    Where n < p, `rank = n` and the kernel allows it as in `spectrum`, `|P g| = |g|` and no QR is taken.
+
+    Arguments:
+
+    - `jac`: Jacobian (n, p), an array or an operator.
+    - `cotangent`: `g`, shape (n,).
+    - `rank`: how many singular values count as non-zero, at least 1.
+    """
+    n, p = jac.shape
+
+    def by_triangle():
+        if n < p:
+            triangle, seen = jnp.linalg.qr(formed(jac).T, mode="r").T, cotangent
+        else:
+            r = jnp.linalg.qr(jnp.concatenate([formed(jac), cotangent[:, None]], axis=1), mode="r")
+            triangle, seen = r[:p, :p], r[:p, p]
+        u, s, _ = jnp.linalg.svd(triangle)
+        return jnp.linalg.norm(jnp.where(jnp.arange(s.size) < rank, seen @ u, 0.0)), s[rank - 1]
+
+    if n >= p:
+        return by_triangle()
+    s, sound = _kernel_spectrum(jac)
+    return jax.lax.cond(sound & (rank == n), lambda: (jnp.linalg.norm(cotangent), s[-1]), by_triangle)
 
 
 def numerical_rank(s: Float[Array, " k"], shape: tuple[int, int]) -> Int[Array, ""]:

@@ -1,0 +1,67 @@
+"""A Jacobian known by its products, its kernel and its rows, formed only where a factorisation asks for it."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Jac, Outputs, Scalar, Weights
+
+
+class AbstractJacobian(eqx.Module):
+    """`J` (n, p) that writes like a matrix: `jac @ v` is `J v`, `u @ jac` is `u^T J`, for vectors (p,) and (n,)."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> jnp.dtype:
+        """The type of its entries."""
+
+    @abc.abstractmethod
+    def __matmul__(self, v: Weights) -> Outputs:
+        """`J v`, shape (n,)."""
+
+    @abc.abstractmethod
+    def __rmatmul__(self, u: Outputs) -> Weights:
+        """`J^T u`, shape (p,)."""
+
+    @abc.abstractmethod
+    def kernel(self) -> Float[Array, "n n"]:
+        """`K = J J^T`."""
+
+    @abc.abstractmethod
+    def squared_norm(self) -> Scalar:
+        """`|J|_F^2`, the trace of `K`."""
+
+    @abc.abstractmethod
+    def scale_rows(self, factors: Outputs) -> "AbstractJacobian":
+        """`diag(factors) J`."""
+
+    @abc.abstractmethod
+    def formed(self) -> Jac:
+        """`J` as an array."""
+
+
+def formed(jac: Jac | AbstractJacobian) -> Jac:
+    """`J` as an array, whichever way it came."""
+    return jac.formed() if isinstance(jac, AbstractJacobian) else jac
+
+
+def kernel_of(jac: Jac | AbstractJacobian) -> Float[Array, "n n"]:
+    """`K = J J^T`, by the operator's own way where it has one."""
+    return jac.kernel() if isinstance(jac, AbstractJacobian) else jac @ jac.T
+
+
+def squared_norm(jac: Jac | AbstractJacobian) -> Scalar:
+    """`|J|_F^2`."""
+    return jac.squared_norm() if isinstance(jac, AbstractJacobian) else jnp.sum(jac**2)
+
+
+def scale_rows(factors: Outputs, jac: Jac | AbstractJacobian) -> Jac | AbstractJacobian:
+    """`diag(factors) J`."""
+    return jac.scale_rows(factors) if isinstance(jac, AbstractJacobian) else factors[:, None] * jac
