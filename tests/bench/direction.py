@@ -1,24 +1,25 @@
 """One Gauss-Newton and one Levenberg-Marquardt direction in each regime, beside the Jacobian and one factorisation of the same matrix.
 
-Protocol: float64, BLAS on one thread; compiled before the clock starts; medians. The network's Jacobian is multiplied from the small side to the
+The network's Jacobian is multiplied from the small side to the
 stated condition number, so that it costs what it costs. Reference for Gauss-Newton, and for damping that is tiny: Jacobian + `jnp.linalg.qr` of the
 tall orientation (of the stacked matrix with damping); for damping that allows it: Jacobian + product + Cholesky. "SVD": by the thin SVD.
 """
+
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-from rich.console import Console
-from rich.table import Table
 
 import riemgn as rg
 from riemgn.linalg import BRANCHES, damped_direction_and_branch, pseudo_inverse_direction_and_branch, spectral_direction, thin_svd
 
-from .clock import median_seconds, seconds
+from .contest import Contender, Contest, Protocol
+from .row import Row
 
-CONSOLE = Console(width=150)
 REPETITIONS = 9
+TARGET = 1 / 1.3  # one direction takes at most 1.3 times as long as what it is held to
 SHAPES = {
     "n >> p": (2000, 8, 13),
     "p >> n": (100, 8, 200),
@@ -66,31 +67,29 @@ def _direction(problem, shaper, g, rho, rank):
     return pseudo_inverse_direction_and_branch(jac, g, rank) if rho is None else damped_direction_and_branch(jac, g, rho, 1.0, rank)
 
 
-def _milliseconds(work) -> float:
-    seconds(work)
-    return 1e3 * median_seconds(work, REPETITIONS)
+def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Contender, Contender]:
+    """Ours, the factorisation that its branch is held to, and the thin SVD."""
+    rank, rho = jnp.asarray(min(problem.n, problem.p)), None if damping is None else jnp.asarray(damping)
+    branch = BRANCHES[int(_direction(problem, shaper, g, rho, rank)[1])]
+    if branch == "Cholesky":
+        reference = Contender("Jacobian + Cholesky", lambda: lambda _: _by_cholesky(problem, shaper), at_least=TARGET)
+    else:
+        reference = Contender("Jacobian + QR", lambda: lambda _: _by_qr(problem, shaper, rho is not None), at_least=TARGET)
+    filtered = jnp.zeros(()) if rho is None else rho
+    svd = Contender("Jacobian + thin SVD, the direction", lambda: lambda _: _by_svd(problem, shaper, g, filtered, rank))
+    return Contender(f"riemgn, {branch}", lambda: lambda _: _direction(problem, shaper, g, rho, rank)[0]), reference, svd
 
 
-def main() -> None:
-    table = Table(title="One direction, milliseconds, Jacobian included")
-    for column in ("regime", "n, p", "cond(J)", "damping", "branch", "Jacobian", "reference", "direction", "ratio", "SVD", "SVD / direction"):
-        table.add_column(column)
-    for regime, (n, inputs, width) in SHAPES.items():
+def rows(bench: Contest) -> Iterator[Row]:
+    shapes = [name for name in SHAPES if not bench.quick or name in ("p >> n", "small, p >> n")]
+    for regime in shapes:
+        n, inputs, width = SHAPES[regime]
         problem = rg.teacher_student(n=n, width=width, inputs=inputs, cond=10.0, key=jax.random.key(0))
-        k, g = jnp.asarray(min(n, problem.p)), jax.random.normal(jax.random.key(1), (n,))
-        for cond in CONDITIONS:
+        g = jax.random.normal(jax.random.key(1), (n,))
+        for cond in CONDITIONS[1:2] if bench.quick else CONDITIONS:
             shaper = _shaper(problem, cond)
-            jacobian = _milliseconds(lambda problem=problem, shaper=shaper: _matrix(problem, shaper))
             for damping in (None, 1e-2, cond**-2):
-                rho = None if damping is None else jnp.asarray(damping)
-                branch = BRANCHES[int(_direction(problem, shaper, g, rho, k)[1])]
-                if branch == "Cholesky":
-                    reference = _milliseconds(lambda problem=problem, shaper=shaper: _by_cholesky(problem, shaper))
-                else:
-                    reference = _milliseconds(lambda problem=problem, shaper=shaper, damped=rho is not None: _by_qr(problem, shaper, damped))
-                ours = _milliseconds(lambda problem=problem, shaper=shaper, g=g, rho=rho, k=k: _direction(problem, shaper, g, rho, k))
-                filter_by = jnp.zeros(()) if rho is None else rho
-                svd = _milliseconds(lambda problem=problem, shaper=shaper, g=g, rho=filter_by, k=k: _by_svd(problem, shaper, g, rho, k))
-                times = [f"{jacobian:.2f}", f"{reference:.2f}", f"{ours:.2f}", f"{ours / reference:.2f}", f"{svd:.2f}", f"{svd / ours:.1f}"]
-                table.add_row(regime, f"{n}, {problem.p}", f"{cond:.0e}", "none" if damping is None else f"{damping:.0e}", branch, *times)
-    CONSOLE.print(table)
+                ours, *peers = contenders(problem, shaper, g, damping)
+                name = "GN" if damping is None else f"LM, rho {damping:.0e}"
+                work = f"direction {name}, n = {n}, p = {problem.p}, cond(J) {cond:.0e}"
+                yield from bench.compare(work, ours, peers, Protocol(repetitions=REPETITIONS))
