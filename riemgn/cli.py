@@ -207,11 +207,11 @@ def certify_command(
 
 @app.command("bench")
 def bench_command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks; all but stiff-large when none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks; the usual ones when none is named.")] = None,
     quick: Annotated[bool, typer.Option("--quick/--full", help="Small sizes and few peers in under three minutes, or all.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every row to this file, each as it is done.")] = None,
 ):
-    """Time the work of a checkout's benchmarks against the peers that are installed. A target missed is no failure; ours failing is."""
+    """Time the benchmarks of a checkout against the peers that are installed. A target missed is no failure; a failure of ours is."""
     from .experiment import prepare_folder, write_json
     from .experiment.provenance import provenance
 
@@ -390,7 +390,7 @@ def _print_certificates(ledger: Any) -> None:
 
 
 BENCH_COLUMNS = (  # title, width; negative: from the left
-    ("work", -46), ("ours [s]", 8), ("error", 6), ("first [s]", 9), ("peer", -34), ("peer [s]", 8), ("error", 6), ("first [s]", 9),
+    ("work", -50), ("ours [s]", 8), ("error", 6), ("first [s]", 9), ("peer", -34), ("peer [s]", 8), ("error", 6), ("first [s]", 9),
     ("ratio", 6), ("at least", 8), ("met", -3),
 )  # fmt: skip
 

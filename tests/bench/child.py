@@ -8,7 +8,7 @@ import riemgn as rg
 
 from .contest import Contest
 
-MODULES = {"stiff-large": "stiff"}
+PARTS = {"stiff-large": ("stiff", "large_rows"), "direction-all": ("direction", "all_rows")}
 
 
 def say(message: dict) -> None:
@@ -19,8 +19,8 @@ def say(message: dict) -> None:
 def main(name: str, size: str, done: str) -> None:
     rg.enable_x64()
     contest = Contest(size == "quick", json.loads(done), lambda row, limit: say({"call": row.to_dict(), "limit": limit}))
-    module = importlib.import_module(f"tests.bench.{MODULES.get(name, name)}")
-    for row in module.large_rows(contest) if name in MODULES else module.rows(contest):
+    module, rows = PARTS.get(name, (name, "rows"))
+    for row in getattr(importlib.import_module(f"tests.bench.{module}"), rows)(contest):
         say({"row": row.to_dict()})
 
 

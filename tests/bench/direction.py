@@ -81,15 +81,24 @@ def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Co
 
 
 def rows(bench: Contest) -> Iterator[Row]:
-    shapes = [name for name in SHAPES if not bench.quick or name in ("p >> n", "small, p >> n")]
-    for regime in shapes:
-        n, inputs, width = SHAPES[regime]
-        problem = rg.teacher_student(n=n, width=width, inputs=inputs, cond=10.0, key=jax.random.key(0))
-        g = jax.random.normal(jax.random.key(1), (n,))
-        for cond in CONDITIONS[1:2] if bench.quick else CONDITIONS:
-            shaper = _shaper(problem, cond)
-            for damping in (None, 1e-2, cond**-2):
-                ours, *peers = contenders(problem, shaper, g, damping)
-                name = "GN" if damping is None else f"LM, rho {damping:.0e}"
-                work = f"direction {name}, n = {n}, p = {problem.p}, cond(J) {cond:.0e}"
-                yield from bench.compare(work, ours, peers, Protocol(repetitions=REPETITIONS))
+    for regime in ("p >> n", "small, p >> n") if bench.quick else SHAPES:
+        yield from regime_rows(bench, regime, 1e6, svd=False)
+
+
+def all_rows(bench: Contest) -> Iterator[Row]:
+    """Every regime at every condition number, the thin SVD too."""
+    for regime in SHAPES:
+        for cond in CONDITIONS:
+            yield from regime_rows(bench, regime, cond, svd=True)
+
+
+def regime_rows(bench: Contest, regime: str, cond: float, svd: bool) -> Iterator[Row]:
+    n, inputs, width = SHAPES[regime]
+    problem = rg.teacher_student(n=n, width=width, inputs=inputs, cond=10.0, key=jax.random.key(0))
+    g = jax.random.normal(jax.random.key(1), (n,))
+    shaper = _shaper(problem, cond)
+    for damping in (None, 1e-2, cond**-2):
+        ours, reference, by_svd = contenders(problem, shaper, g, damping)
+        name = "GN" if damping is None else f"LM {damping:.0e}"
+        work = f"direction {name}, n = {n}, p = {problem.p}, cond(J) {cond:.0e}"
+        yield from bench.compare(work, ours, [reference, by_svd] if svd else [reference], Protocol(repetitions=REPETITIONS))

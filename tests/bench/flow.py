@@ -130,7 +130,7 @@ def contest(bench: Contest, n: int, width: int, flow, patience: float) -> Iterat
         Contender("torchdiffeq dopri8, plain", lambda: by_torch(problem, damping, patience), ("torch", "torchdiffeq"), TARGET),
     ]
     if bench.quick:
-        peers = [peer for peer in peers if peer.name in ("scipy DOP853", "diffrax Tsit5", "torchdiffeq dopri8, plain")]
+        peers = [peer for peer in peers if peer.name in ("scipy DOP853", "diffrax Tsit5")]
     mine = Contender("riemgn solve", lambda: by_riemgn(problem, flow))
     work = f"{'GN' if damping is None else 'LM'} flow, n = {n}, p = {problem.p}, cond {COND:.0e}"
     yield from bench.compare(work, mine, peers, Protocol(error, TOLERANCES, ERROR, patience))

@@ -67,6 +67,7 @@ def contest(bench: Contest, sizes: tuple[int, ...]) -> Iterator[Row]:
         Contender("neural-tangents", lambda: by_neural_tangents(problem), ("neural_tangents",), 2.0),
         Contender("curvlinops J (J^T I)", lambda: by_curvlinops(problem), ("torch", "curvlinops")),
     ]
+    peers = peers[:3] if bench.quick else peers
     shape = "-".join(str(size) for size in sizes)
     yield from bench.compare(f"NTK of MLP {shape}, n = {SAMPLES}, p = {problem.p}", ours, peers, Protocol(error, accuracy=1e-9))
 

@@ -36,6 +36,7 @@ CASES = {
 }
 LARGE = {"n100-p5000-1e6": ((100, 625, 1e6), 50.0, 50.0)}
 SCIPY = ("LSODA", "BDF", "Radau")
+QUICK = ("scipy LSODA, GN Jacobian", "scipy LSODA, exact Jacobian", "scipy BDF, GN Jacobian")
 
 
 def weighted_net(params, x):
@@ -144,6 +145,7 @@ def contest(bench: Contest, case, patience: float) -> Iterator[Row]:
         for kind, jacobian in (("GN", _gram), ("exact", _hessian))
     ]
     peers.append(Contender("diffrax Kvaerno5, default", lambda: by_diffrax(args, ts, diffrax.Kvaerno5(), 10.0), at_least=against_diffrax))
+    peers = [peer for peer in peers if not bench.quick or peer.name in QUICK]
     protocol = Protocol(error, TOLERANCES, ERROR, patience)
     mine = Contender("riemgn Kvaerno5 + LowRankChord", lambda: by_diffrax(args, ts, ours, 3.0))
     yield from bench.compare(f"stiff GF, n = {n}, p = {problem.p}, cond {cond:.0e}", mine, peers, protocol)
