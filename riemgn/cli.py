@@ -234,6 +234,11 @@ def bench_command(
     except KeyboardInterrupt:
         kept = "nothing else is kept: --json FILE keeps the rows" if json_file is None else f"they are saved in '{json_file}'"
         return _interrupted(f"{len(rows)} rows are done; {kept}")
+    best = benches.quickest(row for _, row in rows)
+    if len(best) < len(rows):
+        print("\nThe quickest peer of each work:\n")
+        for place, row in enumerate(best):
+            _print_row(row, first=not place)
     judged = [row.met for _, row in rows if row.met is not None]
     print(f"\n{len(rows)} rows; {sum(judged)} of {len(judged)} targets met")
     return 0 if all(row.ours.seconds is not None for _, row in rows) else 1

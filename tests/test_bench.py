@@ -14,7 +14,7 @@ from riemgn import cli
 from .bench import supervisor
 from .bench.clock import Deadline
 from .bench.contest import Contender, Contest, Protocol
-from .bench.row import Row, row_from, Timing
+from .bench.row import quickest, Row, row_from, Timing
 
 OURS = Timing("riemgn", 0.5, 1e-7, 2.0)
 MACHINE = {
@@ -38,6 +38,13 @@ def test_the_ratio_is_the_peers_seconds_over_ours(peer, at_least, ratio, met):
     row = Row("work", OURS, peer, at_least)
     assert (row.ratio, row.met) == (ratio, met)
     assert row_from(json.loads(json.dumps(row.to_dict()))) == row
+
+
+def test_the_quickest_peer_is_one_that_came_to_an_end():
+    peers = [Timing("slow", 9.0), Timing("over", 1.0, over=True), Timing("quick", 2.0), Timing("absent", note="not installed")]
+    works = [("a", peers), ("b", peers[1:2] + peers[3:]), ("c", [None])]
+    rows = [Row(work, OURS, peer) for work, group in works for peer in group]
+    assert [(row.work, row.peer and row.peer.name) for row in quickest(rows)] == [("a", "quick"), ("b", "over"), ("c", None)]
 
 
 def test_ours_that_fails_has_no_ratio():
@@ -157,7 +164,7 @@ def test_bench_prints_the_machine_and_one_table(capsys, fake):
     assert table[0] == ["work", "ours [s]", "error", "first [s]", "peer", "peer [s]", "error", "first [s]", "ratio", "at least", "met"]
     assert table[1] == ["stiff work", "0.5", "1e-07", "2", "scipy", "5", "2e-07", "0.1", "10", "3", "yes"]
     assert table[2][4] == "jaxopt (not installed: jaxopt)" and table[2][-1] == "-"
-    assert "2 rows; 1 of 1 targets met" in out
+    assert "2 rows; 1 of 1 targets met" in out and table[3:] == table[:2]
     record = json.loads(Path("out.json").read_text())
     assert record["schema"] == 1 and record["quick"] is True and record["machine"]["gflops_jax"] == 40.0 and "versions" in record
     assert [(row["benchmark"], row["ratio"], row["met"]) for row in record["rows"]] == [("stiff", 10.0, True), ("stiff", None, None)]

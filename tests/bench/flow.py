@@ -139,4 +139,4 @@ def contest(bench: Contest, n: int, width: int, flow, patience: float) -> Iterat
 def rows(bench: Contest) -> Iterator[Row]:
     for n, width in SIZES[:1] if bench.quick else SIZES:
         for flow in (rg.GaussNewton(), rg.LevenbergMarquardt(DAMPING)):
-            yield from contest(bench, n, width, flow, 5.0 if bench.quick else 20.0)
+            yield from contest(bench, n, width, flow, 5.0 if bench.quick else 10.0)

@@ -1,6 +1,6 @@
 """What a benchmark comes to: one row for each piece of work and each peer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,6 +55,19 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "ratio": self.ratio, "met": self.met}
+
+
+def quickest(rows: Iterable[Row]) -> list[Row]:
+    """Of each work the row of its quickest peer; one that went over its limit only where no peer has a time."""
+
+    def slowness(row: Row) -> tuple[bool, bool, float]:
+        timed = row.peer is not None and row.peer.seconds is not None
+        return not timed, timed and row.peer.over, row.peer.seconds if timed else 0.0
+
+    by_work: dict[str, list[Row]] = {}
+    for row in rows:
+        by_work.setdefault(row.work, []).append(row)
+    return [min(group, key=slowness) for group in by_work.values()]
 
 
 def row_from(entry: Mapping[str, Any]) -> Row:

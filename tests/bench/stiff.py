@@ -24,7 +24,7 @@ from .clock import Deadline
 from .contest import Contender, Contest, Protocol
 from .row import Row
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 ERROR = 1e-6
 TOLERANCES = (1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 1e-9, 1e-10)
 INPUTS = 7

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .row import Row, row_from, Timing
+from .row import quickest as quickest, Row, row_from, Timing
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_DEFAULT = ("stiff", "flow", "direction", "kernel", "training", "geometry", "solve")
