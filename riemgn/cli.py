@@ -205,6 +205,61 @@ def certify_command(
     return 0 if ledger.all_hold(chosen) else 1
 
 
+@app.command("bench")
+def bench_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks; the usual ones when none is named.")] = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="Small sizes and few peers in under three minutes, or all.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every row to this file, each as it is done.")] = None,
+):
+    """Time the benchmarks of a checkout against the peers that are installed. A target missed is no failure; a failure of ours is."""
+    from .experiment import prepare_folder, write_json
+    from .experiment.provenance import provenance
+
+    benches = _benchmarks()
+    unknown = [name for name in names or [] if name not in benches.BENCHMARKS]
+    if unknown:
+        raise ValueError(f"Unknown benchmark '{unknown[0]}'; known: {', '.join(benches.BENCHMARKS)}.")
+    if json_file is not None:
+        prepare_folder(json_file.expanduser().parent)
+    rows: list[tuple[str, Any]] = []
+    try:
+        machine = benches.machine()
+        _print_machine(machine)
+        for name, row in benches.measure(names or benches.BY_DEFAULT, quick):
+            _print_row(row, first=not rows)
+            rows.append((name, row))
+            if json_file is not None:
+                entries = [{"benchmark": name, **row.to_dict()} for name, row in rows]
+                write_json(json_file, {"quick": quick, "machine": machine, **provenance(), "rows": entries})
+    except KeyboardInterrupt:
+        kept = "nothing else is kept: --json FILE keeps the rows" if json_file is None else f"they are saved in '{json_file}'"
+        return _interrupted(f"{len(rows)} rows are done; {kept}")
+    best = benches.quickest(row for _, row in rows)
+    if len(best) < len(rows):
+        print("\nThe quickest peer of each work:\n")
+        for place, row in enumerate(best):
+            _print_row(row, first=not place)
+    judged = [row.met for _, row in rows if row.met is not None]
+    print(f"\n{len(rows)} rows; {sum(judged)} of {len(judged)} targets met")
+    return 0 if all(row.ours.seconds is not None for _, row in rows) else 1
+
+
+def _benchmarks() -> Any:
+    """The benchmarks' own module, which lies beside the tests."""
+    from importlib import import_module
+
+    from .experiment.provenance import is_checkout, PACKAGE
+
+    root = PACKAGE.parent
+    if not (is_checkout(root) and (root / "tests" / "bench").is_dir()):
+        raise ValueError(
+            f"The benchmarks lie in tests/bench of a checkout and '{root}' is none: clone the repository and run `pip install -e .` there."
+        )
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return import_module("tests.bench.supervisor")
+
+
 def _prepare_jax() -> None:
     """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
     import jax
@@ -337,6 +392,53 @@ def _print_certificates(ledger: Any) -> None:
     console.print(table)
     total = {status: sum(entry["status"] == status for entry in ledger.entries) for status in ("holds", "fails", "undecided", "not applicable")}
     console.print(f"{len(ledger.entries)} certificates: " + ", ".join(f"{count} {status}" for status, count in total.items() if count))
+
+
+BENCH_COLUMNS = (  # title, width; negative: from the left
+    ("work", -50), ("ours [s]", 8), ("error", 6), ("first [s]", 9), ("peer", -34), ("peer [s]", 8), ("error", 6), ("first [s]", 9),
+    ("ratio", 6), ("at least", 8), ("met", -3),
+)  # fmt: skip
+
+
+def _print_machine(machine: dict[str, Any]) -> None:
+    rate = f"float64 matrix products at {machine['gflops_numpy']:.0f} (numpy) and {machine['gflops_jax']:.0f} (jax) GFLOP/s"
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    print(
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}; {rate}; Python {machine['python']}, {versions}\n", flush=True
+    )
+
+
+def _print_row(row: Any, first: bool) -> None:
+    """One line of a Markdown table, at once: what is printed stays whatever comes."""
+    if first:
+        _print_cells([title for title, _ in BENCH_COLUMNS])
+        print("|" + "|".join("-" * (abs(width) + 2) for _, width in BENCH_COLUMNS) + "|", flush=True)
+    ratio = "-" if row.ratio is None else f"{'> ' if row.peer.over else ''}{_short_ratio(row.ratio)}"
+    verdict = {None: "-", True: "yes", False: "no"}[row.met]
+    work = row.work if row.ours.seconds is not None else f"{row.work} ({row.ours.note})"
+    peer = ["-"] * 4 if row.peer is None else [_named(row.peer), *_timing_cells(row.peer)]
+    target = "-" if row.at_least is None else _short_ratio(row.at_least)
+    _print_cells([work, *_timing_cells(row.ours), *peer, ratio, target, verdict])
+
+
+def _print_cells(cells: Sequence[str]) -> None:
+    padded = [cell.ljust(-width) if width < 0 else cell.rjust(width) for cell, (_, width) in zip(cells, BENCH_COLUMNS, strict=True)]
+    print("| " + " | ".join(padded) + " |", flush=True)
+
+
+def _named(timing: Any) -> str:
+    """The contender, and why there is no time where there is none."""
+    return timing.name if timing.seconds is not None else f"{timing.name} ({timing.note})"
+
+
+def _timing_cells(timing: Any) -> list[str]:
+    """Seconds, error, seconds of the first call."""
+    seconds = "-" if timing.seconds is None else f"{'> ' if timing.over else ''}{timing.seconds:.2g}"
+    return [seconds, "-" if timing.error is None else f"{timing.error:.0e}", "-" if timing.first_call is None else f"{timing.first_call:.2g}"]
+
+
+def _short_ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _short(value: float | None) -> str:

@@ -15,3 +15,14 @@ def seconds(work) -> float:
 
 def median_seconds(work, repetitions: int) -> float:
     return statistics.median(seconds(work) for _ in range(repetitions))
+
+
+class Deadline:
+    """For peers that call back into Python: `check()` in what they call ends a run that takes too long."""
+
+    def __init__(self, limit: float):
+        self.limit, self.end = limit, time.perf_counter() + limit
+
+    def check(self) -> None:
+        if time.perf_counter() > self.end:
+            raise TimeoutError(f"over {self.limit:g} s a run")

@@ -1,22 +1,20 @@
-"""The tangent kernel of a network, layer by layer, against the product of a Jacobian taken per sample and one taken by `jacrev`.
+"""The tangent kernel of a network, layer by layer, against the product of a Jacobian taken per sample, one taken by `jacrev`, and the peers' own.
 
-Protocol: float64, BLAS on one thread; compiled before the clock starts (the first call is a column of its own); medians of five. Error: largest
-difference to the product of the per-sample Jacobian, relative to its largest entry.
+Error: largest difference to the product of the per-sample Jacobian, relative to its largest entry; at most 1e-9.
 """
+
+import importlib
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import riemgn as rg
 
-from .clock import median_seconds, seconds
+from .contest import Contender, Contest, Protocol
+from .row import Row
 
-CONSOLE = Console(width=140)
-REPETITIONS = 5
 SIZES = ((10, 90, 90, 1), (20, 475, 1), (8, 64, 64, 64, 3))
 SAMPLES = 500
 
@@ -38,23 +36,42 @@ def _reverse(problem, w):
     return jac @ jac.T
 
 
-def main() -> None:
-    table = Table(title=f"Tangent kernel of an MLP, {SAMPLES} samples, milliseconds")
-    for column in ("sizes", "p", "first call", "layer by layer", "per sample + product", "ratio", "jacrev + product", "ratio", "error"):
-        table.add_column(column)
-    for sizes in SIZES:
-        net, rng = rg.MLP(sizes), np.random.default_rng(0)
-        targets = np.zeros((SAMPLES,) if sizes[-1] == 1 else (SAMPLES, sizes[-1]))
-        problem = rg.Problem(net, net.init(key=jax.random.key(0)), rng.standard_normal((SAMPLES, sizes[0])), targets)
-        w = problem.w0
-        first = seconds(lambda problem=problem, w=w: _layerwise(problem, w))
-        times = []
-        for work in (_layerwise, _per_sample, _reverse):
-            seconds(lambda work=work, problem=problem, w=w: work(problem, w))
-            times.append(1e3 * median_seconds(lambda work=work, problem=problem, w=w: work(problem, w), REPETITIONS))
-        ours, per_sample, reverse = times
-        reference = _per_sample(problem, w)
-        error = float(jnp.max(jnp.abs(_layerwise(problem, w) - reference)) / jnp.max(jnp.abs(reference)))
-        cells = [f"{1e3 * first:.0f}", f"{ours:.1f}", f"{per_sample:.0f}", f"{per_sample / ours:.0f}", f"{reverse:.0f}", f"{reverse / ours:.0f}"]
-        table.add_row(str(sizes), str(problem.p), *cells, f"{error:.0e}")
-    CONSOLE.print(table)
+def by_neural_tangents(problem):
+    """Its own contraction of Jacobians, on the same function."""
+    empirical = importlib.import_module("neural_tangents").empirical_ntk_fn
+    kernel = jax.jit(empirical(lambda params, x: problem.model(params, x), trace_axes=(), vmap_axes=0, implementation=1))
+    return lambda _: kernel(problem.x, None, problem.params)
+
+
+def by_curvlinops(problem):
+    from .peer_torch import kernel_by_curvlinops
+
+    work = kernel_by_curvlinops(problem.model.sizes, problem.params, problem.x)
+    return lambda _: work()
+
+
+def contest(bench: Contest, sizes: tuple[int, ...]) -> Iterator[Row]:
+    net, rng = rg.MLP(sizes), np.random.default_rng(0)
+    targets = np.zeros((SAMPLES,) if sizes[-1] == 1 else (SAMPLES, sizes[-1]))
+    problem = rg.Problem(net, net.init(key=jax.random.key(0)), rng.standard_normal((SAMPLES, sizes[0])), targets)
+    w = problem.w0
+    reference = np.asarray(_per_sample(problem, w))
+
+    def error(kernel) -> float:
+        return float(np.abs(np.asarray(kernel).reshape(reference.shape) - reference).max() / np.abs(reference).max())
+
+    ours = Contender("riemgn ntk, layer by layer", lambda: lambda _: _layerwise(problem, w))
+    peers = [
+        Contender("Jacobian per sample + product", lambda: lambda _: _per_sample(problem, w), at_least=10.0),
+        Contender("jax.jacrev + product", lambda: lambda _: _reverse(problem, w), at_least=100.0),
+        Contender("neural-tangents", lambda: by_neural_tangents(problem), ("neural_tangents",), 2.0),
+        Contender("curvlinops J (J^T I)", lambda: by_curvlinops(problem), ("torch", "curvlinops")),
+    ]
+    peers = peers[:3] if bench.quick else peers
+    shape = "-".join(str(size) for size in sizes)
+    yield from bench.compare(f"NTK of MLP {shape}, n = {SAMPLES}, p = {problem.p}", ours, peers, Protocol(error, accuracy=1e-9))
+
+
+def rows(bench: Contest) -> Iterator[Row]:
+    for sizes in SIZES[:1] if bench.quick else SIZES:
+        yield from contest(bench, sizes)

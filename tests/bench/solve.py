@@ -1,44 +1,41 @@
-"""First-call and second-call times of `rg.solve`.
+"""What a user of `rg.solve` waits for: the first call, compilation included, and later ones. No peer.
 
-Protocol: one process, float64, no persistent compilation cache, BLAS on one thread (`make bench` sets it). First call: compilation and solve;
-second: the same shapes with other numbers (another key, another horizon), the median of five.
+Later calls: the same shapes with other numbers (another key, another horizon), building the problem included.
 """
 
-import statistics
+import itertools
+from collections.abc import Iterator
 
 import jax
-import rich
-from rich.table import Table
 
 import riemgn as rg
 
-from .clock import seconds
+from .contest import Contender, Contest, Protocol
+from .row import Row
 
-REPETITIONS = 5
+SHAPES = {"n = 200, p = 49": (200, 8), "n = 40, p = 601": (40, 100)}
 
 
 def cases():
-    """Problem maker and flow for each row; gradient flow is run over a stiff horizon."""
-    shapes = {"under, n = 200, p = 49": (200, 8), "over, n = 40, p = 601": (40, 100)}
-    for title, (n, width) in shapes.items():
+    """Problem and flow of each row; gradient flow is run over a stiff horizon."""
+    for title, (n, width) in SHAPES.items():
         yield title, n, width, rg.GaussNewton(), 5.0
         yield title, n, width, rg.LevenbergMarquardt(1e-2), 5.0
-    yield "under, n = 200, p = 49", 200, 8, rg.GradientFlow(), 1.0
+    yield "n = 200, p = 49", 200, 8, rg.GradientFlow(), 1.0
 
 
-def main() -> None:
-    table = Table(title=f"rg.solve on {jax.devices()[0].platform}, seconds")
-    for column in ("problem", "flow", "solver", "steps", "first call", "second call", "ratio"):
-        table.add_column(column)
-    for title, n, width, flow, t1 in cases():
+def repeated(n: int, width: int, flow, t1: float):
+    count = itertools.count()
 
-        def run(repetition, n=n, width=width, flow=flow, t1=t1):
-            problem = rg.teacher_student(n=n, width=width, cond=10.0, key=jax.random.key(repetition), alpha=1e3)
-            horizon = t1 * (1 + 0.01 * repetition)
-            return rg.solve(problem, flow, t1=horizon, rtol=1e-6, throw=False)
+    def run(_):
+        i = next(count)
+        problem = rg.teacher_student(n=n, width=width, cond=10.0, key=jax.random.key(i), alpha=1e3)
+        return rg.solve(problem, flow, t1=t1 * (1 + 0.01 * i), rtol=1e-6, throw=False).outputs
 
-        first = seconds(lambda run=run: run(0))
-        later = statistics.median(seconds(lambda run=run, i=i: run(i)) for i in range(1, REPETITIONS + 1))
-        stats = run(1).stats
-        table.add_row(title, flow.name, stats["solver"], str(stats["num_steps"]), f"{first:.2f}", f"{later:.3f}", f"{first / later:.0f}")
-    rich.print(table)
+    return run
+
+
+def rows(bench: Contest) -> Iterator[Row]:
+    for title, n, width, flow, t1 in itertools.islice(cases(), 1) if bench.quick else cases():
+        build = lambda n=n, width=width, flow=flow, t1=t1: repeated(n, width, flow, t1)  # noqa: E731
+        yield from bench.compare(f"rg.solve {flow.name}, {title}", Contender("riemgn solve", build), [], Protocol())

@@ -2,46 +2,41 @@
 
 Problem: two-layer tanh network without biases, all weights trained, each output weighted so that the Gram matrix at the start has the stated
 condition number and norm 1; targets from another network of the same shape; horizon `3 / lambda_min`; outputs compared at 25 times, equally
-spaced in the logarithm. Protocol: float64, BLAS on one thread. For each solver the loosest `rtol = atol` of `TOLERANCES` whose largest output
-error, relative to the largest outputs, is at most 1e-6 against a solve at 1e-11; compiled first, then the median of `REPETITIONS` runs at that
-tolerance. scipy gets jitted right-hand sides and Jacobians, `exact` (Hessian of the objective) or `gn` (its Gauss-Newton part). A solver is left
-out once one of its runs takes `PATIENCE` seconds.
+spaced in the logarithm. For each solver the loosest `rtol = atol` of `TOLERANCES` whose largest output error, relative to the largest outputs, is
+at most 1e-6 against a solve at 1e-11. scipy gets jitted right-hand sides and Jacobians, `exact` (Hessian of the objective) or `gn` (its
+Gauss-Newton part); diffrax its own defaults.
 """
 
-import functools
-import sys
-import time
+from collections.abc import Iterator
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from scipy.integrate import solve_ivp
 
 import riemgn as rg
 from riemgn.model import FunctionModel
 from riemgn.stiff import LowRankChord, parameter_velocity
 
-from .clock import median_seconds, seconds
+from .clock import Deadline
+from .contest import Contender, Contest, Protocol
+from .row import Row
 
-CONSOLE = Console(width=140)  # a piped table keeps its columns
-REPETITIONS = 5
-PATIENCE = 40.0
+PATIENCE = 10.0
 ERROR = 1e-6
 TOLERANCES = (1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 1e-9, 1e-10)
 INPUTS = 7
-# n, width, condition number of the Gram matrix; p = width * (INPUTS + 1)
+# n, width, condition number of the Gram matrix (p = width * (INPUTS + 1)); ratio to reach against scipy and against diffrax
 CASES = {
-    "n20-p504-1e6": (20, 63, 1e6),
-    "n100-p504-1e6": (100, 63, 1e6),
-    "n20-p48-1e10": (20, 6, 1e10),
-    "n100-p48-1e10": (100, 6, 1e10),
-    "n100-p5000-1e6": (100, 625, 1e6),
+    "n20-p504-1e6": ((20, 63, 1e6), 30.0, 60.0),
+    "n20-p48-1e10": ((20, 6, 1e10), 15.0, 60.0),
+    "n100-p504-1e6": ((100, 63, 1e6), 20.0, 60.0),
 }
+LARGE = {"n100-p5000-1e6": ((100, 625, 1e6), 50.0, 50.0)}
 SCIPY = ("LSODA", "BDF", "Radau")
+QUICK = ("scipy LSODA, GN Jacobian", "scipy LSODA, exact Jacobian", "scipy BDF, GN Jacobian")
 
 
 def weighted_net(params, x):
@@ -104,69 +99,65 @@ _hessian = jax.jit(lambda w, problem: -jax.hessian(problem.objective)(w))
 _gram = jax.jit(lambda w, problem: -problem.gram(w))
 
 
-def solvers(args, ts):
-    """Name -> function of the tolerance that returns parameters (t, p) or None, for ours, diffrax's default and scipy's."""
+def by_diffrax(args, ts, solver, growth):
+    def run(tolerance):
+        return integrate(args, ts, jnp.asarray(tolerance), solver, jnp.asarray(growth)).ys
+
+    return run
+
+
+def by_scipy(args, ts, method, jacobian, patience):
+    times, problem = np.asarray(ts), args.problem
+
+    def run(tolerance):
+        deadline = Deadline(patience)
+
+        def fun(t, w):
+            deadline.check()
+            return np.asarray(_slope(w, problem))
+
+        def jac(t, w):
+            deadline.check()
+            return np.asarray(jacobian(w, problem))
+
+        found = solve_ivp(fun, (0.0, times[-1]), np.asarray(problem.w0), method, times, rtol=tolerance, atol=tolerance, jac=jac)
+        return found.y.T if found.success else np.full((times.size, problem.p), np.nan)
+
+    return run
+
+
+def contest(bench: Contest, case, patience: float) -> Iterator[Row]:
+    """Ours, scipy's and diffrax's default on one case."""
+    (n, width, cond), against_scipy, against_diffrax = case
+    problem, horizon = make_problem(n, width, cond)
+    ts = jnp.asarray(np.concatenate([[0.0], np.geomspace(1.0, horizon, 24)]))
+    args = Arguments(problem, rg.GradientFlow(), jnp.asarray(min(problem.n, problem.p)))
     ours = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(LowRankChord)())
+    reference = np.asarray(_outputs(problem, by_diffrax(args, ts, ours, 3.0)(1e-11)))
 
-    def by_diffrax(tolerance, solver, growth):
-        solution = integrate(args, ts, jnp.asarray(tolerance), solver, jnp.asarray(growth))
-        return jax.block_until_ready(solution.ys), int(solution.stats["num_steps"])
-
-    def by_scipy(tolerance, method, jacobian):
-        times = np.asarray(ts)
-        problem = args.problem
-        work = {"fun": lambda t, w: np.asarray(_slope(w, problem)), "jac": lambda t, w: np.asarray(jacobian(w, problem))}
-        found = solve_ivp(t_span=(0.0, times[-1]), y0=np.asarray(problem.w0), method=method, t_eval=times, rtol=tolerance, atol=tolerance, **work)
-        return (found.y.T if found.success else np.full((times.size, problem.p), np.nan)), found.nfev
-
-    yield "riemgn LowRankChord", functools.partial(by_diffrax, solver=ours, growth=3.0)
-    for method in SCIPY:
-        for name, jacobian in (("exact", _hessian), ("gn", _gram)):
-            yield f"scipy {method}, {name}", functools.partial(by_scipy, method=method, jacobian=jacobian)
-    yield "diffrax default", functools.partial(by_diffrax, solver=diffrax.Kvaerno5(), growth=10.0)
-
-
-def loosest(work, problem, reference):
-    """The loosest tolerance that meets `ERROR`, with the error met and the steps or evaluations; None if none does within `PATIENCE`."""
-    for tolerance in TOLERANCES:
-        start = time.perf_counter()
-        params, effort = work(tolerance)
-        spent = time.perf_counter() - start
+    def error(params) -> float:
         difference = np.linalg.norm(np.asarray(_outputs(problem, jnp.asarray(params))) - reference, axis=1)
-        error = float(np.max(difference) / np.max(np.linalg.norm(reference, axis=1)))
-        if error <= ERROR:
-            return tolerance, error, effort
-        if spent > PATIENCE:
-            return None
-    return None
+        return float(np.max(difference) / np.max(np.linalg.norm(reference, axis=1)))
+
+    peers = [
+        Contender(f"scipy {method}, {kind} Jacobian", lambda m=method, j=jacobian: by_scipy(args, ts, m, j, patience), at_least=against_scipy)
+        for method in SCIPY
+        for kind, jacobian in (("GN", _gram), ("exact", _hessian))
+    ]
+    peers.append(Contender("diffrax Kvaerno5, default", lambda: by_diffrax(args, ts, diffrax.Kvaerno5(), 10.0), at_least=against_diffrax))
+    peers = [peer for peer in peers if not bench.quick or peer.name in QUICK]
+    protocol = Protocol(error, TOLERANCES, ERROR, patience)
+    mine = Contender("riemgn Kvaerno5 + LowRankChord", lambda: by_diffrax(args, ts, ours, 3.0))
+    yield from bench.compare(f"stiff GF, n = {n}, p = {problem.p}, cond {cond:.0e}", mine, peers, protocol)
 
 
-def main(wanted: tuple[str, ...] = ("n20-p504-1e6", "n100-p504-1e6", "n20-p48-1e10")) -> None:
-    table = Table(title=f"Stiff gradient flow to 3 / lambda_min, output error {ERROR:g}: seconds")
-    for column in ("problem", "solver", "rtol", "error", "steps or evaluations", "first call", "median", "times ours"):
-        table.add_column(column)
-    for case in wanted:
-        problem, horizon = make_problem(*CASES[case])
-        ts = jnp.asarray(np.concatenate([[0.0], np.geomspace(1.0, horizon, 24)]))
-        args = Arguments(problem, rg.GradientFlow(), jnp.asarray(min(problem.n, problem.p)))
-        ours = None
-        reference = None
-        for name, work in solvers(args, ts):
-            if reference is None:
-                reference = np.asarray(_outputs(problem, jnp.asarray(work(1e-11)[0])))
-            first = seconds(lambda work=work: work(1e-5)[0])
-            found = None if first > PATIENCE else loosest(work, problem, reference)
-            if found is None:
-                table.add_row(case, name, "-", "-", "-", f"{first:.2f}", f"gives up ({PATIENCE:g} s a run)", "-")
-                continue
-            tolerance, error, effort = found
-            median = median_seconds(lambda work=work, tolerance=tolerance: work(tolerance)[0], REPETITIONS)
-            ours = median if ours is None else ours
-            table.add_row(case, name, f"{tolerance:g}", f"{error:.1e}", str(effort), f"{first:.2f}", f"{median:.4f}", f"{median / ours:.1f}")
-            CONSOLE.print(f"{case}: {name} {median:.4f} s", style="dim")
-    CONSOLE.print(table)
+def rows(bench: Contest) -> Iterator[Row]:
+    for name, case in CASES.items():
+        if not bench.quick or name == "n20-p48-1e10":
+            yield from contest(bench, case, 5.0 if bench.quick else PATIENCE)
 
 
-if __name__ == "__main__":
-    rg.enable_x64()
-    main(*([tuple(sys.argv[1:])] if sys.argv[1:] else []))
+def large_rows(bench: Contest) -> Iterator[Row]:
+    """One case of many parameters; a peer may take ten minutes."""
+    for case in LARGE.values():
+        yield from contest(bench, case, 600.0)

@@ -1,0 +1,69 @@
+"""Peers written in PyTorch: torchdiffeq on the flows of `flow.py`, curvlinops' Jacobian products on the networks of `kernel.py`."""
+
+import itertools
+
+import numpy as np
+import torch
+
+FUNC = torch.func
+
+
+def _tensor(value):
+    return torch.tensor(np.asarray(value), dtype=torch.float64)
+
+
+def solve_flow(problem, damping, times, tolerance, deadline):
+    """The parameters at `times`: the weighted network, its Jacobian sample by sample, `lstsq` or the smaller damped product."""
+    from torchdiffeq import odeint
+
+    x, y, w0 = _tensor(problem.x), _tensor(problem.y), _tensor(problem.w0)
+    width, inputs = problem.params["hidden"].shape
+
+    def output(w, row):
+        hidden = torch.tanh(w[: width * inputs].reshape(width, inputs) @ row[:-1] / inputs**0.5)
+        return row[-1] * (hidden @ w[width * inputs :]) / width**0.5
+
+    slope_and_value = FUNC.vmap(FUNC.grad_and_value(output), in_dims=(None, 0))
+
+    def velocity(t, w):
+        deadline.check()
+        jac, f = slope_and_value(w, x)
+        g = f - y
+        if damping is None:
+            return -torch.linalg.lstsq(jac, g[:, None], driver="gelsd").solution[:, 0]
+        small = jac @ jac.T if jac.shape[0] <= jac.shape[1] else jac.T @ jac
+        factor = torch.linalg.cholesky(small + damping * torch.eye(small.shape[0], dtype=w.dtype))
+        if jac.shape[0] <= jac.shape[1]:
+            return -jac.T @ torch.cholesky_solve(g[:, None], factor)[:, 0]
+        return -torch.cholesky_solve((jac.T @ g)[:, None], factor)[:, 0]
+
+    return odeint(velocity, w0, _tensor(times), rtol=tolerance, atol=tolerance, method="dopri8").numpy()
+
+
+def kernel_by_curvlinops(sizes, params, x):
+    """A function that forms `J (J^T I)` of the same tanh network in NTK scaling by curvlinops' Jacobian operators."""
+    from curvlinops import JacobianLinearOperator, TransposedJacobianLinearOperator
+
+    layers = []
+    for layer, (before, after) in zip(params, itertools.pairwise(sizes), strict=True):
+        linear = torch.nn.Linear(before, after, dtype=torch.float64)
+        linear.weight.data, linear.bias.data = (_tensor(layer[name]) for name in ("weight", "bias"))
+        layers += [Scaled(linear, before), torch.nn.Tanh()]
+    net = torch.nn.Sequential(*layers[:-1])
+    data = [(_tensor(x), torch.zeros(x.shape[0], sizes[-1], dtype=torch.float64))]
+    parameters = [part for part in net.parameters() if part.requires_grad]
+    forward = JacobianLinearOperator(net, parameters, data, check_deterministic=False)
+    backward = TransposedJacobianLinearOperator(net, parameters, data, check_deterministic=False)
+    identity = torch.eye(x.shape[0] * sizes[-1], dtype=torch.float64)
+    return lambda: (forward @ (backward @ identity)).detach().numpy()
+
+
+class Scaled(torch.nn.Module):
+    """A layer in NTK scaling: the weights divided by the root of the number of inputs."""
+
+    def __init__(self, linear, inputs):
+        super().__init__()
+        self.linear, self.root = linear, inputs**0.5
+
+    def forward(self, x):
+        return x @ self.linear.weight.T / self.root + self.linear.bias
