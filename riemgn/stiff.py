@@ -222,7 +222,7 @@ class LowRankChord(optx.AbstractRootFinder):
     - `rtol`, `atol`: the tolerances of the step, in the units of the state; diffrax.with_stepsize_controller_tols(LowRankChord)() takes them from the
         step controller.
     - `norm`: measures a PyTree like the state.
-    - `kappa`: tolerance of the iteration, in units of the tolerance of the step. From 0.01 to 0.1 the outputs are as exact, and steps fail less.
+    - `kappa`: tolerance of the iteration, in units of the tolerance of the step.
     - `curvature`: `"gauss-newton"`, or `"exact"` for `I - h gamma dF/dw` with everything in it, a p x p LU: for small p.
 
     Raises: `ValueError` for another `curvature`, or `args` without problem and flow.

@@ -17,7 +17,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import riemgn as rg
-from riemgn.model import FunctionModel
+from riemgn.model import Weighted
+from riemgn.solve import STIFF_GAINS, STIFF_GROWTH
 from riemgn.stiff import LowRankChord, parameter_velocity
 
 from .clock import Deadline
@@ -39,17 +40,12 @@ SCIPY = ("LSODA", "BDF", "Radau")
 QUICK = ("scipy LSODA, GN Jacobian", "scipy LSODA, exact Jacobian", "scipy BDF, GN Jacobian")
 
 
-def weighted_net(params, x):
-    hidden = jnp.tanh(x[:, :-1] @ params["hidden"].T / np.sqrt(x.shape[1] - 1))
-    return x[:, -1] * (hidden @ params["out"]) / np.sqrt(params["out"].size)
-
-
 def make_problem(n: int, width: int, cond: float, seed: int = 0) -> tuple[rg.Problem, float]:
     """The problem and its horizon. Weights `10^(-e i / n)`, the exponent by bisection between the first values that enclose `cond`."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, INPUTS))
-    params, teacher = ({"hidden": rng.standard_normal((width, INPUTS)), "out": rng.standard_normal(width)} for _ in range(2))
-    model = FunctionModel(weighted_net, rowwise=True)
+    params, teacher = ([{"weight": rng.standard_normal((width, INPUTS))}, {"weight": rng.standard_normal((1, width))}] for _ in range(2))
+    model = Weighted(rg.MLP((INPUTS, width, 1), bias=False))
     plain = rg.Problem(model, params, np.column_stack([x, np.ones(n)]), np.zeros(n))
     jac = np.asarray(plain.jac(plain.w0))
 
@@ -84,8 +80,8 @@ def vector_field(t, y, args):
 
 
 @eqx.filter_jit
-def integrate(args, ts, tolerance, solver, growth):
-    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance, factormax=growth)
+def integrate(args, ts, tolerance, solver, gains, growth):
+    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance, pcoeff=gains[0], icoeff=gains[1], factormax=growth)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(vector_field), solver, 0.0, ts[-1], None, args.problem.w0, args,
         stepsize_controller=diffrax.ClipStepSizeController(controller, step_ts=ts),
@@ -99,9 +95,9 @@ _hessian = jax.jit(lambda w, problem: -jax.hessian(problem.objective)(w))
 _gram = jax.jit(lambda w, problem: -problem.gram(w))
 
 
-def by_diffrax(args, ts, solver, growth):
+def by_diffrax(args, ts, solver, gains=(0.0, 1.0), growth=10.0):
     def run(tolerance):
-        return integrate(args, ts, jnp.asarray(tolerance), solver, jnp.asarray(growth)).ys
+        return integrate(args, ts, jnp.asarray(tolerance), solver, jnp.asarray(gains), jnp.asarray(growth)).ys
 
     return run
 
@@ -133,7 +129,7 @@ def contest(bench: Contest, case, patience: float) -> Iterator[Row]:
     ts = jnp.asarray(np.concatenate([[0.0], np.geomspace(1.0, horizon, 24)]))
     args = Arguments(problem, rg.GradientFlow(), jnp.asarray(min(problem.n, problem.p)))
     ours = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(LowRankChord)())
-    reference = np.asarray(_outputs(problem, by_diffrax(args, ts, ours, 3.0)(1e-11)))
+    reference = np.asarray(_outputs(problem, by_diffrax(args, ts, ours, STIFF_GAINS, STIFF_GROWTH)(1e-11)))
 
     def error(params) -> float:
         difference = np.linalg.norm(np.asarray(_outputs(problem, jnp.asarray(params))) - reference, axis=1)
@@ -144,10 +140,10 @@ def contest(bench: Contest, case, patience: float) -> Iterator[Row]:
         for method in SCIPY
         for kind, jacobian in (("GN", _gram), ("exact", _hessian))
     ]
-    peers.append(Contender("diffrax Kvaerno5, default", lambda: by_diffrax(args, ts, diffrax.Kvaerno5(), 10.0), at_least=against_diffrax))
+    peers.append(Contender("diffrax Kvaerno5, default", lambda: by_diffrax(args, ts, diffrax.Kvaerno5()), at_least=against_diffrax))
     peers = [peer for peer in peers if not bench.quick or peer.name in QUICK]
     protocol = Protocol(error, TOLERANCES, ERROR, patience)
-    mine = Contender("riemgn Kvaerno5 + LowRankChord", lambda: by_diffrax(args, ts, ours, 3.0))
+    mine = Contender("riemgn Kvaerno5 + LowRankChord", lambda: by_diffrax(args, ts, ours, STIFF_GAINS, STIFF_GROWTH))
     yield from bench.compare(f"stiff GF, n = {n}, p = {problem.p}, cond {cond:.0e}", mine, peers, protocol)
 
 
