@@ -15,6 +15,11 @@ def memory_limit() -> int:
     return told.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def check_jacobian(shape: tuple[int, int]) -> None:
+    """`check_memory` of a Jacobian."""
+    check_memory("The Jacobian", shape, "use LevenbergMarquardt(rho, matrix_free=MatrixFree()) or its method, or take fewer samples")
+
+
 def check_memory(name: str, shape: tuple[int, int], cure: str) -> None:
     """Raises `ValueError`, with the estimate, where `COPIES` copies of a matrix of the default float type do not fit into the memory."""
     itemsize = jnp.zeros((), float).dtype.itemsize

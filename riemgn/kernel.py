@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._memory import check_jacobian
 from ._types import Jac, Outputs, Params, Scalar, Weights
 from .linalg import AbstractJacobian
 from .model import AbstractModel, ACTIVATIONS, Centred, MLP, Scaled, Weighted
@@ -114,6 +115,7 @@ class LayerJacobian(AbstractJacobian):
         return LayerJacobian(self.layers, factors * self.scale)
 
     def formed(self) -> Jac:
+        check_jacobian(self.shape)
         columns = jnp.concatenate([piece for layer in self.layers for piece in layer.formed(self._outputs)], axis=2)
         return self.scale[:, None] * columns.reshape(self.shape)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._memory import check_memory
+from ._memory import check_jacobian, check_memory
 from ._types import Jac, Outputs, Params, Scalar, Weights
 from .kernel import is_layerwise, layer_jacobian, layer_kernel, LayerJacobian
 from .linalg import scale_rows
@@ -133,7 +133,7 @@ class Problem(eqx.Module):
     def _jac_at(self, w: Weights, x: Array) -> Jac:
         """The Jacobian of the outputs at the inputs `x` instead of the data's."""
         outputs = x.shape[0] * (self.n // self.x.shape[0])
-        check_memory("The Jacobian", (outputs, self.p), "use LevenbergMarquardt(rho, matrix_free=MatrixFree()) or its method, or take fewer samples")
+        check_jacobian((outputs, self.p))
         if not self.model.rowwise:
             differentiate = jax.jacfwd if self.p <= outputs else jax.jacrev
             return differentiate(lambda w: self.model(self.unflatten(w), x).reshape(-1))(w)

@@ -50,7 +50,8 @@ class Ledger:
     def worst(self) -> list[tuple[dict[str, Any], dict[str, int]]]:
         """For each claim and problem the entry with the worst verdict and least margin, and how many seeds came to each verdict."""
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for entry in sorted(self.entries, key=lambda entry: list(CLAIMS).index(entry["claim"])):
+        order = {claim: place for place, claim in enumerate(CLAIMS)}
+        for entry in sorted(self.entries, key=lambda entry: order.get(entry["claim"], len(order))):
             groups.setdefault((entry["claim"], entry["problem"]), []).append(entry)
         chosen = []
         for group in groups.values():
