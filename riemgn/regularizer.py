@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._arguments import positive
 from ._types import Scalar, Weights
 
 
@@ -272,13 +273,7 @@ class SquaredPenalty(AbstractPenalty):
 def _checked_smoothing(value: Any) -> Array:
     if isinstance(value, jax.core.Tracer):
         return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`smoothing` must be a number, got {value!r}.") from None
-    if not 0 < number < math.inf:
-        raise ValueError(f"`smoothing` must be positive and finite, got {value}.")
-    return jnp.asarray(number, dtype=float)
+    return jnp.asarray(positive("smoothing", value), dtype=float)
 
 
 def _checked_constants(constant: float, order: float) -> tuple[float, float]:
