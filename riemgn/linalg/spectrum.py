@@ -53,7 +53,7 @@ def singular_values(jac: Jac) -> Float[Array, " k"]:
 
 
 def _kernel_spectrum(jac: Jac | AbstractJacobian) -> tuple[Float[Array, " n"], Flag]:
-    """Square roots of the eigenvalues of `K = J J^T`, descending, and whether the smallest is right to `SOUND_KERNEL / eps`."""
+    """Square roots of the eigenvalues of `K = J J^T`, descending, and whether `eps cond(K)` is at most `SOUND_KERNEL`."""
     values = jnp.linalg.eigvalsh(kernel_of(jac))[::-1]
     sound = jnp.finfo(values.dtype).eps * values[0] <= SOUND_KERNEL * values[-1]
     return jnp.sqrt(jnp.maximum(values, 0.0)), sound
