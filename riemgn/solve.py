@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike
 
 from ._arguments import finest_tolerance, positive, SAVED_TIMES, times_until
 from ._types import Scalar
+from .exponential_time import ExponentialTime
 from .flow import AbstractFlow
 from .linalg import BRANCHES, numerical_rank, spectrum
 from .problem import Problem
@@ -22,6 +23,9 @@ from .trajectory import sample, SolveError as SolveError, Trajectory
 
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
 STIFF_HORIZON = 5e3
+
+# Modes whose rates at the start differ by less than this share decay together: their law is a straight line in exponential time.
+UNIFORM = 0.01
 
 # Where a mode has died out the error estimate of an implicit method all but vanishes, and an unbounded step would jump over what comes next.
 STIFF_GROWTH = 3.0
@@ -121,7 +125,8 @@ _sample = eqx.filter_jit(sample)
 
 
 class _Start(eqx.Module):
-    """What decides the solve before it starts: singular values and rank (none and 1 where the flow is matrix-free), fastest rate, loss, its infimum.
+    """What decides the solve before it starts: singular values and rank (none and 1 where the flow is matrix-free), fastest and slowest rate (0 where
+    the flow is matrix-free), loss, its infimum.
 
     `branch` is the way of the direction, by its place in `BRANCHES`.
     """
@@ -129,6 +134,7 @@ class _Start(eqx.Module):
     singular_values: Array
     rank: Array
     rate: Scalar
+    slowest: Scalar
     branch: Array
     loss: Scalar
     infimum: Scalar
@@ -141,31 +147,37 @@ def _start(problem: Problem, flow: AbstractFlow) -> _Start:
         f = problem.outputs(problem.w0)
         at, one = problem.without_jacobian(f), jnp.ones((), int)
         largest_gain = flow.gain(jnp.sqrt(jnp.finfo(f.dtype).max), flow.damping(jnp.zeros(()), at, one))
-        return _Start(jnp.zeros(0), one, largest_gain * jnp.max(at.curvature), -one, problem.loss(f, problem.y), infimum)
+        rate = largest_gain * jnp.max(at.curvature)
+        return _Start(jnp.zeros(0), one, rate, jnp.zeros_like(rate), -one, problem.loss(f, problem.y), infimum)
     point = problem.linearise(problem.w0, formed=False)
     s = spectrum(point.jac)
     rank = numerical_rank(s, point.jac.shape)
     seen = point.whitened() if flow.whitens else point
     s_seen = spectrum(seen.jac) if flow.whitens else s
     damping = flow.damping(jnp.zeros(()), seen, rank)
-    rate = jnp.max(flow.gain(s_seen**2, damping), where=jnp.arange(s.size) < rank, initial=0.0)
+    gains, kept = flow.gain(s_seen**2, damping), jnp.arange(s.size) < rank
+    fastest = jnp.max(gains, where=kept, initial=0.0) * jnp.max(seen.curvature)
+    slowest = jnp.min(gains, where=kept, initial=jnp.inf) * jnp.min(seen.curvature)
     _, branch = flow.direction_and_branch(seen, damping, rank)
-    return _Start(s, rank, rate * jnp.max(seen.curvature), branch, problem.loss(point.outputs, problem.y), infimum)
+    return _Start(s, rank, fastest, slowest, branch, problem.loss(point.outputs, problem.y), infimum)
 
 
-def choose_solver(flow: AbstractFlow, rate: float, t1: float) -> tuple[diffrax.AbstractSolver, str]:
+def choose_solver(flow: AbstractFlow, rate: float, t1: float, slowest: float = 0.0) -> tuple[diffrax.AbstractSolver, str]:
     """The default solver and the reason for it.
 
     `rate = max_i phi(s_i^2) * max Hess g` at the start estimates the spectral radius of the output dynamics. A flow is called stiff when its fastest
     rate passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability limit. Flows that
     invert `J` are not stiff at any conditioning: all their modes have the rate of the loss. A stiff flow gets Kvaerno5 with the stage solves of
-    `LowRankChord`.
+    `LowRankChord`, another one Dopri8, in exponential time where all modes have one rate: `slowest`, the least of the rates at the start, is within
+    `UNIFORM` of the fastest.
 
     Reference: measured in solvers.md section 1.
     """
     time_scales = rate * t1
     estimate = f"fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
     if flow.inverts or time_scales <= STIFF_HORIZON:
+        if 0 < rate * (1 - UNIFORM) <= slowest:
+            return ExponentialTime(diffrax.Dopri8(), jnp.asarray(rate)), f"not stiff, one rate for all modes: {estimate}"
         return diffrax.Dopri8(), f"not stiff: {estimate}"
     root_finder = diffrax.with_stepsize_controller_tols(LowRankChord)()
     return diffrax.Kvaerno5(root_finder=root_finder), f"stiff: {estimate}, over {STIFF_HORIZON:.0e}"
@@ -221,7 +233,7 @@ def solve(
     - `t1`: end time > 0.
     - `rtol`, `atol`: relative and absolute tolerance of one step, `atol` in units of the outputs (implicit solvers: of the parameters).
     - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones, fewer where their spectra would take too long (`saved_times`).
-    - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8 or, for a stiff flow, Kvaerno5.
+    - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8, in exponential time where all modes have one rate, or, for a stiff flow, Kvaerno5.
     - `progress`: show a progress bar on stderr.
     - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
     - `error`: solve again at a hundredth of the tolerances; report the difference of the outputs and keep that solve as `Trajectory.tight`.
@@ -230,8 +242,8 @@ def solve(
     - `ball_radius`: stop with `ball_left` when `|w - w0|` exceeds it.
     - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it.
     - `max_steps`: a guard, not a setting.
-    - `step_to_ts`: end a step at each of `ts`. Saved values then have the error of the steps; between steps the solver's interpolation is up to a
-        thousand times worse, and so is the dense output of long steps.
+    - `step_to_ts`: end a step at each of `ts`. Saved values then have the error of the steps; between steps the solver's interpolation may be up to
+        a thousand times worse, and so may the dense output of long steps.
 
     Returns: a `Trajectory`. In float32 (`rg.enable_x64()` not called) tolerances below 1e-5 are raised to it, and `stats["accuracy"]` says so.
 
@@ -261,14 +273,14 @@ def solve(
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     reason = "chosen by the caller"
     if solver is None:
-        solver, reason = choose_solver(flow, float(start.rate), t1)
+        solver, reason = choose_solver(flow, float(start.rate), t1, float(start.slowest))
     shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(start.rate, 1 / t_end))
     formed = flow.matrix_free is None
     sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
     limits = _limits(flow, sigma_start * rank_tol, ball_radius, loss_tol, float(start.infimum))
     args = _Args(problem, flow, rank, limits)
     stats = {
-        "solver": type(solver).__name__,
+        "solver": f"{type(solver.solver).__name__} in exponential time" if isinstance(solver, ExponentialTime) else type(solver).__name__,
         "solver_reason": reason,
         "direction": BRANCHES[int(start.branch)] if formed else "conjugate gradients",
         "saved_times": reason_saved,
