@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from ._arguments import positive
 from ._types import Flag, Key, Weights
-from .linalg import numerical_rank, singular_values
+from .linalg import numerical_rank, spectrum
 from .method import AbstractMethod, MethodState
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
@@ -30,7 +30,7 @@ class _Carry(eqx.Module):
 
 
 @eqx.filter_jit
-def _run(problem: Problem, method: AbstractMethod, w0: Weights, key: Key, target: Array | None, saves: int, stride: int):
+def _run(problem: Problem, method: AbstractMethod, w0: Weights, rank: Array, key: Key, target: Array | None, saves: int, stride: int):
     """All steps in one scan of scans; after an ending the remaining steps change nothing. Everything swept is an argument."""
 
     def advance(carry: _Carry, _):
@@ -52,7 +52,7 @@ def _run(problem: Problem, method: AbstractMethod, w0: Weights, key: Key, target
         return carry, (carry.w, carry.state.time, carry.state.count, reports)
 
     above = jnp.array(True) if target is None else problem.objective(w0) > target
-    start = _Carry(w0, method.init(problem, w0), jnp.array(True), above)
+    start = _Carry(w0, method.init(problem, w0, rank), jnp.array(True), above)
     end, (params, times, counts, reports) = jax.lax.scan(advance_to_save, start, None, length=saves)
     params = jnp.concatenate([w0[None], params])
     times, counts = jnp.append(start.state.time, times), jnp.append(start.state.count, counts)
@@ -68,8 +68,8 @@ def _start(problem: Problem, method: AbstractMethod):
     infimum = problem.loss.infimum(problem.y)
     if method.matrix_free is not None:
         return jnp.zeros(0), jnp.ones((), int), problem.objective(problem.w0), infimum
-    point = problem.linearise(problem.w0)
-    s = singular_values(point.jac)
+    point = problem.linearise(problem.w0, formed=False)
+    s = spectrum(point.jac)
     return s, numerical_rank(s, (problem.n, problem.p)), problem.loss(point.outputs, problem.y), infimum
 
 
@@ -116,8 +116,8 @@ def iterate(
     start_time = time.perf_counter()
     _check_arguments(problem, method, key, steps, save_every)
     rank_tol = positive("rank_tol", rank_tol)
-    s, rank, loss, infimum = _start(problem, method)
-    if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
+    s, rank, loss, infimum = jax.device_get(_start(problem, method))
+    if not (np.isfinite(loss) and np.all(np.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     target = None if loss_tol is None else infimum + positive("loss_tol", loss_tol)
     key = jr.key(0) if key is None else key
@@ -137,8 +137,8 @@ def iterate(
 
     def run(w0: Weights) -> Trajectory:
         started = time.perf_counter()
-        raw = jax.block_until_ready(_run(problem, method, w0, key, target, steps // save_every if int(rank) else 0, save_every))
-        trajectory = _trajectory(problem, method, jnp.maximum(rank, 1), raw, rank_tol * sigma_start, stats)
+        raw = jax.block_until_ready(_run(problem, method, w0, jnp.asarray(rank), key, target, steps // save_every if int(rank) else 0, save_every))
+        trajectory = _trajectory(problem, method, jnp.asarray(max(int(rank), 1)), raw, rank_tol * sigma_start, stats)
         trajectory.stats["seconds"] = time.perf_counter() - started
         return trajectory
 
@@ -155,13 +155,14 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, raw, sigm
     """Evaluate the points kept, cut at the first that is in trouble, name the ending."""
     end, params, times, counts, reports = raw
     quantities = _sample(problem, method, params, rank)
-    finite = np.isfinite(quantities["losses"]) & np.all(np.isfinite(quantities["outputs"]), axis=1)
-    lost = np.asarray(quantities["sigma_min"]) < sigma_least if method.inverts else np.zeros(finite.size, bool)
+    read, counts, reports, finite_end, above_end = jax.device_get((quantities, counts, reports, end.finite, end.above))
+    finite = np.isfinite(read["losses"]) & np.all(np.isfinite(read["outputs"]), axis=1)
+    lost = read["sigma_min"] < sigma_least if method.inverts else np.zeros(finite.size, bool)
     code = "successful"
-    if not bool(end.finite):
+    if not finite_end:
         # at finite outputs it is the direction that is not finite: conjugate gradients mark so what did not converge
         code = "krylov_limit" if method.matrix_free is not None and finite.all() else "non_finite"
-    elif not bool(end.above):
+    elif not above_end:
         code = "loss_tolerance_met"
     last = int(np.argmax(counts))  # the first of the points that an early end repeats
     if not finite[: last + 1].all():
@@ -177,10 +178,12 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, raw, sigm
         "num_rejected_steps": 0,
         "event_time": float(times[last]) if code != "successful" else None,
         "message": str(RESULTS[getattr(RESULTS, code)]),
-        "per_step": {name: np.asarray(values)[:taken] for name, values in reports.items()},
+        "per_step": {name: values[:taken] for name, values in reports.items()},
     }
-    kept: dict[str, Any] = {name: value[: last + 1] for name, value in quantities.items()}
-    return Trajectory(problem, method, times[: last + 1], params[: last + 1], error=None, result=getattr(RESULTS, code), stats=stats, **kept)
+    kept: dict[str, Any] = {"ts": times, "params": params, **quantities}
+    if last + 1 < times.size:
+        kept = {name: value[: last + 1] for name, value in kept.items()}
+    return Trajectory(problem, method, error=None, result=getattr(RESULTS, code), stats=stats, **kept)
 
 
 def _perturbed(w0: Weights) -> Weights:

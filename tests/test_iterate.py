@@ -222,7 +222,7 @@ class Drift(AbstractMethod):
     name = "drift"
     matrix_free = None
 
-    def init(self, problem, w) -> MethodState:
+    def init(self, problem, w, rank) -> MethodState:
         return first_state(w, None, "twice")
 
     def step(self, problem, w, state, key):

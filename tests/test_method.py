@@ -314,7 +314,7 @@ def test_the_mean_contraction_of_random_blocks_is_the_spectral_one():
     blocks = [np.arange(7)[i : i + 3] for i in (0, 3, 6)]
     mean = np.mean([root[:, b] @ np.linalg.solve(k[np.ix_(b, b)], root[b]) for b in blocks], axis=0)
     method, problem = GramGaussNewton(3, order="random"), matrix_problem(WIDE)
-    one_step = jax.jit(jax.vmap(lambda key: method.step(problem, problem.w0, method.init(problem, problem.w0), key)[0]))
+    one_step = jax.jit(jax.vmap(lambda key: method.step(problem, problem.w0, method.init(problem, problem.w0, jnp.asarray(problem.n)), key)[0]))
     after = np.asarray(one_step(jax.random.split(KEY, 600))) @ WIDE.T - np.asarray(problem.y)
     r = WIDE @ np.asarray(problem.w0) - np.asarray(problem.y)
     whitened = np.linalg.solve(root, r)

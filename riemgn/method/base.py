@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Count, Key, Scalar, Weights
-from ..linalg import MatrixFree, numerical_rank, singular_values
+from ..linalg import MatrixFree
 from ..problem import Problem
 
 
@@ -50,8 +50,11 @@ class AbstractMethod(eqx.Module):
     matrix_free: eqx.AbstractVar[MatrixFree | None]
 
     @abc.abstractmethod
-    def init(self, problem: Problem, w: Weights) -> MethodState:
-        """The state before the first step, with a report of the same names as after a step, all zero."""
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
+        """The state before the first step, with a report of the same names as after a step, all zero.
+
+        `rank` is the number of singular values of `J` that count as non-zero; the driver decides it once, at the start.
+        """
 
     @abc.abstractmethod
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
@@ -62,11 +65,6 @@ def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
     """The state before the first step: time 0, and a report of zeros under `"step_size"` and `names`."""
     zero = jnp.zeros((), w.dtype)
     return MethodState(zero, jnp.zeros((), int), memory, {name: zero for name in ("step_size", *names)})
-
-
-def rank_at(problem: Problem, w: Weights) -> Count:
-    """Numerical rank of `J(w)`: the number of singular values above the rounding error of their computation."""
-    return numerical_rank(singular_values(problem.jac(w)), (problem.n, problem.p))
 
 
 def checked_number(name: str, value: Any, *, positive: bool = True) -> Array:

@@ -5,10 +5,10 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array
 
-from .._types import Key, Weights
+from .._types import Count, Key, Weights
 from ..linalg import pseudo_inverse_direction
 from ..problem import Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
+from .base import AbstractMethod, checked_number, first_state, MethodState
 
 
 class GaussNewtonMethod(AbstractMethod):
@@ -44,11 +44,11 @@ class GaussNewtonMethod(AbstractMethod):
         self.inverts = True
         self.stochastic = False
 
-    def init(self, problem: Problem, w: Weights) -> MethodState:
-        return first_state(w, rank_at(problem, w))
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
+        return first_state(w, rank)
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
-        point = problem.linearise(w)
+        point = problem.linearise(w, formed=False)
         size = self.step_size.astype(w.dtype)
         d = pseudo_inverse_direction(point.jac, point.cotangent, state.memory)
         return w + size * d, state.after(state.memory, {"step_size": size})

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array
 
-from .._types import Jac, Key, Outputs, Scalar, Weights
+from .._types import Count, Jac, Key, Outputs, Scalar, Weights
 from ..linalg import thin_svd
 from ..problem import Linearisation, Problem
 from ..regularizer import AbstractPenalty
@@ -96,7 +96,7 @@ class GGNScore(AbstractMethod):
         self.inverts = False
         self.stochastic = self.batches.stochastic
 
-    def init(self, problem: Problem, w: Weights) -> MethodState:
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, self.batches.start(problem), *REPORT)
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._types import Key, Scalar, Weights
+from .._types import Count, Key, Scalar, Weights
 from ..problem import Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState
 from .batch import batch_objective, Batches
@@ -53,7 +53,7 @@ class GradientDescent(AbstractMethod):
         self.inverts = False
         self.stochastic = self.batches.stochastic
 
-    def init(self, problem: Problem, w: Weights) -> MethodState:
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, self.batches.start(problem), "slope")
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array
 
-from .._types import Key, Weights
+from .._types import Count, Key, Weights
 from ..linalg import numerical_rank, spectral_direction, thin_svd
 from ..problem import Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState
@@ -59,7 +59,7 @@ class GramGaussNewton(AbstractMethod):
         self.inverts = batch_size is None and isinstance(damping, int | float) and damping == 0
         self.stochastic = self.batches.stochastic
 
-    def init(self, problem: Problem, w: Weights) -> MethodState:
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, self.batches.start(problem), "rank")
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:

@@ -7,10 +7,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._types import Key, Scalar, Weights
+from .._types import Count, Key, Scalar, Weights
 from ..linalg import checked_matrix_free, damped_direction, MatrixFree
 from ..problem import Linearisation, Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState, rank_at
+from .base import AbstractMethod, checked_number, first_state, MethodState
 
 
 class LevenbergMarquardtMethod(AbstractMethod):
@@ -54,10 +54,10 @@ class LevenbergMarquardtMethod(AbstractMethod):
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
         self.stochastic = False
 
-    def init(self, problem: Problem, w: Weights) -> MethodState:
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         if self.matrix_free is not None:
-            return first_state(w, jnp.zeros((), int), "damping", "krylov_steps")
-        return first_state(w, rank_at(problem, w), "damping")
+            return first_state(w, rank, "damping", "krylov_steps")
+        return first_state(w, rank, "damping")
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         size = self.step_size.astype(w.dtype)
@@ -68,7 +68,7 @@ class LevenbergMarquardtMethod(AbstractMethod):
             solution = self.matrix_free.direction(forward, backward, w, point.cotangent, rho)
             report = {"step_size": size, "damping": rho, "krylov_steps": solution.steps.astype(w.dtype)}
             return w + size * solution.w_dot, state.after(state.memory, report)
-        point, rank = problem.linearise(w), state.memory
+        point, rank = problem.linearise(w, formed=False), state.memory
         rho = self._damping_at(state, point, w)
         d = damped_direction(point.jac, point.cotangent, rho, 1.0, rank)
         return w + size * d, state.after(rank, {"step_size": size, "damping": rho})

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
-from .._types import Key, Weights
+from .._types import Count, Key, Weights
 from ..problem import Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState
 from .batch import batch_objective, Batches
@@ -46,7 +46,7 @@ class OptaxMethod(AbstractMethod):
         self.inverts = False
         self.stochastic = self.batches.stochastic
 
-    def init(self, problem: Problem, w: Weights) -> MethodState:
+    def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, (self.batches.start(problem), self.optimiser.init(w)))
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
