@@ -49,7 +49,10 @@ def list_command(as_json: Annotated[bool, typer.Option("--json", help="One JSON 
     from .experiment import FLOW_FORMULAS, SOLVERS
     from .theory import CLAIMS
 
-    solvers = {name: "dopri8 (in exponential time where all modes have one rate), or kvaerno5 for a stiff flow" if cls is None else _first_line(cls) for name, cls in SOLVERS.items()}
+    solvers = {
+        name: "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff" if cls is None else _first_line(cls)
+        for name, cls in SOLVERS.items()
+    }
     items = {item.name: f"{item.title} ({item.kind}; arXiv:{item.arxiv.removeprefix('arXiv:')})" for item in discover()}
     claims = {name: f"{claim.statement} ({claim.reference})" for name, claim in CLAIMS.items()}
     sections = {"claims": claims, "figures": items, "data": DATASETS, "flows": FLOW_FORMULAS, "solvers": solvers}

@@ -6,7 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from ._types import Scalar
 
@@ -15,7 +15,7 @@ class _InExponentialTime(diffrax.AbstractTerm):
     """`dy/dsigma = F(t, y) / (rate (1 - sigma))` with `t = start - log(1 - sigma) / rate`."""
 
     term: diffrax.AbstractTerm
-    start: Scalar
+    start: ArrayLike
     rate: Scalar
 
     def vf(self, t, y, args):
@@ -33,13 +33,13 @@ class _InExponentialTime(diffrax.AbstractTerm):
 class _Interpolation(diffrax.AbstractLocalInterpolation):
     """The inner method's interpolation over one step, read at the step's `sigma`."""
 
-    t0: Scalar
-    t1: Scalar
+    t0: ArrayLike
+    t1: ArrayLike
     rate: Scalar
     inner: PyTree[Array]
     solver: diffrax.AbstractERK
 
-    def _sigma(self, t: Scalar) -> Scalar:
+    def _sigma(self, t: ArrayLike) -> Scalar:
         return -jnp.expm1(-self.rate * (t - self.t0))
 
     def evaluate(self, t0, t1=None, left=True):
@@ -50,9 +50,9 @@ class _Interpolation(diffrax.AbstractLocalInterpolation):
 class ExponentialTime(diffrax.AbstractAdaptiveSolver):
     """An explicit Runge-Kutta method that takes each step in `sigma = 1 - exp(-rate (t - t_n))` instead of `t`.
 
-    Gauss-Newton flow has `f(w_t) = f* + exp(-t) (f(w_0) - f*)` (theory.md C6): a straight line in `sigma`, which every method follows exactly, so that
-    only the bend of the parameters limits the step. It is the method `solver` on the time-changed equation; as methods do not see an affine change of
-    time, starting `sigma` anew at each step leaves the same numbers as one variable for the whole horizon, without its loss of digits near
+    Gauss-Newton flow has `f(w_t) = f* + exp(-t) (f(w_0) - f*)` (theory.md C6): a straight line in `sigma`, which every method follows exactly, so
+    that only the bend of the parameters limits the step. It is the method `solver` on the time-changed equation; as methods do not see an affine
+    change of time, starting `sigma` anew at each step leaves the same numbers as one variable for the whole horizon, without its loss of digits near
     `sigma = 1`. Times, tolerances, events and dense output stay in `t`.
 
     A plain diffrax solver. Where modes decay at different rates it gains nothing and long steps are held by the singularity at `sigma = 1`.
@@ -74,7 +74,7 @@ class ExponentialTime(diffrax.AbstractAdaptiveSolver):
     """
 
     solver: diffrax.AbstractERK
-    rate: Scalar = 1.0
+    rate: Scalar | float = 1.0
 
     def __check_init__(self):
         if not isinstance(self.solver, diffrax.AbstractERK):

@@ -125,10 +125,10 @@ _sample = eqx.filter_jit(sample)
 
 
 class _Start(eqx.Module):
-    """What decides the solve before it starts: singular values and rank (none and 1 where the flow is matrix-free), fastest and slowest rate (0 where
-    the flow is matrix-free), loss, its infimum.
+    """What decides the solve before it starts: singular values, rank, fastest and slowest rate, loss, its infimum.
 
-    `branch` is the way of the direction, by its place in `BRANCHES`.
+    Where the flow is matrix-free there are no singular values, the rank is 1 and the slowest rate 0. `branch` is the way of the direction, by its
+    place in `BRANCHES`.
     """
 
     singular_values: Array
@@ -233,7 +233,8 @@ def solve(
     - `t1`: end time > 0.
     - `rtol`, `atol`: relative and absolute tolerance of one step, `atol` in units of the outputs (implicit solvers: of the parameters).
     - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones, fewer where their spectra would take too long (`saved_times`).
-    - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8, in exponential time where all modes have one rate, or, for a stiff flow, Kvaerno5.
+    - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8, in exponential time where all modes have one rate, or, for a stiff flow,
+        Kvaerno5.
     - `progress`: show a progress bar on stderr.
     - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
     - `error`: solve again at a hundredth of the tolerances; report the difference of the outputs and keep that solve as `Trajectory.tight`.

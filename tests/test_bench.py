@@ -11,7 +11,7 @@ import pytest
 
 from riemgn import cli
 
-from .bench import supervisor
+from .bench import large, supervisor
 from .bench.clock import Deadline
 from .bench.contest import Contender, Contest, Protocol
 from .bench.row import quickest, Row, row_from, Timing
@@ -173,6 +173,21 @@ def test_bench_prints_the_machine_and_one_table(capsys, fake):
 def test_bench_measures_all_but_the_largest_where_none_is_named(capsys, fake):
     assert call(capsys, "bench")[0] == 0
     assert fake == [(supervisor.BY_DEFAULT, False)] and set(supervisor.BENCHMARKS) > set(supervisor.BY_DEFAULT)
+
+
+def test_large_work_says_its_memory_and_its_rate(monkeypatch):
+    """The count of multiplications is that of the kernel and its factor; the law is that of the flow, so a wrong end shows."""
+    work = large.Work((3, 4, 1), 10, large.DAMPED, 1, counted=True)
+    assert work.multiplications() == 2 * 100 * (7 + 5) + 1000 / 3
+    timing = large.measured("step", work)
+    assert timing.seconds > 0 and timing.error is None
+    assert timing.note.startswith("peak ") and "GFLOP/s" in timing.note and timing.note.endswith("of a product's")
+    flow = large.Work((3, 16, 1), 10, large.GN, 2.0, reference="law")
+    problem, horizon = flow.problem()
+    found = flow.run(problem, horizon)
+    assert large.error_of(flow, problem, horizon, found) < 1e-5 < large.error_of(flow, problem, 1.1 * horizon, found)
+    monkeypatch.setattr(large.subprocess, "run", lambda *a, **k: large.subprocess.CompletedProcess(a, -9, "", "out of memory\n"))
+    assert large.in_child("step", "quick") == Timing("riemgn", note="ended with status -9: out of memory")
 
 
 def test_an_interrupted_bench_keeps_what_it_printed(capsys, fake, monkeypatch):

@@ -14,7 +14,9 @@ from riemgn.solve import choose_solver
 
 @eqx.filter_jit
 def integrate(field, solver, t0, t1, dt0, y0, controller, saveat):
-    return diffrax.diffeqsolve(diffrax.ODETerm(lambda t, y, args: field(t, y)), solver, t0, t1, dt0, y0, stepsize_controller=controller, saveat=saveat)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: field(t, y)), solver, t0, t1, dt0, y0, stepsize_controller=controller, saveat=saveat
+    )
 
 
 def decay(t, y):
@@ -78,7 +80,7 @@ def test_integrates_backwards():
 
 
 def test_refuses_implicit_methods():
-    with pytest.raises(ValueError, match="explicit Runge-Kutta method such as .* got Kvaerno5"):
+    with pytest.raises(ValueError, match=r"explicit Runge-Kutta method such as .* got Kvaerno5"):
         ExponentialTime(diffrax.Kvaerno5())  # pyright: ignore[reportArgumentType]
 
 
