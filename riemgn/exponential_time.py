@@ -40,7 +40,7 @@ class _Interpolation(diffrax.AbstractLocalInterpolation):
     solver: diffrax.AbstractERK
 
     def _sigma(self, t: ArrayLike) -> Scalar:
-        return -jnp.expm1(-self.rate * (t - self.t0))
+        return -jnp.expm1(-self.rate * jnp.subtract(t, self.t0))
 
     def evaluate(self, t0, t1=None, left=True):
         over_step = self.solver.interpolation_cls(t0=jnp.zeros_like(self.t1), t1=self._sigma(self.t1), **self.inner)
