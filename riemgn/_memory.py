@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +44,8 @@ def stacked(prepare: Callable[[], Callable[[Array], Array]], count: int, bound: 
     By `whole()`, which makes all of them at once, where that stays within the bound; else in a loop over chunks of equal size, at least one each.
     The last chunk overlaps the one before, so that nothing is copied in the end. What `prepare` computes, once, is not counted.
     """
-    index = jax.ShapeDtypeStruct((), int)
-    row = jax.eval_shape(lambda i: prepare()(i), index)
-    each, kept = working_bytes(lambda i: prepare()(i), index), row.size * row.dtype.itemsize
-    if count * (each - kept) <= bound:
+    each, row = working_bytes(lambda i: prepare()(i), jax.ShapeDtypeStruct((), int))
+    if count * (each - _bytes(row)) <= bound:
         return whole()
     one = prepare()
     chunks = -(-count // max(1, min(count, bound // each)))
@@ -61,12 +60,13 @@ def stacked(prepare: Callable[[], Callable[[Array], Array]], count: int, bound: 
     return jax.lax.fori_loop(0, chunks, write, jnp.zeros(shape, row.dtype))
 
 
-def working_bytes(function: Callable, *arguments) -> int:
-    """Bytes of the values that depend on the arguments and are alive at once in a call of `function`, at the worst moment, results included.
+def working_bytes(function: Callable, *arguments) -> tuple[int, Any]:
+    """Bytes of the values that depend on the arguments and are alive at once in a call of `function`, at the worst moment, and its results' shapes.
 
-    Counted in the order in which the function computes them, without the fusions of the compiler, which save some.
+    Counted in the order in which the function computes them, results included, without the fusions of the compiler, which save some.
     """
-    return _most_alive(jax.make_jaxpr(function)(*arguments).jaxpr)
+    traced, results = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    return _most_alive(traced.jaxpr), results
 
 
 def _most_alive(jaxpr: core.Jaxpr) -> int:
@@ -78,9 +78,13 @@ def _most_alive(jaxpr: core.Jaxpr) -> int:
         read = {v for v in eqn.invars if isinstance(v, core.Var) and v in sizes}
         if not read:
             continue
-        made = {v: v.aval.size * v.aval.dtype.itemsize for v in eqn.outvars}
+        made = {v: _bytes(v.aval) for v in eqn.outvars}
         inside = max(map(_most_alive, core.jaxprs_in_params(eqn.params)), default=0)
         most = max(most, alive + max(sum(made.values()), inside))
         sizes |= made
         alive += sum(made.values()) - sum(sizes[v] for v in {*read, *made} if last.get(v, i) == i)
     return most
+
+
+def _bytes(array: Any) -> int:
+    return array.size * array.dtype.itemsize
