@@ -10,7 +10,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._memory import check_jacobian, check_memory
+from ._arguments import positive
+from ._memory import check_jacobian, check_memory, stacked, WORKING_MEMORY
 from ._types import Jac, Outputs, Params, Scalar, Weights
 from .kernel import is_layerwise, layer_jacobian, layer_kernel, LayerJacobian
 from .linalg import scale_rows
@@ -50,9 +51,12 @@ class Problem(eqx.Module):
     - `x`: inputs, leading axis = samples. Integers are converted; float32 is promoted to float64 where that is enabled.
     - `y`: targets, the shape of the model's outputs.
     - `loss`: an `AbstractLoss`, by default `SquaredLoss()`.
+    - `working_memory`: bytes that forming a Jacobian may take for intermediate values, beside itself and one evaluation of the model; 1 GiB by
+        default. Where all rows (columns, in forward mode) at once would take more, they are made in a loop over chunks, one row at the least; the
+        estimate counts every value the model's code makes, also those that the compiler fuses away. Under `vmap` it holds for each member.
 
     Raises: `ValueError`, quoting what came, for empty or non-finite data, text, shapes that do not fit, targets outside the loss's domain,
-    parameters that are not floating-point or not finite.
+    parameters that are not floating-point or not finite, a working memory that is not positive.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> problem = rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.eye(3, 2), jnp.ones(3))
@@ -67,8 +71,17 @@ class Problem(eqx.Module):
     x: Array
     y: Float[Array, " n"]
     loss: AbstractLoss
+    working_memory: int = eqx.field(static=True)
 
-    def __init__(self, model: AbstractModel | Callable, params: Params, x: Any, y: Any, loss: AbstractLoss | None = None):
+    def __init__(
+        self,
+        model: AbstractModel | Callable,
+        params: Params,
+        x: Any,
+        y: Any,
+        loss: AbstractLoss | None = None,
+        working_memory: float = WORKING_MEMORY,
+    ):
         if not isinstance(model, AbstractModel):
             if isinstance(model, eqx.Module):
                 model, own_params = EquinoxModel.split(model)
@@ -86,6 +99,7 @@ class Problem(eqx.Module):
         _check_output_shape(model, self.params, self.x, y)
         self.y = y.reshape(-1)
         self.loss = SquaredLoss() if loss is None else loss
+        self.working_memory = int(positive("working_memory", working_memory))
         if not isinstance(self.loss, AbstractLoss):
             raise ValueError(f"`loss` must be a riemgn loss such as SquaredLoss(), got {loss!r}.")
         if not isinstance(self.y, jax.core.Tracer) and (complaint := self.loss.check_targets(self.y)):
@@ -135,15 +149,39 @@ class Problem(eqx.Module):
         outputs = x.shape[0] * (self.n // self.x.shape[0])
         check_jacobian((outputs, self.p))
         if not self.model.rowwise:
-            differentiate = jax.jacfwd if self.p <= outputs else jax.jacrev
-            return differentiate(lambda w: self.model(self.unflatten(w), x).reshape(-1))(w)
+            return self._jac_in_general(w, lambda w: self.model(self.unflatten(w), x).reshape(-1), outputs)
 
         def sample_outputs(w, sample):
             return self.model(self.unflatten(w), sample[None]).reshape(-1)
 
-        one_output = self.n == self.x.shape[0]
-        per_sample = jax.grad(lambda w, sample: sample_outputs(w, sample)[0]) if one_output else jax.jacrev(sample_outputs)
-        return jax.vmap(per_sample, in_axes=(None, 0))(w, x).reshape(outputs, self.p)
+        per_output = outputs // x.shape[0]
+        if per_output == 1:
+            per_sample = jax.grad(lambda w, sample: sample_outputs(w, sample)[0])
+        else:
+            per_sample = (jax.jacfwd if self.p <= per_output else jax.jacrev)(sample_outputs)
+
+        def at_once():
+            return jax.vmap(per_sample, in_axes=(None, 0))(w, x)
+
+        return stacked(lambda: lambda i: per_sample(w, x[i]), x.shape[0], self.working_memory, 0, at_once).reshape(outputs, self.p)
+
+    def _jac_in_general(self, w: Weights, function: Callable, outputs: int) -> Jac:
+        """Forward mode by columns where p <= n, else reverse mode by rows."""
+
+        def unit(i, size):
+            return jnp.zeros(size, w.dtype).at[i].set(1)
+
+        def columns():
+            push = jax.linearize(function, w)[1]
+            return lambda i: push(unit(i, self.p))
+
+        def rows():
+            pull = jax.vjp(function, w)[1]
+            return lambda i: pull(unit(i, outputs))[0]
+
+        if self.p <= outputs:
+            return stacked(columns, self.p, self.working_memory, 1, lambda: jax.jacfwd(function)(w))
+        return stacked(rows, outputs, self.working_memory, 0, lambda: jax.jacrev(function)(w))
 
     def gram(self, w: Weights) -> Float[Array, "p p"]:
         """`G = J^T J`, the Gauss-Newton matrix. For display: solving with it squares the condition number."""
@@ -201,13 +239,13 @@ class Problem(eqx.Module):
         if matrix.shape != (self.p, self.p):
             raise ValueError(f"`matrix` must have shape {(self.p, self.p)}, got {matrix.shape}.")
         model = Reparametrised(self.model, self.params, matrix)
-        return Problem(model, jnp.zeros(self.p, dtype=matrix.dtype), self.x, self.y.reshape(self._target_shape()), self.loss)
+        return Problem(model, jnp.zeros(self.p, dtype=matrix.dtype), self.x, self.y.reshape(self._target_shape()), self.loss, self.working_memory)
 
     def with_params(self, params: Params) -> "Problem":
         """The same problem started elsewhere: `params` a PyTree like the present one, or a flat vector (p,)."""
         flat = isinstance(params, jax.Array | np.ndarray) and params.shape == (self.p,)
         params = self.unflatten(jnp.asarray(params)) if flat else params
-        return Problem(self.model, params, self.x, self.y.reshape(self._target_shape()), self.loss)
+        return Problem(self.model, params, self.x, self.y.reshape(self._target_shape()), self.loss, self.working_memory)
 
     def _target_shape(self) -> tuple[int, ...]:
         return jax.eval_shape(self.model, self.params, self.x).shape

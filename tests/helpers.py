@@ -13,9 +13,11 @@ from riemgn.model import ACTIVATIONS
 FLOWS = {
     "gf": rg.GradientFlow(),
     "gn": rg.GaussNewton(),
+    "gn mixed": rg.GaussNewton(precision="mixed"),
     "lm": rg.LevenbergMarquardt(0.3),
     "lm undamped": rg.LevenbergMarquardt(0.0),
     "lm weakly damped": rg.LevenbergMarquardt(1e-9),
+    "lm mixed": rg.LevenbergMarquardt(0.3, precision="mixed"),
     "lm exponential": rg.LevenbergMarquardt(rg.ExponentialDamping(0.3, 2.0)),
     "lm spectral": rg.LevenbergMarquardt(rg.SpectralDamping(0.5)),
     "lm residual": rg.LevenbergMarquardt(rg.ResidualDamping(0.1)),

@@ -1,8 +1,10 @@
 """Every flow is a gain: its fast direction, its spectral formula and its dense definition agree."""
 
 import math
+from functools import partial
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,6 +66,10 @@ def test_direction_equals_the_gain_formula(name, matrix):
         ("interpolated", "wide, cond 1e6", "Cholesky"),
         ("lm weakly damped", "tall, cond 1e6", "corrected Cholesky"),
         ("ggn", "tall, cond 1e6", "QR"),
+        ("gn mixed", "wide, cond 1e2", "mixed Cholesky"),
+        ("gn mixed", "wide, cond 1e6", "QR"),
+        ("gn mixed", "tall, rank 3, cond 1e6", "SVD"),
+        ("lm mixed", "tall, cond 1e6", "mixed Cholesky"),
     ],
 )
 def test_a_direction_says_which_way_it_took(name, matrix, branch):
@@ -252,9 +258,22 @@ def test_damping_out_of_range_is_rejected(make, fragment):
         make()
 
 
+@pytest.mark.parametrize(
+    "make", [rg.GaussNewton, rg.GaussNewtonMethod, partial(rg.LevenbergMarquardt, 0.1), partial(rg.LevenbergMarquardtMethod, 0.1)]
+)
+def test_precisions_that_cannot_be_are_rejected(make):
+    with pytest.raises(ValueError, match=r"^Unknown precision 'half'; known: full, mixed\.$"):
+        make(precision="half")
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"^`precision=\"mixed\"` refines in float64: call riemgn.enable_x64\(\) first\.$"):
+        make(precision="mixed")
+    if isinstance(make, partial):
+        with pytest.raises(ValueError, match=r"`matrix_free` never forms: give one of the two\.$"):
+            make(matrix_free=rg.MatrixFree(), precision="mixed")
+
+
 def test_only_undamped_inverses_end_where_the_rank_is_lost():
     undamped = {name for name, flow in FLOWS.items() if flow.inverts}
-    assert undamped == {"gn", "lm undamped", "interpolated 0", "ggn"}
+    assert undamped == {"gn", "gn mixed", "lm undamped", "interpolated 0", "ggn"}
 
 
 def test_flows_work_without_jit():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import riemgn as rg
+from riemgn._memory import working_bytes
 
 from .helpers import finite_difference, relative_error, tanh_net, TwoLayerTanh, ZOO
 
@@ -40,6 +41,74 @@ def test_jacobian_matches_one_written_by_hand():
     reference, w = TwoLayerTanh(problem.x, 5), np.asarray(problem.w0) + 0.1
     assert relative_error(problem.outputs(jnp.asarray(w)), reference.outputs(w)) < 1e-13
     assert relative_error(problem.jac(jnp.asarray(w)), reference.jac(w)) < 1e-13
+
+
+CHUNKED = {
+    "by samples": lambda memory: rg.Problem(NET, PARAMS, X, np.zeros(6), working_memory=memory),
+    "by samples of several outputs": lambda memory: _of_outputs(rg.MLP((3, 4, 2)), (7, 2), memory),
+    "by rows": lambda memory: rg.Problem(lambda params, x: NET(params, x), PARAMS, X, np.zeros(6), working_memory=memory),
+    "by columns": lambda memory: _of_outputs(lambda params, x: NET(params, x), (25,), memory),
+}
+
+
+def _of_outputs(model, shape, memory):
+    params = (NET if len(shape) == 1 else model).init(key=jax.random.key(0))
+    return rg.Problem(model, params, np.random.default_rng(1).standard_normal((shape[0], 3)), np.zeros(shape), working_memory=memory)
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+def test_a_jacobian_in_chunks_is_the_jacobian(name):
+    """With its derivatives, forward and reverse, in chunks of one and of several rows that do not divide them evenly."""
+    whole = CHUNKED[name](1e9)
+    w = whole.w0 + 0.05
+    probe = jnp.cos(jnp.arange(whole.n * whole.p)).reshape(whole.n, whole.p)
+
+    def derivatives(problem, w):
+        return *jax.jvp(problem.jac, (w,), (jnp.sin(w),)), jax.grad(lambda w: jnp.sum(probe * problem.jac(w)))(w)
+
+    derivatives = eqx.filter_jit(derivatives)
+    expected = derivatives(whole, w)
+    assert "while" not in eqx.filter_jit(lambda problem, w: problem.jac(w)).lower(whole, w).as_text()
+    for memory in (1, 700):
+        problem = CHUNKED[name](memory)
+        assert "while" in eqx.filter_jit(lambda problem, w: problem.jac(w)).lower(problem, w).as_text()
+        for chunked, one in zip(derivatives(problem, w), expected, strict=True):
+            assert relative_error(chunked, one) < 1e-15
+
+
+def test_where_one_chunk_does_the_program_is_that_of_jax():
+    def program(function, problem):
+        return jax.jit(function).lower(problem.w0).as_text()
+
+    for problem, jacobian in ((CHUNKED["by rows"](1e9), jax.jacrev), (CHUNKED["by columns"](1e9), jax.jacfwd)):
+        assert program(lambda w, problem=problem: problem.jac(w), problem) == program(lambda w, p=problem, d=jacobian: d(p.outputs)(w), problem)
+
+
+@pytest.mark.parametrize(("samples", "width"), [(150, 40), (500, 10)])
+def test_the_working_memory_is_kept(samples, width):
+    """Reverse and forward mode of a batched network hold activations x rows: by what the compiler reserves, less one Jacobian."""
+    net = rg.MLP((3, width, width, 1))
+    inputs = np.random.default_rng(0).standard_normal((samples, 3))
+
+    def reserved(memory):
+        problem = rg.Problem(lambda params, x: net(params, x), net.init(key=jax.random.key(0)), inputs, np.zeros(samples), working_memory=memory)
+        compiled = jax.jit(lambda w: problem.jac(w)).lower(problem.w0).compile().memory_analysis()
+        return compiled.temp_size_in_bytes - compiled.output_size_in_bytes
+
+    bound = 2e6
+    assert reserved(1e12) > 3 * bound
+    assert reserved(bound) < 1.25 * bound
+
+
+def test_values_alive_at_once_are_counted():
+    def chain(x):
+        y = jnp.outer(x, x)  # 10 x 10, beside its two factors
+        return jnp.sum(jnp.sin(y) * constant)
+
+    constant = jnp.ones((10, 10))
+    assert 2 * 800 <= working_bytes(chain, jnp.ones(10))[0] <= 2 * 800 + 4 * 80
+    assert working_bytes(lambda x: jnp.sum(constant @ constant) + x, 1.0)[0] <= 16  # what does not depend on the argument is free
+    assert working_bytes(jax.jit(chain), jnp.ones(10)) == working_bytes(chain, jnp.ones(10))
 
 
 @pytest.mark.parametrize("name", ["under-parameterised", "over-parameterised", "rank one"])
@@ -141,6 +210,7 @@ BAD_INPUTS = {
     "loss by name": ((NET, PARAMS, X, Y, "squared"), r"`loss` must be a riemgn loss .* got 'squared'"),
     "loss class": ((NET, PARAMS, X, Y, rg.SquaredLoss), "`loss` must be a riemgn loss"),
     "targets of the loss": ((NET, PARAMS, X, Y + 2, rg.LogisticLoss()), r"targets in \[0, 1\], got values from 2 to 2"),
+    "no working memory": ((NET, PARAMS, X, Y, None, 0), "`working_memory` must be positive and finite, got 0"),
     "zero-size params": ((rg.LinearModel(), np.ones(0), X, Y), r"`params` must hold at least one number, got array"),
 }
 

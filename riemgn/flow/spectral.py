@@ -7,7 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Scalar, Weights
-from ..linalg import BRANCHES, checked_matrix_free, damped_direction_and_branch, MatrixFree, pseudo_inverse_direction_and_branch
+from ..linalg import (
+    BRANCHES,
+    checked_matrix_free,
+    checked_precision,
+    damped_direction_and_branch,
+    MatrixFree,
+    mixed_direction_and_branch,
+    pseudo_inverse_direction_and_branch,
+)
 from ..problem import Linearisation
 from .base import AbstractFlow
 from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
@@ -45,6 +53,12 @@ class GaussNewton(AbstractFlow):
 
     `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm velocity); where that rank is lost the flow ends.
 
+    Arguments:
+
+    - `precision`: `"full"` (default) or `"mixed"`, see `LevenbergMarquardt`.
+
+    Raises: `ValueError` for an unknown precision, and for `"mixed"` without float64.
+
     >>> import jax, riemgn as rg
     >>> problem = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
     >>> rg.solve(problem, rg.GaussNewton(), t1=1.0).ts[-1].item()
@@ -54,19 +68,23 @@ class GaussNewton(AbstractFlow):
     """
 
     damping: AbstractDamping
+    precision: str = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gn"
     matrix_free: ClassVar[None] = None
     whitens: ClassVar[bool] = False
 
-    def __init__(self):
+    def __init__(self, precision: str = "full"):
         self.damping = ConstantDamping(0.0)
+        self.precision = checked_precision(precision)
         self.inverts = True
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return jnp.ones_like(eigenvalues)
 
     def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        if self.precision == "mixed":
+            return mixed_direction_and_branch(point.jac, point.cotangent, None, rank)
         return pseudo_inverse_direction_and_branch(point.jac, point.cotangent, rank)
 
 
@@ -77,8 +95,11 @@ class LevenbergMarquardt(AbstractFlow):
 
     - `damping`: `rho`, in units of the eigenvalues of `K`; a number or a schedule.
     - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`.
+    - `precision`: `"full"` (default), or `"mixed"`: the Gram matrix and its factor in float32, refined in float64 to the error of float64, where the
+        damped condition number `cond(J)^2` is below about 1e7; beyond it the way of `"full"`, which `stats["direction"]` names.
 
-    Raises: `ValueError` for negative or non-finite damping, and for no damping where `matrix_free` is given.
+    Raises: `ValueError` for negative or non-finite damping, for no damping or mixed precision where `matrix_free` is given, for an unknown precision,
+    and for `"mixed"` without float64.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.LevenbergMarquardt(0.5).gain(jnp.array([0.5]), 0.5)[0])
@@ -89,19 +110,23 @@ class LevenbergMarquardt(AbstractFlow):
 
     damping: AbstractDamping
     matrix_free: MatrixFree | None
+    precision: str = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "lm"
     whitens: ClassVar[bool] = False
 
-    def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None):
+    def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None, precision: str = "full"):
         self.damping = as_damping(damping)
         self.inverts = is_zero(damping)
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
+        self.precision = checked_precision(precision, matrix_free)
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
 
     def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
+        if self.precision == "mixed":
+            return mixed_direction_and_branch(point.jac, point.cotangent, damping, rank)
         return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)
 
 

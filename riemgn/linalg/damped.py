@@ -9,7 +9,7 @@ The rule, for the matrix `A = c G + rho I` (or `c K + rho I`, the smaller) with 
 - `"QR"` of `S`: `J` has its full rank and the estimated `cond(S)` is at most `0.01 / (max(n, p) eps)`. Householder's, error `eps cond(S)`.
 - `"SVD"`: all else. The singular values beyond `rank` are left out, those within are filtered.
 
-`"product"` is the way of the gradient flow, which solves nothing.
+`"product"` is the way of the gradient flow, which solves nothing; `"mixed Cholesky"` that of `precision="mixed"`, see `mixed.py`.
 
 Under `vmap` a choice between branches becomes a selection: all of them run, and a direction costs the sum.
 """
@@ -26,7 +26,7 @@ from .operator import AbstractJacobian, formed, kernel_of, squared_norm
 from .spectrum import spectral_direction, thin_svd
 from .triangle import condition_estimate, least_squares, minimum_norm
 
-BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product")
+BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product", "mixed Cholesky")
 CORRECTIONS = 2
 
 
@@ -66,7 +66,7 @@ def damped_direction_and_branch(
     largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
 
     def factorised():
-        small = share * _smaller_gram(jac) + damping * jnp.eye(min(n, p), dtype=jac.dtype)
+        small = share * smaller_gram(jac) + damping * jnp.eye(min(n, p), dtype=jac.dtype)
         factor = jsl.cho_factor(small)
         if n < p:
             return -(jsl.cho_solve(factor, cotangent) @ jac), jnp.array(0)
@@ -109,7 +109,12 @@ def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar,
 
 @_careful.defjvp
 def _careful_jvp(damped, primals, tangents):
-    """The derivative for `J` of constant rank.
+    w_dot, branch = _careful(damped, *primals)
+    return (w_dot, branch), (direction_tangent(w_dot, primals, tangents), jnp.zeros(branch.shape, jax.dtypes.float0))
+
+
+def direction_tangent(w_dot: Weights, primals: tuple, tangents: tuple) -> Weights:
+    """The derivative of `w_dot = -(G + rho I)^+ J^T g` by `(J, g, rho)`, for `J` of constant rank; `primals` are `(J, g, rho, rank)`.
 
     `dw' = -(G + rho)^+ (dJ^T y + J^T (dg + dJ w') + drho w') - (I - V V^T) dJ^T z`, with `y = g + J w'`, `z = (K + rho)^+ g` and `V` the leading
     singular space, on which the inverses are taken.
@@ -117,7 +122,6 @@ def _careful_jvp(damped, primals, tangents):
     Reference: Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973), for `rho = 0`.
     """
     (jac, g, rho, rank), (d_jac, d_g, d_rho, _) = primals, tangents
-    w_dot, branch = _careful(damped, jac, g, rho, rank)
     if isinstance(jac, AbstractJacobian):
         jac, d_jac = jax.jvp(formed, (jac,), (d_jac,))
     svd = thin_svd(jac)
@@ -128,20 +132,21 @@ def _careful_jvp(damped, primals, tangents):
     inside = inverse * (svd.vt @ pulled + svd.s * ((d_g + d_jac @ w_dot) @ svd.u))
     outside = z @ d_jac
     d_w_dot = -(inside - jnp.where(kept, svd.vt @ outside, 0.0)) @ svd.vt - outside
-    if jac.shape[0] >= jac.shape[1]:
-        # the kept space is all of R^p unless the rank is deficient; there the difference would be rounding over the damping
-        d_w_dot = jnp.where(rank >= jac.shape[1], -inside @ svd.vt, d_w_dot)
-    return (w_dot, branch), (d_w_dot, jnp.zeros(branch.shape, jax.dtypes.float0))
+    if jac.shape[0] < jac.shape[1]:
+        return d_w_dot
+    # the kept space is all of R^p unless the rank is deficient; there the difference would be rounding over the damping
+    return jnp.where(rank >= jac.shape[1], -inside @ svd.vt, d_w_dot)
 
 
-def _smaller_gram(jac: Jac | AbstractJacobian) -> Float[Array, "k k"]:
+def smaller_gram(jac: Jac | AbstractJacobian) -> Float[Array, "k k"]:
+    """`K = J J^T` where n < p, else `G = J^T J`."""
     return kernel_of(jac) if jac.shape[0] < jac.shape[1] else formed(jac).T @ formed(jac)
 
 
 def _by_corrections(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar) -> tuple[Weights, Flag]:
     """Cholesky of the smaller side, corrected by residuals with `J`, and whether its condition estimate allows that."""
     n, p = jac.shape
-    lower = jnp.linalg.cholesky(_smaller_gram(jac) + rho * jnp.eye(min(n, p), dtype=jac.dtype))
+    lower = jnp.linalg.cholesky(smaller_gram(jac) + rho * jnp.eye(min(n, p), dtype=jac.dtype))
     sound = condition_estimate(lower.T) ** 2 <= 0.1 * jnp.finfo(jac.dtype).eps ** (-2 / 3)
 
     def correct(_, solution):

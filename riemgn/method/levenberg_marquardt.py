@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Count, Key, Scalar, Weights
-from ..linalg import checked_matrix_free, damped_direction, MatrixFree
+from ..linalg import checked_matrix_free, checked_precision, damped_direction, MatrixFree, MIXED, mixed_direction_and_branch
 from ..problem import Linearisation, Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState
 
@@ -26,10 +26,13 @@ class LevenbergMarquardtMethod(AbstractMethod):
     - `step_size`: `eta > 0`, 1 by default.
     - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`. The trajectory then has no `sigma_min`
       and no `grad_norms` (NaN), and `stats` no rank.
+    - `precision`: `"full"` (default) or `"mixed"`, as in the flow.
 
-    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive, no damping where `matrix_free` is given.
+    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive, no damping or mixed precision where `matrix_free` is
+    given, an unknown precision, and for `"mixed"` without float64.
 
-    Reports `step_size` and `damping`; with `matrix_free` also `krylov_steps`.
+    Reports `step_size` and `damping`; with `matrix_free` also `krylov_steps`, in mixed precision `mixed`: 1 where the float32 factor gave the step,
+    0 where the way of `"full"` did.
 
     >>> import riemgn as rg
     >>> method = rg.LevenbergMarquardtMethod(rg.SpectralDamping(0.5))
@@ -42,22 +45,24 @@ class LevenbergMarquardtMethod(AbstractMethod):
 
     damping: Callable | Array
     matrix_free: MatrixFree | None
+    precision: str = eqx.field(static=True)
     step_size: Array
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "levenberg-marquardt"
 
-    def __init__(self, damping: Callable | float, step_size: float = 1.0, matrix_free: MatrixFree | None = None):
+    def __init__(self, damping: Callable | float, step_size: float = 1.0, matrix_free: MatrixFree | None = None, precision: str = "full"):
         self.damping = damping if callable(damping) else checked_number("damping", damping, positive=False)
         self.step_size = checked_number("step_size", step_size)
         self.inverts = isinstance(damping, int | float) and damping == 0
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
+        self.precision = checked_precision(precision, matrix_free)
         self.stochastic = False
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         if self.matrix_free is not None:
             return first_state(w, rank, "damping", "krylov_steps")
-        return first_state(w, rank, "damping")
+        return first_state(w, rank, "damping", *(["mixed"] if self.precision == "mixed" else []))
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         size = self.step_size.astype(w.dtype)
@@ -70,8 +75,13 @@ class LevenbergMarquardtMethod(AbstractMethod):
             return w + size * solution.w_dot, state.after(state.memory, report)
         point, rank = problem.linearise(w, formed=False), state.memory
         rho = self._damping_at(state, point, w)
-        d = damped_direction(point.jac, point.cotangent, rho, 1.0, rank)
-        return w + size * d, state.after(rank, {"step_size": size, "damping": rho})
+        report = {"step_size": size, "damping": rho}
+        if self.precision == "mixed":
+            d, branch = mixed_direction_and_branch(point.jac, point.cotangent, rho, rank)
+            report |= {"mixed": (branch == MIXED).astype(w.dtype)}
+        else:
+            d = damped_direction(point.jac, point.cotangent, rho, 1.0, rank)
+        return w + size * d, state.after(rank, report)
 
     def _damping_at(self, state: MethodState, point: Linearisation, w: Weights) -> Scalar:
         return jnp.asarray(self.damping(state.time, point, state.memory) if callable(self.damping) else self.damping, w.dtype)
