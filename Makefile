@@ -36,7 +36,7 @@ test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## run the full-size tests
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	RIEMGN_TEST_OPTIMISED=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 bench: $(STAMP) ## run the benchmarks; ARGS=geometry for one of them
 	$(BIN)/python -m tests.bench $(ARGS)
