@@ -38,6 +38,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
+LONGEST = ["test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_checks", "test_problem"]
 
 jax.config.update("jax_enable_x64", True)
 
@@ -49,6 +50,11 @@ def pytest_configure(config):
     jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that no worker is left with one at the end; `--no-loadscope-reorder` of xdist keeps the order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_unconfigure(config):
