@@ -38,7 +38,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
-LONGEST = ["test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_checks", "test_problem"]
+LONGEST = ["test_paper_repro", "test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
 
 jax.config.update("jax_enable_x64", True)
 
