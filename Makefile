@@ -33,10 +33,10 @@ gallery: $(STAMP) ## draw the essays in figures/ again and check their numbers
 	$(BIN)/python -m figures $(ARGS)
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(STAMP) ## run the full-size tests
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	RIEMGN_TEST_OPTIMISED=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
 bench: $(STAMP) ## run the benchmarks; ARGS=geometry for one of them
 	$(BIN)/python -m tests.bench $(ARGS)

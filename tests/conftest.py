@@ -1,8 +1,13 @@
-"""Settings that hold for every test: float64, one thread, no display, compiled programs shared within the session and with no other."""
+"""Settings that hold for every test: float64, one thread, no display, compiled programs shared within the session and with no other.
+
+Nearly all the time is compilation, so XLA is asked for little optimisation (`QUICK`); `RIEMGN_TEST_OPTIMISED=1` tests the programs that users run.
+"""
 
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 PINS = {
@@ -16,25 +21,44 @@ for variable, value in PINS.items():
     os.environ.setdefault(variable, value)  # before jax and numpy load: both read these once
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
+WORKER = bool(os.environ.get("PYTEST_XDIST_WORKER"))  # a worker inherits the variables of the session
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def known_to_xla(flags: str) -> bool:
+    """XLA ends a process that gives it a flag it does not know."""
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=environment, capture_output=True).returncode == 0
+
+
+if not WORKER and not os.environ.get("RIEMGN_TEST_OPTIMISED") and known_to_xla(QUICK):
+    os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ['XLA_FLAGS']}"  # in front: XLA reads no further than a word without dashes
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
 PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
+LONGEST = ["test_paper_repro", "test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
 
 jax.config.update("jax_enable_x64", True)
 
 
 def pytest_configure(config):
     """One folder for all workers: what a module compiles, the others load."""
-    if not os.environ.get("PYTEST_XDIST_WORKER"):
+    if not WORKER:
         os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="riemgn-programs-")
     jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that no worker is left with one at the end; `--no-loadscope-reorder` of xdist keeps the order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 def pytest_unconfigure(config):
-    if not os.environ.get("PYTEST_XDIST_WORKER"):
+    if not WORKER:
         shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 

@@ -274,12 +274,19 @@ def test_a_geodesic_that_leaves_the_chart_is_refused():
 
 
 def test_a_point_that_no_geodesic_reaches_is_refused():
-    """Opposite sides of the hole in a plane: `(r cos a, r sin a)`, where the straight line runs into r = 0."""
-    punctured = rg.Problem(lambda v, x: jnp.exp(v[0]) * jnp.array([jnp.cos(v[1]), jnp.sin(v[1])]), jnp.zeros(2), np.zeros((2, 1)), np.zeros(2))
-    manifold = rg.OutputManifold(punctured)
-    assert relative_error(manifold.log(jnp.zeros(2), jnp.array([0.0, 1.0])), [np.cos(1.0) - 1, np.sin(1.0)]) < 1e-9
+    """The cone over a curve of the unit 3-sphere: flat, the polar angle is the curve's arc length, and straight lines turn by less than pi."""
+
+    def cone(v, x):
+        a = v[1]
+        return jnp.exp(v[0]) * jnp.array([jnp.cos(a), jnp.sin(a), jnp.cos(3 * a), jnp.sin(3 * a)]) / jnp.sqrt(2.0)
+
+    manifold = rg.OutputManifold(rg.Problem(cone, jnp.zeros(2), np.zeros((4, 1)), np.zeros(4)))
+    angle = np.sqrt(5.0)  # arc length for each unit of a
+    radial, around = np.array([1.0, 0, 1, 0]) / np.sqrt(2), np.array([0, 1.0, 0, 3]) / np.sqrt(10)
+    expected = (np.cos(angle) - 1) * radial + np.sin(angle) * around
+    assert relative_error(manifold.log(jnp.zeros(2), jnp.array([0.0, 1.0])), expected) < 1e-9
     with pytest.raises(rg.GeometryError, match=r"shooting stopped [\d.]+ short"):
-        manifold.log(jnp.zeros(2), jnp.array([0.0, np.pi]))
+        manifold.log(jnp.zeros(2), jnp.array([0.0, 2.0]))
 
 
 def test_matrices_of_the_ambient_form_agree_with_their_diagonal():
