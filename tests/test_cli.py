@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from riemgn import cli
+from riemgn.cli.session import prepare_jax
 from riemgn.experiment import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,7 +165,7 @@ def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in ("dir", "persistent"):
         monkeypatch.setenv(f"JAX_COMPILATION_CACHE_{name.upper()}", "")
-    cli._prepare_jax()
+    prepare_jax()
     for name in [name for name in os.environ if name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE"))]:
         monkeypatch.delenv(name)
     assert seen["jax_compilation_cache_dir"] == str(tmp_path / "riemgn" / "jax") and seen["jax_enable_x64"] is True
