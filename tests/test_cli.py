@@ -1,5 +1,6 @@
 """The command line: exit status, one sentence for what is wrong, one JSON object where asked."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -128,6 +129,18 @@ def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr("riemgn.experiment.run", interrupted)
     status, out, err = call(capsys, *TINY, "--out", "here")
     assert status == 130 and out == "" and "not saved in 'here'" in err and "again" in err
+
+
+@pytest.mark.parametrize(("entries", "shown"), [(1, True), (10**9, False)])
+def test_a_bar_is_shown_where_the_problem_is_large(monkeypatch, entries, shown):
+    from riemgn.experiment import run, RunSpec
+
+    module, asked = importlib.import_module("riemgn.experiment.run"), []
+    solve = module._solve
+    monkeypatch.setattr(module, "ENTRIES_FOR_PROGRESS", entries)
+    monkeypatch.setattr(module, "_solve", lambda problem, spec, ts, progress: asked.append(progress) or solve(problem, spec, ts, False))
+    run(RunSpec(data="diabetes", subset=30, width=2, alpha=1000.0, t1=2.0), progress=True)
+    assert set(asked) == {shown}
 
 
 def test_the_list_names_everything(capsys):
