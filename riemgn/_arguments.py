@@ -31,7 +31,7 @@ def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " 
     Raises: `ValueError` for anything else.
     """
     if ts is None:
-        return jnp.linspace(0.0, t1, count)
+        return jnp.asarray(np.linspace(0.0, t1, count), dtype=float)
     times = np.asarray(ts)
     if times.dtype.kind not in "iuf" or times.ndim != 1 or times.size == 0:
         raise ValueError(f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}.")

@@ -210,6 +210,7 @@ class Problem(eqx.Module):
         """Whether the Jacobian has a form by layers that is the smaller one: an MLP, plain or in its wrappers, with n < p."""
         return self.n < self.p and is_layerwise(self.model)
 
+    @eqx.filter_jit
     def linearise(self, w: Weights, formed: bool = True) -> Linearisation:
         """Everything the flows need at `w`; with `formed=False` the Jacobian of a problem that `keeps_layers` is a `LayerJacobian`."""
         f = self.outputs(w)

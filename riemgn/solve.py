@@ -40,12 +40,16 @@ FEWEST_SAVED = 17
 
 
 class _Limits(eqx.Module):
-    """Thresholds of the events, as arrays: changing them compiles nothing anew. `loss` is that of `g - inf g`."""
+    """Thresholds of the events, as arrays: changing them compiles nothing anew.
+
+    `loss` is that of `g - inf g`; `margin` is the least margin at the start.
+    """
 
     sigma: Scalar
     radius: Scalar
     loss: Scalar
     infimum: Scalar
+    margin: Scalar
     watched: tuple[str, ...] = eqx.field(static=True)
 
 
@@ -56,6 +60,7 @@ class _Args(eqx.Module):
     limits: _Limits
 
 
+@eqx.filter_jit
 def _vector_field(t, y, args):
     if "psi" not in y:
         return {"w": parameter_velocity(args.flow, t, y["w"], args.problem, args.rank)}
@@ -84,8 +89,44 @@ def _margin_loss(t, y, args, **kwargs):
 _MARGINS = {"rank_lost": _margin_sigma, "ball_left": _margin_radius, "loss_tolerance_met": _margin_loss}
 
 
+@eqx.filter_jit
+def _margins(t, y, args):
+    return jnp.stack([_MARGINS[name](t, y, args) for name in args.limits.watched])
+
+
 def _least_margin(t, y, args, **kwargs):
-    return jnp.min(jnp.stack([_MARGINS[name](t, y, args) for name in args.limits.watched]))
+    return jnp.min(_margins(t, y, args))
+
+
+class _Loop(diffrax.AbstractAdjoint):
+    """`diffrax.ForwardMode`, told what is known before: that the saved times are in order, and the margin of the events at the start.
+
+    diffrax's check of the times calls back to Python, and a program that calls back is kept in no cache. An event is located afterwards, by
+    `_locate` in the last step's interpolation, since most solves have none and need not compile that.
+    """
+
+    ts: Array
+    margin: Scalar
+
+    def loop(self, *, solver, saveat, event, init_state, **kwargs):
+        saveat = eqx.tree_at(lambda s: s.subs[0].ts, saveat, self.ts)
+        if event is not None:
+            init_state = eqx.tree_at(lambda s: s.event_values, init_state, self.margin)
+        end, stats = diffrax.ForwardMode().loop(solver=solver, saveat=saveat, event=event, init_state=init_state, **kwargs)
+        if event is not None:
+            stats["last_step"] = solver.interpolation_cls(t0=end.event_tprev, t1=end.event_tnext, **end.event_dense_info)
+        return end, stats
+
+
+@eqx.filter_jit
+def _locate(args, last_step):
+    """Time and state where the least margin of the last step passes from positive to negative, and the margins there."""
+    bounds = {"lower": last_step.t0, "upper": last_step.t1}
+    found = optx.root_find(
+        lambda t, _: _least_margin(t, last_step.evaluate(t), args), optx.Bisection(1e-9, 1e-9, flip=True), last_step.t1, options=bounds, throw=False
+    )
+    y = last_step.evaluate(found.value)
+    return found.value, y, _margins(found.value, y, args)
 
 
 @eqx.filter_jit
@@ -99,9 +140,7 @@ def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, d
     controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False, **gains)
     if step_to_ts:
         controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
-    watched = args.limits.watched
-    # the margins pass from positive to negative: `flip=True`
-    event = diffrax.Event(_least_margin, optx.Bisection(1e-9, 1e-9, flip=True)) if watched else None
+    event = diffrax.Event(_least_margin) if args.limits.watched else None
     end = diffrax.SubSaveAt(t1=True)
     saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])
     return diffrax.diffeqsolve(
@@ -115,13 +154,23 @@ def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, d
         saveat=diffrax.SaveAt(subs=[saved, end], dense=dense),
         stepsize_controller=controller,
         event=event,
+        adjoint=_Loop(ts, args.limits.margin),
         max_steps=max_steps,
         throw=False,
         progress_meter=diffrax.TqdmProgressMeter() if progress else diffrax.NoProgressMeter(),
     )
 
 
-_sample = eqx.filter_jit(sample)
+@eqx.filter_jit
+def _sample(args: _Args, saved, w_end):
+    """The saved rows and the end with their quantities, and which rows were reached; the others stand at the start.
+
+    The shape stays that of the saved times, so that a solve cut short compiles nothing anew.
+    """
+    rows = jnp.concatenate([saved, w_end[None]])
+    finite = jnp.all(jnp.isfinite(rows), axis=1)
+    params = jnp.where(finite[:, None], rows, args.problem.w0)
+    return params, finite[:-1], sample(args.problem, args.flow, params, args.rank)
 
 
 class _Start(eqx.Module):
@@ -269,16 +318,16 @@ def solve(
     t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
 
     start = _start(problem, flow)
-    s, rank, loss = start.singular_values, start.rank, start.loss
-    if not bool(jnp.isfinite(loss) & jnp.all(jnp.isfinite(s))):
+    s, rank, loss = np.asarray(start.singular_values), start.rank, np.asarray(start.loss)
+    if not (np.isfinite(loss) and np.all(np.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     reason = "chosen by the caller"
     if solver is None:
         solver, reason = choose_solver(flow, float(start.rate), t1, float(start.slowest))
-    shortest = 8 * jnp.finfo(loss.dtype).eps * jnp.minimum(t_end, 1 / jnp.maximum(start.rate, 1 / t_end))
+    shortest = jnp.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(float(start.rate), 1 / t1)))
     formed = flow.matrix_free is None
     sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
-    limits = _limits(flow, sigma_start * rank_tol, ball_radius, loss_tol, float(start.infimum))
+    limits = _limits(flow, start, sigma_start, rank_tol, ball_radius, loss_tol)
     args = _Args(problem, flow, rank, limits)
     stats = {
         "solver": f"{type(solver.solver).__name__} in exponential time" if isinstance(solver, ExponentialTime) else type(solver).__name__,
@@ -296,13 +345,14 @@ def solve(
     }
     at_rest = _rest_reason(problem, limits, float(loss), int(rank))
     if at_rest is not None:
-        trajectory = _resting(problem, flow, ts, rank, at_rest, stats, start_time)
+        trajectory = _resting(args, at_rest, stats, start_time)
     else:
         solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts))
         trajectory = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
         if error:
             stats |= {"rtol": rtol / 100, "atol": atol / 100}
-            solution = _integrate(args, ts, t_end, tolerance / 100, floor / 100, shortest, solver, max_steps, dense, progress, step_to_ts)
+            tolerance, floor = jnp.asarray(rtol / 100), jnp.asarray(atol / 100)
+            solution = _integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts)
             tight = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
             trajectory = _with_error(trajectory, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:
@@ -312,17 +362,19 @@ def solve(
 
 def _trajectory(args: _Args, ts, solution, stats: dict, start_time: float, sigma_start: float, dense: bool) -> Trajectory:
     """Trim what was not reached, append the end, evaluate the saved quantities, name the ending."""
-    reached = np.asarray(jnp.isfinite(solution.ts[0]) & jnp.all(jnp.isfinite(solution.ys[0]), axis=1))
-    t_end, w_end = solution.ts[1][0], solution.ys[1]["w"][0]
-    finite_end = bool(jnp.isfinite(t_end) & jnp.all(jnp.isfinite(w_end)))
-    last = float(ts[reached][-1]) if reached.any() else -1.0
-    append = finite_end and float(t_end) > last * (1 + 1e-12)
-    # the shape of what is sampled stays that of `ts`, so that a solve cut short compiles nothing anew
-    padded = jnp.concatenate([jnp.where(reached[:, None], solution.ys[0], args.problem.w0), jnp.where(finite_end, w_end, args.problem.w0)[None]])
-    quantities = _sample(args.problem, args.flow, padded, args.rank)
-    keep = np.append(reached, append)
-    quantities = {name: value[keep] for name, value in quantities.items()}
-    code = _name_ending(solution, args, w_end, float(quantities["sigma_min"][-1]), sigma_start, bool(jnp.isfinite(quantities["losses"][-1])))
+    # on the host: each small operation on the device would be compiled, for each shape
+    t_end, y_end, margins = np.asarray(solution.ts[1])[0], {name: np.asarray(value)[0] for name, value in solution.ys[1].items()}, None
+    if args.limits.watched and bool(solution.event_mask):
+        t_end, y_end, margins = (jax.tree.map(np.asarray, part) for part in _locate(args, solution.stats["last_step"]))
+    saved_ts = np.asarray(solution.ts[0])
+    finite_end = bool(np.isfinite(t_end) and np.all(np.isfinite(y_end["w"])))
+    params, reached, quantities = _sample(args, solution.ys[0], y_end["w"])
+    reached = np.isfinite(saved_ts) & ~(saved_ts > t_end) & np.asarray(reached)
+    last = float(saved_ts[reached][-1]) if reached.any() else -1.0
+    keep = np.append(reached, finite_end and float(t_end) > last * (1 + 1e-12))
+    params, quantities = jax.tree.map(np.asarray, (params, quantities))
+    ends = sigma_start, float(quantities["sigma_min"][keep][-1])
+    code = _name_ending(solution, args, y_end["w"], margins, ends, bool(np.isfinite(quantities["losses"][keep][-1])))
     stats = stats | {
         "num_steps": int(solution.stats["num_steps"]),
         "num_accepted_steps": int(solution.stats["num_accepted_steps"]),
@@ -331,25 +383,26 @@ def _trajectory(args: _Args, ts, solution, stats: dict, start_time: float, sigma
         "event_time": float(t_end) if code != "successful" else None,
         "message": str(RESULTS[getattr(RESULTS, code)]),
     }
-    if "psi" in solution.ys[1] and finite_end:
-        stats["drift"] = float(jnp.max(jnp.abs(solution.ys[1]["psi"][0] - args.problem.outputs(w_end))))
+    if "psi" in y_end and finite_end:
+        stats["drift"] = float(np.max(np.abs(y_end["psi"] - quantities["outputs"][-1])))
     return Trajectory(
         problem=args.problem,
         flow=args.flow,
-        ts=jnp.append(ts, t_end)[keep],
-        params=padded[keep],
+        ts=jnp.asarray(np.append(ts, t_end)[keep]),
+        params=jnp.asarray(params[keep]),
         error=None,
         result=getattr(RESULTS, code),
         stats=stats,
         interpolation=solution.interpolation if dense else None,
-        **quantities,
+        **{name: jnp.asarray(value[keep]) for name, value in quantities.items()},
     )
 
 
-def _name_ending(solution, args: _Args, w_end, sigma_end: float, sigma_start: float, finite: bool) -> str:
+def _name_ending(solution, args: _Args, w_end, margins, sigmas: tuple[float, float], finite: bool) -> str:
+    """The name of the result code; `sigmas` are the singular values followed, at the start and at the end."""
     result, watched = solution.result, args.limits.watched
-    if watched and bool(solution.event_mask):
-        return min(watched, key=lambda name: float(_MARGINS[name](0.0, {"w": w_end}, args)))
+    if margins is not None:
+        return watched[int(np.argmin(margins))]
     if not finite:
         return "non_finite"
     if bool(result == diffrax.RESULTS.successful):
@@ -357,7 +410,7 @@ def _name_ending(solution, args: _Args, w_end, sigma_end: float, sigma_start: fl
     if args.flow.matrix_free is not None and not bool(_moves(args, w_end)):
         return "krylov_limit"
     # at the singular set the speed is unbounded and the step is cut without end: a fall of sigma_min by ten says that it was this
-    if "rank_lost" in watched and sigma_end < 0.1 * sigma_start:
+    if "rank_lost" in watched and sigmas[1] < 0.1 * sigmas[0]:
         return "rank_lost"
     if bool(result == diffrax.RESULTS.max_steps_reached):
         return "step_limit"
@@ -379,34 +432,38 @@ def _rest_reason(problem: Problem, limits: _Limits, loss: float, rank: int) -> s
     return None
 
 
-def _resting(problem, flow, ts, rank, code: str, stats: dict, start_time: float) -> Trajectory:
-    params = problem.w0[None]
+def _resting(args: _Args, code: str, stats: dict, start_time: float) -> Trajectory:
+    w0 = np.asarray(args.problem.w0)
+    one = eqx.tree_at(lambda args: args.rank, args, jnp.asarray(max(int(args.rank), 1)))
+    params, _, quantities = _sample(one, np.zeros((0, w0.size), w0.dtype), w0)
     stats = stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
     stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[getattr(RESULTS, code)])}
-    quantities = _sample(problem, flow, params, jnp.maximum(rank, 1))
-    return Trajectory(problem, flow, jnp.zeros(1, ts.dtype), params, error=None, result=getattr(RESULTS, code), stats=stats, **quantities)
+    result, start = getattr(RESULTS, code), jnp.asarray(np.zeros(1, w0.dtype))
+    return Trajectory(args.problem, args.flow, start, params, error=None, result=result, stats=stats, **quantities)
 
 
 def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
     """Attach the tighter solve and the difference of the outputs; where it did not arrive, or stopped at another time, the error is infinite."""
-    by_time = dict(zip(np.asarray(tight.ts).tolist(), tight.outputs, strict=True))
-    nowhere = jnp.full(trajectory.problem.n, jnp.inf)
-    difference = jnp.stack([by_time.get(float(t), nowhere) for t in trajectory.ts]) - trajectory.outputs
-    error = jnp.nan_to_num(jnp.linalg.norm(difference, axis=1), nan=jnp.inf)
+    by_time = dict(zip(np.asarray(tight.ts).tolist(), np.asarray(tight.outputs), strict=True))
+    nowhere = np.full(trajectory.problem.n, np.inf)
+    difference = np.stack([by_time.get(t, nowhere) for t in np.asarray(trajectory.ts).tolist()]) - np.asarray(trajectory.outputs)
+    error = jnp.asarray(np.nan_to_num(np.linalg.norm(difference, axis=1), nan=np.inf))
     return eqx.tree_at(lambda traj: (traj.error, traj.tight), trajectory, (error, tight), is_leaf=lambda leaf: leaf is None)
 
 
-def _limits(flow: AbstractFlow, sigma: float, ball_radius: float | None, loss_tol: float | None, infimum: float) -> _Limits:
-    watched = []
+def _limits(flow: AbstractFlow, start: _Start, sigma: float, rank_tol: float, ball_radius: float | None, loss_tol: float | None) -> _Limits:
+    """The events watched; `sigma` is the singular value followed, at the start."""
+    radius = math.inf if ball_radius is None else positive("ball_radius", ball_radius)
+    loss = 1.0 if loss_tol is None else positive("loss_tol", loss_tol)
+    margins = {}
     if flow.inverts:
-        watched.append("rank_lost")
+        margins["rank_lost"] = 1 / rank_tol - 1
     if ball_radius is not None:
-        watched.append("ball_left")
+        margins["ball_left"] = 1.0
     if loss_tol is not None:
-        watched.append("loss_tolerance_met")
-    radius = jnp.asarray(math.inf if ball_radius is None else positive("ball_radius", ball_radius))
-    loss = jnp.asarray(1.0 if loss_tol is None else positive("loss_tol", loss_tol))
-    return _Limits(jnp.asarray(sigma), radius, loss, jnp.asarray(infimum), tuple(watched))
+        margins["loss_tolerance_met"] = (float(start.loss) - float(start.infimum)) / loss - 1
+    numbers = (sigma * rank_tol, radius, loss, float(start.infimum), min(margins.values(), default=math.inf))
+    return _Limits(*(jnp.asarray(number, dtype=float) for number in numbers), watched=tuple(margins))
 
 
 def _check_types(problem, flow, solver, max_steps) -> None:

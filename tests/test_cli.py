@@ -1,5 +1,6 @@
 """The command line: exit status, one sentence for what is wrong, one JSON object where asked."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from riemgn import cli
+from riemgn.cli.session import prepare_jax
 from riemgn.experiment import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,6 +131,18 @@ def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
     assert status == 130 and out == "" and "not saved in 'here'" in err and "again" in err
 
 
+@pytest.mark.parametrize(("entries", "shown"), [(1, True), (10**9, False)])
+def test_a_bar_is_shown_where_the_problem_is_large(monkeypatch, entries, shown):
+    from riemgn.experiment import run, RunSpec
+
+    module, asked = importlib.import_module("riemgn.experiment.run"), []
+    solve = module._solve
+    monkeypatch.setattr(module, "ENTRIES_FOR_PROGRESS", entries)
+    monkeypatch.setattr(module, "_solve", lambda problem, spec, ts, progress: asked.append(progress) or solve(problem, spec, ts, False))
+    run(RunSpec(data="diabetes", subset=30, width=2, alpha=1000.0, t1=2.0), progress=True)
+    assert set(asked) == {shown}
+
+
 def test_the_list_names_everything(capsys):
     status, out, _ = call(capsys, "list")
     assert status == 0
@@ -164,7 +178,7 @@ def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in ("dir", "persistent"):
         monkeypatch.setenv(f"JAX_COMPILATION_CACHE_{name.upper()}", "")
-    cli._prepare_jax()
+    prepare_jax()
     for name in [name for name in os.environ if name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE"))]:
         monkeypatch.delenv(name)
     assert seen["jax_compilation_cache_dir"] == str(tmp_path / "riemgn" / "jax") and seen["jax_enable_x64"] is True

@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "riemgn"
 HARD_LIMIT = 500
-FACES = {"riemgn/__init__.py", "riemgn/cli.py"}
-PRINTER = "riemgn/cli.py"
+FACE = "riemgn/__init__.py"
+PRINTER = "riemgn/cli/"
 WRITER = "riemgn/experiment/store.py"
 NO_ROOM = {"util", "utils", "core", "common", "misc"}
 WRITING_CALLS = {
@@ -111,7 +111,7 @@ def face_imports(name: str, tree: ast.Module) -> list[str]:
 
 
 def test_no_file_imports_the_face():
-    assert {name: found for name, tree in package_trees() if name not in FACES and (found := face_imports(name, tree))} == {}
+    assert {name: found for name, tree in package_trees() if name != FACE and (found := face_imports(name, tree))} == {}
 
 
 @pytest.mark.parametrize("line", ["import riemgn", "import riemgn as rg", "from riemgn import solve", "from .. import GaussNewton"])
@@ -263,7 +263,7 @@ def writing(tree: ast.AST) -> list[str]:
 
 
 def test_only_the_command_line_prints():
-    assert {name: found for name, tree in package_trees() if name != PRINTER and (found := printing(tree))} == {}
+    assert {name: found for name, tree in package_trees() if not name.startswith(PRINTER) and (found := printing(tree))} == {}
 
 
 def test_only_the_store_writes_files():

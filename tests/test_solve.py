@@ -427,3 +427,29 @@ def test_a_start_with_infinite_outputs_is_rejected():
     problem = rg.Problem(lambda w, x: jnp.exp(w[0] * x[:, 0]), np.array([1e4]), np.ones((3, 1)), np.ones(3))
     with pytest.raises(ValueError, match="must start from finite outputs and Jacobian, got a loss of inf"):
         rg.solve(problem, rg.GradientFlow())
+
+
+PROGRAMS = {
+    "explicit": (rg.GaussNewton(), {}),
+    "watched": (rg.LevenbergMarquardt(1e-2), {"loss_tol": 1e-9}),
+    "stiff": (rg.GradientFlow(), {"t1": 1e5}),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_another_process_finds_every_program_of_a_solve(name):
+    """A program that calls back to Python, as diffrax's checks do, is kept in no cache and would be compiled again."""
+    (flow, settings), events = PROGRAMS[name], []
+
+    def listen(event: str, **_) -> None:
+        events.append(event.rpartition("/")[2])
+
+    problem = small_net(SEED, ALPHA)
+    rg.solve(problem, flow, throw=False, **settings)
+    jax.clear_caches()
+    jax.monitoring.register_event_listener(listen)
+    try:
+        rg.solve(problem, flow, throw=False, **settings)
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
+    assert events.count("cache_hits") == events.count("compile_requests_use_cache") > 2

@@ -36,6 +36,9 @@ from .spec import RunSpec, SOLVERS
 
 FEW_TIMES = 33  # saved times below which a curve is too coarse to read
 
+# A program with a progress bar calls back to Python and is kept in no cache: a Jacobian of fewer entries takes longer to compile than to follow.
+ENTRIES_FOR_PROGRESS = 300_000
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -52,12 +55,13 @@ class Record:
 
 
 def run(spec: RunSpec, *, progress: bool = False) -> Record:
-    """Solve what `spec` says; numerical trouble is recorded, not raised.
+    """Solve what `spec` says; numerical trouble is recorded, not raised. `progress` shows a bar where the problem is large.
 
     Raises: `ValueError` for data that cannot be found or does not fit the loss.
     """
     start = time.perf_counter()
     problem, data_record = build_problem(spec)
+    progress = progress and problem.n * problem.p >= ENTRIES_FOR_PROGRESS
     trajectory = _solve(problem, spec, None, progress)
     t_end = float(trajectory.ts[-1])
     if trajectory.ts.size < FEW_TIMES and t_end > 0:

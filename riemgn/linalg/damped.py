@@ -91,20 +91,24 @@ def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar,
     n, p = jac.shape
     well_posed = 0.01 / (max(n, p) * jnp.finfo(jac.dtype).eps)
 
-    def filtered():
-        return spectral_direction(thin_svd(formed(jac)), g, lambda x: x / (x + rho), rank), jnp.array(3)
+    of_full_rank = rank >= min(n, p)
+
+    def corrected():
+        return *_by_corrections(jac, g, rho), jnp.array(1)
 
     def triangular():
         w_dot, r = _by_triangle(formed(jac), g, rho if damped else None)
-        return jax.lax.cond(condition_estimate(r) <= well_posed, lambda: (w_dot, jnp.array(2)), filtered)
+        return w_dot, condition_estimate(r) <= well_posed, jnp.array(2)
 
-    def of_full_rank():
-        if max(n, p) < 2 * min(n, p):
-            return triangular()
-        w_dot, sound = _by_corrections(jac, g, rho)
-        return jax.lax.cond(sound, lambda: (w_dot, jnp.array(1)), triangular)
+    def filtered():
+        return spectral_direction(thin_svd(formed(jac)), g, lambda x: x / (x + rho), rank), jnp.array(True), jnp.array(3)
 
-    return jax.lax.cond(rank >= min(n, p), of_full_rank, filtered)
+    # one after the other, not one inside the other: each is compiled once
+    found = jnp.zeros(p, jac.dtype), jnp.array(False), jnp.array(3)
+    for way in (corrected, triangular) if max(n, p) >= 2 * min(n, p) else (triangular,):
+        found = jax.lax.cond(of_full_rank & ~found[1], way, lambda found=found: found)
+    w_dot, _, branch = jax.lax.cond(found[1], lambda: found, filtered)
+    return w_dot, branch
 
 
 @_careful.defjvp

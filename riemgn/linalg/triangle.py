@@ -1,10 +1,9 @@
 """Least-squares and minimum-norm solutions by one Householder QR whose orthogonal factor is never formed, and condition estimates."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Scalar
@@ -47,12 +46,11 @@ def condition_estimate(triangle: Float[Array, "k k"]) -> Scalar:
 
     Reference: Dixon, SIAM J. Numer. Anal. 20 (1983) 812-814.
     """
-    start = jax.random.normal(jax.random.key(0), (triangle.shape[0],), triangle.dtype)
-    largest = _growth(lambda x: (triangle @ x) @ triangle, start)
-    inverse = _growth(lambda x: jsl.solve_triangular(triangle, jsl.solve_triangular(triangle, x, trans=1)), start)
+    start = jnp.asarray(np.random.default_rng(0).standard_normal(triangle.shape[0]), triangle.dtype)
+
+    def stretched(_, pair):
+        x, y = (v / jnp.linalg.norm(v) for v in pair)
+        return (triangle @ x) @ triangle, jsl.solve_triangular(triangle, jsl.solve_triangular(triangle, y, trans=1))
+
+    largest, inverse = (jnp.linalg.norm(v) for v in jax.lax.fori_loop(0, ROUNDS, stretched, (start, start)))
     return jnp.sqrt(largest * inverse)
-
-
-def _growth(apply: Callable, x: Float[Array, " k"]) -> Scalar:
-    """The last factor by which a symmetric map stretches the iterate."""
-    return jnp.linalg.norm(jax.lax.fori_loop(0, ROUNDS, lambda _, x: apply(x / jnp.linalg.norm(x)), x))

@@ -3,17 +3,18 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from .session import prepare_jax, progress
+from .tables import print_certificates, print_machine, print_outcomes, print_pairs, print_row, print_run
+
 # typer keeps its own copy of click or uses the installed one: the base of its usage errors is the same by name
 ClickException = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 INTERRUPTED = 130
-PIPED_WIDTH = 160  # columns of a table where no terminal says
 
 app = typer.Typer(
     name="riemgn",
@@ -45,9 +46,9 @@ def list_command(as_json: Annotated[bool, typer.Option("--json", help="One JSON 
     """Claims, figures, data sets, flows and solvers by name."""
     from paper_repro.runner import discover
 
-    from .data import DATASETS
-    from .experiment import FLOW_FORMULAS, SOLVERS
-    from .theory import CLAIMS
+    from ..data import DATASETS
+    from ..experiment import FLOW_FORMULAS, SOLVERS
+    from ..theory import CLAIMS
 
     solvers = {
         name: "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff" if cls is None else _first_line(cls)
@@ -59,7 +60,7 @@ def list_command(as_json: Annotated[bool, typer.Option("--json", help="One JSON 
     if as_json:
         return _print_json({name: dict(entries) for name, entries in sections.items()})
     for name, entries in sections.items():
-        _print_pairs(name, entries or {"-": "none"})
+        print_pairs(name, entries or {"-": "none"})
     return 0
 
 
@@ -96,7 +97,7 @@ def run_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ):
     """Solve one flow of a network on a data set; save record and picture, show a table."""
-    from .experiment.spec import run_spec, RunSpec
+    from ..experiment.spec import run_spec, RunSpec
 
     given = locals()
     spec = run_spec(**{name: given[name] for name in RunSpec.model_fields})
@@ -105,10 +106,10 @@ def run_command(
 
 
 def _run(spec: Any, folder: Path, as_json: bool) -> int:
-    from .experiment import prepare_folder, run, write_figure, write_record
-    from .plot import style, trajectory_figure
+    from ..experiment import prepare_folder, run, write_figure, write_record
+    from ..plot import style, trajectory_figure
 
-    _prepare_jax()
+    prepare_jax()
     folder = prepare_folder(folder)
     try:
         record = run(spec, progress=sys.stderr.isatty() and not as_json)
@@ -121,7 +122,7 @@ def _run(spec: Any, folder: Path, as_json: bool) -> int:
     if as_json:
         _print_json({**record.metadata, "files": files})
     else:
-        _print_run(record, files)
+        print_run(record, files)
     # where the flow reached its singular set the run has found something; where it could not be followed it has not
     return 1 if record.metadata["result"] in ("step_limit", "step_collapsed", "non_finite", "other") else 0
 
@@ -140,18 +141,18 @@ def reproduce_command(
     """Run the experiments made for papers' claims: numbers, pictures, predicted beside measured."""
     from paper_repro import runner
 
-    from .experiment import write_json
+    from ..experiment import write_json
 
     items = runner.select(runner.discover(), what or [])
     if jobs < 1:
         raise ValueError(f"`--jobs` must be at least 1, got {jobs}.")
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise ValueError(f"`--data-dir` must name a folder, got '{data_dir}'.")
-    _prepare_jax()
+    prepare_jax()
     settings = runner.Settings(out or runner.default_out(), quick, data_dir, force, update_golden)
     done: list[Any] = []
     try:
-        with _progress(len(items)) as (started, advanced):
+        with progress(len(items)) as (started, advanced):
 
             def finish(outcome: Any) -> None:
                 done.append(outcome)
@@ -160,7 +161,7 @@ def reproduce_command(
             outcomes = runner.reproduce(items, settings, jobs=jobs, on_start=started, on_done=finish)
     except KeyboardInterrupt:
         return _interrupted(f"{len(done)} of {len(items)} items are saved in '{settings.out}'; the same command goes on from there")
-    _print_outcomes(outcomes)
+    print_outcomes(outcomes)
     if json_file is not None:
         write_json(json_file, {"quick": quick, "items": [outcome.to_dict() for outcome in outcomes]})
     return 0 if all(outcome.ok for outcome in outcomes) else 1
@@ -179,9 +180,9 @@ def certify_command(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every certificate to this file, each as it is done.")] = None,
 ):
     """Hold claims against problems: hypotheses, predicted and measured, margin, numerical error, verdict."""
-    from .experiment.certification import examine_cases, seeds_of, select_cases
-    from .experiment.ledger import Ledger
-    from .theory import find_claim
+    from ..experiment.certification import examine_cases, seeds_of, select_cases
+    from ..experiment.ledger import Ledger
+    from ..theory import find_claim
 
     chosen = [find_claim(name).name for name in names or []]
     if seeds is not None and seeds < 1:
@@ -190,12 +191,12 @@ def certify_command(
         raise ValueError(f"`--jobs` must be at least 1, got {jobs}.")
     if rtol is not None and not 1e-12 <= rtol < 1:
         raise ValueError(f"`--rtol` must lie in [1e-12, 1), got {rtol:g}.")
-    _prepare_jax()
+    prepare_jax()
     ledger = Ledger(json_file, quick, rigorous, rtol)
     work = [(case, seeds_of(case, quick, seeds)) for case in select_cases(chosen, quick)]
     total = sum(len(seeds) for _, seeds in work)
     try:
-        with _progress(total) as (_, advanced):
+        with progress(total) as (_, advanced):
             for entry in examine_cases(work, ledger.known, rigorous, rtol, jobs):
                 ledger.add(entry)
                 advanced(f"{entry['claim']} on {entry['subject']}: {entry['status']}")
@@ -204,7 +205,7 @@ def certify_command(
             "nothing was saved: --json FILE keeps what is done" if json_file is None else f"they are saved in '{json_file}'; the same command goes on"
         )
         return _interrupted(f"{len(ledger.entries)} of {total} certificates are done; {where}")
-    _print_certificates(ledger)
+    print_certificates(ledger)
     return 0 if ledger.all_hold(chosen) else 1
 
 
@@ -215,8 +216,8 @@ def bench_command(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every row to this file, each as it is done.")] = None,
 ):
     """Time the benchmarks of a checkout against the peers that are installed. A target missed is no failure; a failure of ours is."""
-    from .experiment import prepare_folder, write_json
-    from .experiment.provenance import provenance
+    from ..experiment import prepare_folder, write_json
+    from ..experiment.provenance import provenance
 
     benches = _benchmarks()
     unknown = [name for name in names or [] if name not in benches.BENCHMARKS]
@@ -227,9 +228,9 @@ def bench_command(
     rows: list[tuple[str, Any]] = []
     try:
         machine = benches.machine()
-        _print_machine(machine)
+        print_machine(machine)
         for name, row in benches.measure(names or benches.BY_DEFAULT, quick):
-            _print_row(row, first=not rows)
+            print_row(row, first=not rows)
             rows.append((name, row))
             if json_file is not None:
                 entries = [{"benchmark": name, **row.to_dict()} for name, row in rows]
@@ -241,7 +242,7 @@ def bench_command(
     if len(best) < len(rows):
         print("\nThe quickest peer of each work:\n")
         for place, row in enumerate(best):
-            _print_row(row, first=not place)
+            print_row(row, first=not place)
     judged = [row.met for _, row in rows if row.met is not None]
     print(f"\n{len(rows)} rows; {sum(judged)} of {len(judged)} targets met")
     return 0 if all(row.ours.seconds is not None for _, row in rows) else 1
@@ -251,7 +252,7 @@ def _benchmarks() -> Any:
     """The benchmarks' own module, which lies beside the tests."""
     from importlib import import_module
 
-    from .experiment.provenance import is_checkout, PACKAGE
+    from ..experiment.provenance import is_checkout, PACKAGE
 
     root = PACKAGE.parent
     if not (is_checkout(root) and (root / "tests" / "bench").is_dir()):
@@ -263,197 +264,12 @@ def _benchmarks() -> Any:
     return import_module("tests.bench.supervisor")
 
 
-def _prepare_jax() -> None:
-    """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
-    import jax
-
-    from ._settings import enable_x64
-
-    enable_x64()
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.environ.get("RIEMGN_CACHE") or os.path.join(base, "riemgn", "jax")
-    if folder == "off":
-        return
-    settings = {
-        "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,  # seventy small programs of 0.06 s each add up
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    for name, value in settings.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)  # for the processes of --jobs
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Any, Any]]:
-    """(started(item), advanced(line)): a bar on a terminal, lines on stderr where there is none."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    if not sys.stderr.isatty():
-        yield (lambda item: None), (lambda line: print(line, file=sys.stderr, flush=True))
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=total)
-
-        def advanced(line: str) -> None:
-            bar.console.print(line, markup=False, highlight=False)
-            bar.advance(task)
-
-        yield (lambda item: bar.update(task, description=item.name)), advanced
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, markup=False)
-
-
-def _print_pairs(title: str, pairs: dict[str, str]) -> None:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 2))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, text in pairs.items():
-        table.add_row(name, text)
-    console = _console()
-    console.print(table)
-    console.print()
-
-
-def _print_run(record: Any, files: dict[str, str]) -> None:
-    spec, stats, summary = record.spec, record.metadata["stats"], record.metadata["summary"]
-    arrow = {name: f"{ends[0]:.6g} -> {ends[1]:.6g}" for name, ends in summary.items() if isinstance(ends, list)}
-    rows = {
-        "result": record.metadata["result"],
-        "why": record.metadata["message"],
-        "time": f"0 -> {summary['t_end']:.6g} of {spec.t1:g} (the flow's own)",
-        "loss": arrow["losses"],
-        "gradient norm": arrow["grad_norms"],
-        "sigma_min(J)": arrow["sigma_min"],
-        "sizes": f"n = {record.metadata['n']} outputs, p = {record.metadata['p']} parameters, rank {stats['rank']}",
-        "cond(J) at start": f"{stats['cond']:.4g}",
-        "solver": f"{stats['solver']}, {stats['num_steps']} steps ({stats['num_rejected_steps']} rejected); {stats['solver_reason']}",
-        "accuracy": f"{stats['accuracy']}, {record.metadata['dtype']} on {record.metadata['device']}",
-        "error of outputs": "" if summary["max_error"] is None else f"{summary['max_error']:.3g} (against 100 times tighter)",
-        "seconds": f"{record.metadata['seconds']:.3g}",
-        "spec": spec.hash[:16],
-        **{f"saved {kind}": path for kind, path in files.items()},
-    }
-    _print_pairs(f"{spec.flow} on {spec.data}, width {spec.width}, alpha {spec.alpha:g}", {k: v for k, v in rows.items() if v})
-
-
-def _print_outcomes(outcomes: Sequence[Any]) -> None:
-    from rich.table import Table
-
-    from paper_repro.checks import RELATIONS
-
-    table = Table(title="reproduced", title_justify="left", show_lines=False)
-    for name in ("paper", "item", "claim", "predicted", "measured", "verdict", "seconds", "picture"):
-        table.add_column(name, justify="right" if name in ("measured", "seconds") else "left", overflow="fold")
-    for outcome in outcomes:
-        item = outcome.item
-        picture = str(outcome.pictures.get("png", "-"))
-        table.add_row(item.paper, item.id, item.claim, "", "", outcome.verdict, f"{outcome.seconds:.1f}", picture)
-        for check in outcome.checks:
-            predicted = f"{RELATIONS[check['relation']]} {_short(check['predicted'])} (tol {_short(check['tolerance'])})"
-            verdict = "holds" if check["holds"] else "fails"
-            table.add_row("", "", f"- {check['name']}", predicted, _short(check["measured"]), verdict, "", "")
-        table.add_section()
-    console = _console()
-    console.print(table)
-    for outcome in outcomes:
-        for note in outcome.notes:
-            console.print(f"{outcome.item.name}: {note}")
-
-
-def _print_certificates(ledger: Any) -> None:
-    """One row a claim and problem, the worst seed of each, with what it presupposes and what it compares below it."""
-    from rich.table import Table
-
-    from .theory.certificate import RELATIONS
-
-    table = Table(title="certificates", title_justify="left")
-    for name in ("claim, problem", "predicted", "measured", "margin", "error", "verdict", "source"):
-        table.add_column(name, justify="right" if name in ("measured", "margin", "error") else "left", overflow="fold")
-    for entry, counts in ledger.worst():
-        seeds = ", ".join(f"{count} {status}" for status, count in counts.items()) if sum(counts.values()) > 1 else entry["status"]
-        table.add_row(entry["claim"], "", "", "", "", seeds, f"{entry['reference']}, {entry['theory']}", style="bold")
-        table.add_row(f"on {entry['subject']}", "", "", "", "", "", "")
-        for part in entry["hypotheses"]:
-            asked = f"{RELATIONS[part['relation']]} {_short(part['threshold'])}"
-            table.add_row(f"- presupposes {part['name']}", asked, _short(part["value"]), _short(part["margin"]), "", part["status"], part["constant"])
-        for part in entry["conclusions"]:
-            slack = f" (within {_short(part['resolution'])})" if part["resolution"] else ""
-            numbers = (_short(part["measured"]), _short(part["margin"]), _short(part["error"]))
-            asked = f"{RELATIONS[part['relation']]} {_short(part['predicted'])}{slack}"
-            table.add_row(f"- {part['name']}", asked, *numbers, part["status"], part["constant"])
-        table.add_section()
-    console = _console()
-    console.print(table)
-    total = {status: sum(entry["status"] == status for entry in ledger.entries) for status in ("holds", "fails", "undecided", "not applicable")}
-    console.print(f"{len(ledger.entries)} certificates: " + ", ".join(f"{count} {status}" for status, count in total.items() if count))
-
-
-BENCH_COLUMNS = (  # title, width; negative: from the left
-    ("work", -50), ("ours [s]", 8), ("error", 6), ("first [s]", 9), ("peer", -34), ("peer [s]", 8), ("error", 6), ("first [s]", 9),
-    ("ratio", 6), ("at least", 8), ("met", -3),
-)  # fmt: skip
-
-
-def _print_machine(machine: dict[str, Any]) -> None:
-    rate = f"float64 matrix products at {machine['gflops_numpy']:.0f} (numpy) and {machine['gflops_jax']:.0f} (jax) GFLOP/s"
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}; {rate}; Python {machine['python']}, {versions}\n", flush=True
-    )
-
-
-def _print_row(row: Any, first: bool) -> None:
-    """One line of a Markdown table, at once: what is printed stays whatever comes."""
-    if first:
-        _print_cells([title for title, _ in BENCH_COLUMNS])
-        print("|" + "|".join("-" * (abs(width) + 2) for _, width in BENCH_COLUMNS) + "|", flush=True)
-    ratio = "-" if row.ratio is None else f"{'> ' if row.peer.over else ''}{_short_ratio(row.ratio)}"
-    verdict = {None: "-", True: "yes", False: "no"}[row.met]
-    work = row.work if row.ours.seconds is not None else f"{row.work} ({row.ours.note})"
-    peer = ["-"] * 4 if row.peer is None else [_named(row.peer), *_timing_cells(row.peer)]
-    target = "-" if row.at_least is None else _short_ratio(row.at_least)
-    _print_cells([work, *_timing_cells(row.ours), *peer, ratio, target, verdict])
-
-
-def _print_cells(cells: Sequence[str]) -> None:
-    padded = [cell.ljust(-width) if width < 0 else cell.rjust(width) for cell, (_, width) in zip(cells, BENCH_COLUMNS, strict=True)]
-    print("| " + " | ".join(padded) + " |", flush=True)
-
-
-def _named(timing: Any) -> str:
-    """The contender, and why there is no time where there is none."""
-    return timing.name if timing.seconds is not None else f"{timing.name} ({timing.note})"
-
-
-def _timing_cells(timing: Any) -> list[str]:
-    """Seconds, error, seconds of the first call."""
-    seconds = "-" if timing.seconds is None else f"{'> ' if timing.over else ''}{timing.seconds:.2g}"
-    return [seconds, "-" if timing.error is None else f"{timing.error:.0e}", "-" if timing.first_call is None else f"{timing.first_call:.2g}"]
-
-
-def _short_ratio(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _short(value: float | None) -> str:
-    return "nan" if value is None else f"{value:.4g}"
-
-
 def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().splitlines()[0]
 
 
 def _print_json(value: dict[str, Any]) -> int:
-    from .experiment.store import as_json, SCHEMA
+    from ..experiment.store import as_json, SCHEMA
 
     print(json.dumps({"schema": SCHEMA, **as_json(value)}, allow_nan=False))
     return 0

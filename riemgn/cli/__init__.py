@@ -1,0 +1,3 @@
+"""The command line: commands, what they work in, what they print."""
+
+from .commands import main as main

@@ -1,0 +1,48 @@
+"""What a command works in: float type and compiled programs, and the progress it shows."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def prepare_jax() -> None:
+    """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
+    import jax
+
+    from .._settings import enable_x64
+
+    enable_x64()
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.environ.get("RIEMGN_CACHE") or os.path.join(base, "riemgn", "jax")
+    if folder == "off":
+        return
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,  # seventy small programs of 0.06 s each add up
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the processes of --jobs
+
+
+@contextmanager
+def progress(total: int) -> Iterator[tuple[Any, Any]]:
+    """(started(item), advanced(line)): a bar on a terminal, lines on stderr where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if not sys.stderr.isatty():
+        yield (lambda item: None), (lambda line: print(line, file=sys.stderr, flush=True))
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+
+        def advanced(line: str) -> None:
+            bar.console.print(line, markup=False, highlight=False)
+            bar.advance(task)
+
+        yield (lambda item: bar.update(task, description=item.name)), advanced
