@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
-export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1
+export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce gallery test test-slow bench lint clean

@@ -14,7 +14,7 @@ PINS = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "MPLBACKEND": "Agg",
 }
 for variable, value in PINS.items():
@@ -32,7 +32,7 @@ def known_to_xla(flags: str) -> bool:
 
 
 if not WORKER and not os.environ.get("RIEMGN_TEST_OPTIMISED") and known_to_xla(QUICK):
-    os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ['XLA_FLAGS']}"  # in front: XLA reads no further than a word without dashes
+    os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ['XLA_FLAGS']}"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from riemgn import cli
+from riemgn.cli.tables import print_row
 
 from .bench import large, supervisor
 from .bench.clock import Deadline
@@ -168,6 +169,13 @@ def test_bench_prints_the_machine_and_one_table(capsys, fake):
     record = json.loads(Path("out.json").read_text())
     assert record["schema"] == 1 and record["quick"] is True and record["machine"]["gflops_jax"] == 40.0 and "versions" in record
     assert [(row["benchmark"], row["ratio"], row["met"]) for row in record["rows"]] == [("stiff", 10.0, True), ("stiff", None, None)]
+
+
+def test_a_row_without_a_peer_says_its_note(capsys):
+    print_row(Row("work", Timing("riemgn", 1.0, note="peak 1 GB")), first=False)
+    print_row(Row("work", Timing("riemgn", 1.0, note="rtol 1"), Timing("peer", 2.0)), first=False)
+    alone, beside = capsys.readouterr().out.splitlines()
+    assert "work (peak 1 GB)" in alone and "rtol" not in beside
 
 
 def test_bench_measures_all_but_the_largest_where_none_is_named(capsys, fake):

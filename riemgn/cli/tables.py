@@ -118,7 +118,8 @@ def print_row(row: Any, first: bool) -> None:
         print("|" + "|".join("-" * (abs(width) + 2) for _, width in BENCH_COLUMNS) + "|", flush=True)
     ratio = "-" if row.ratio is None else f"{'> ' if row.peer.over else ''}{_short_ratio(row.ratio)}"
     verdict = {None: "-", True: "yes", False: "no"}[row.met]
-    work = row.work if row.ours.seconds is not None else f"{row.work} ({row.ours.note})"
+    told = row.ours.note and (row.peer is None or row.ours.seconds is None)
+    work = f"{row.work} ({row.ours.note})" if told else row.work
     peer = ["-"] * 4 if row.peer is None else [_named(row.peer), *_timing_cells(row.peer)]
     target = "-" if row.at_least is None else _short_ratio(row.at_least)
     _print_cells([work, *_timing_cells(row.ours), *peer, ratio, target, verdict])
