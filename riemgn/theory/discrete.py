@@ -140,12 +140,13 @@ def minibatch_contraction(traj: Trajectory) -> Findings:
         Hypothesis("steps with energy above rounding", float(seen.sum()), "at_least", 30.0, "counted"),
     )
     bound = 1 - _least_mean_projection(jac, method.batches.size or len(jac)) if is_minibatch else float("nan")
+    mean = float(factors.mean()) if factors.size else float("nan")
     sampling = float(3 * factors.std(ddof=1) / np.sqrt(factors.size)) if factors.size > 1 else float("nan")
     return Findings(
         hypotheses,
         (
             Conclusion("largest factor of the energy in one step", 1.0, float(factors.max()) if factors.size else float("nan"), "at_most", 1e-7),
-            Conclusion("mean factor of the energy per step", bound, float(factors.mean()), "at_most", 0.0, error=sampling, constant="all batches"),
+            Conclusion("mean factor of the energy per step", bound, mean, "at_most", 0.0, error=sampling, constant="all batches"),
         ),
     )
 
