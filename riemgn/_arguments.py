@@ -1,14 +1,19 @@
 """Checks of arguments that several drivers share: each gives the value back, or one sentence that quotes what came."""
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 SAVED_TIMES = 129  # saved times where the caller names none
+
+
+def is_traced(value: Any) -> TypeGuard[Array]:
+    """Whether a value is an array under JAX's tracing, whose entries are not known yet: it passes unchecked."""
+    return isinstance(value, Tracer)
 
 
 def positive(name: str, value: Any) -> float:
@@ -44,4 +49,4 @@ def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " 
 
 def finest_tolerance() -> float:
     """Step tolerance that the default float type can still resolve: 1e-5 in float32, 1e-13 in float64."""
-    return 1e-13 if jax.config.jax_enable_x64 else 1e-5
+    return 1e-13 if jnp.result_type(float) == jnp.float64 else 1e-5

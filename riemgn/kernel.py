@@ -42,7 +42,7 @@ class _Layer(eqx.Module):
         inputs = (self.activation @ other.activation.T + self.bias)[:, None, :, None]
         if self.pullback is None or other.pullback is None:
             return inputs * jnp.eye(outputs, dtype=inputs.dtype)[:, None, :]
-        left, right = (layer.pullback.reshape(-1, self.fan_out) for layer in (self, other))
+        left, right = (pullback.reshape(-1, self.fan_out) for pullback in (self.pullback, other.pullback))
         return inputs * (left @ right.T).reshape(self.activation.shape[0], outputs, -1, outputs)
 
     def squared_rows(self, outputs: int) -> Float[Array, "n k"]:
@@ -104,11 +104,12 @@ class LayerJacobian(AbstractJacobian):
 
     def cross_kernel(self, other: "LayerJacobian") -> Float[Array, "m n"]:
         """`J J'^T` with the Jacobian of the same network at other inputs."""
-        total = sum(left.kernel(right, self._outputs) for left, right in zip(self.layers, other.layers, strict=True))
+        pairs = zip(self.layers, other.layers, strict=True)
+        total = sum((left.kernel(right, self._outputs) for left, right in pairs), start=jnp.zeros((), self.dtype))
         return self.scale[:, None] * total.reshape(self.scale.size, other.scale.size) * other.scale
 
     def squared_norm(self) -> Scalar:
-        rows = sum(layer.squared_rows(self._outputs) for layer in self.layers)
+        rows = sum((layer.squared_rows(self._outputs) for layer in self.layers), start=jnp.zeros((), self.dtype))
         return jnp.sum(self.scale**2 * rows.reshape(-1))
 
     def scale_rows(self, factors: Outputs) -> "LayerJacobian":

@@ -6,6 +6,7 @@ Every loss here is a sum over outputs, `g(f) = scale * sum_i l(f_i, y_i)`, so it
 
 import abc
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -169,7 +170,7 @@ def _checked_radius(radius: float) -> float:
     return float(radius)
 
 
-LOSSES: dict[str, type[AbstractLoss]] = {
+LOSSES: dict[str, Callable[..., AbstractLoss]] = {
     "squared": SquaredLoss,
     "pseudo-huber": PseudoHuberLoss,
     "logistic": LogisticLoss,

@@ -176,7 +176,7 @@ class EquinoxModel(AbstractModel):
     def split(module: eqx.Module) -> tuple["EquinoxModel", Params]:
         """The pair (model, params) of an equinox module."""
         params, static = eqx.partition(module, eqx.is_inexact_array)
-        return EquinoxModel(static), params
+        return EquinoxModel(static=static), params
 
     def __call__(self, params: Params, x: Array) -> Array:
         return jax.vmap(eqx.combine(params, self.static))(x)

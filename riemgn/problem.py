@@ -10,11 +10,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._arguments import positive
+from ._arguments import is_traced, positive
 from ._memory import check_jacobian, check_memory, stacked, WORKING_MEMORY
 from ._types import Jac, Outputs, Params, Scalar, Weights
-from .kernel import is_layerwise, layer_jacobian, layer_kernel, LayerJacobian
-from .linalg import scale_rows
+from .kernel import is_layerwise, layer_jacobian, layer_kernel
+from .linalg import AbstractJacobian, scale_rows
 from .loss import AbstractLoss, SquaredLoss
 from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 
@@ -23,14 +23,14 @@ class Linearisation(eqx.Module):
     """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss there, Jacobian.
 
     Shapes: `outputs`, `residual` (`f - y`), `cotangent` (`grad g(f)`) and `curvature` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p), an
-    array or, where the caller of `linearise` allowed it, a `LayerJacobian`.
+    array or, where the caller of `linearise` allowed it, an operator (a `LayerJacobian`).
     """
 
     outputs: Outputs
     residual: Outputs
     cotangent: Outputs
     curvature: Outputs
-    jac: Jac | LayerJacobian
+    jac: Jac | AbstractJacobian
 
     def whitened(self) -> "Linearisation":
         """The point in output coordinates where `Hess g = B` is the identity: `J -> B^{1/2} J`, `g -> B^{-1/2} g`."""
@@ -87,7 +87,7 @@ class Problem(eqx.Module):
                 model, own_params = EquinoxModel.split(model)
                 params = own_params if params is None else eqx.filter(params, eqx.is_inexact_array)
             elif callable(model):
-                model = FunctionModel(model)
+                model = FunctionModel(function=model)
             else:
                 raise ValueError(f"`model` must be a function model(params, x) or an equinox module, got {type(model).__name__}.")
         self.model = model
@@ -102,7 +102,7 @@ class Problem(eqx.Module):
         self.working_memory = int(positive("working_memory", working_memory))
         if not isinstance(self.loss, AbstractLoss):
             raise ValueError(f"`loss` must be a riemgn loss such as SquaredLoss(), got {loss!r}.")
-        if not isinstance(self.y, jax.core.Tracer) and (complaint := self.loss.check_targets(self.y)):
+        if not is_traced(self.y) and (complaint := self.loss.check_targets(self.y)):
             raise ValueError(complaint)
 
     @property
@@ -254,7 +254,7 @@ class Problem(eqx.Module):
 
 def _checked_array(name: str, value: Any) -> Array:
     """`value` as a non-empty, finite floating-point JAX array with at least one axis."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return value
     try:
         array = np.asarray(value)
@@ -275,7 +275,7 @@ def _checked_params(params: Params) -> Params:
     if not sum(np.size(leaf) for leaf in leaves):
         raise ValueError(f"`params` must hold at least one number, got {params!r}.")
     for leaf in leaves:
-        if isinstance(leaf, jax.core.Tracer):
+        if is_traced(leaf):
             continue
         array = np.asarray(leaf)
         if array.dtype.kind != "f":

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._arguments import positive
+from ._arguments import is_traced, positive
 from ._types import Scalar, Weights
 
 
@@ -218,7 +217,7 @@ class ExponentialPenalty(AbstractPenalty):
     def __init__(self, smoothing: float = 1.0, lower: Any = 0.0, constant: float = 1.0):
         self.smoothing = _checked_smoothing(smoothing)
         self.lower = jnp.asarray(lower, dtype=float)
-        if not isinstance(lower, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(self.lower))):
+        if not is_traced(lower) and not bool(jnp.all(jnp.isfinite(self.lower))):
             raise ValueError(f"`lower` must be finite, got {lower}.")
         self.constant, self.order = _checked_constants(constant, 2.0)
 
@@ -271,7 +270,7 @@ class SquaredPenalty(AbstractPenalty):
 
 
 def _checked_smoothing(value: Any) -> Array:
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return value
     return jnp.asarray(positive("smoothing", value), dtype=float)
 

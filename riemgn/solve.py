@@ -200,7 +200,7 @@ def _start(problem: Problem, flow: AbstractFlow) -> _Start:
         return _Start(jnp.zeros(0), one, rate, jnp.zeros_like(rate), -one, problem.loss(f, problem.y), infimum)
     point = problem.linearise(problem.w0, formed=False)
     s = spectrum(point.jac)
-    rank = numerical_rank(s, point.jac.shape)
+    rank = numerical_rank(s, (problem.n, problem.p))
     seen = point.whitened() if flow.whitens else point
     s_seen = spectrum(seen.jac) if flow.whitens else s
     damping = flow.damping(jnp.zeros(()), seen, rank)
@@ -390,11 +390,14 @@ def _trajectory(args: _Args, ts, solution, stats: dict, start_time: float, sigma
         flow=args.flow,
         ts=jnp.asarray(np.append(ts, t_end)[keep]),
         params=jnp.asarray(params[keep]),
+        outputs=jnp.asarray(quantities["outputs"][keep]),
+        losses=jnp.asarray(quantities["losses"][keep]),
+        grad_norms=jnp.asarray(quantities["grad_norms"][keep]),
+        sigma_min=jnp.asarray(quantities["sigma_min"][keep]),
         error=None,
         result=getattr(RESULTS, code),
         stats=stats,
         interpolation=solution.interpolation if dense else None,
-        **{name: jnp.asarray(value[keep]) for name, value in quantities.items()},
     )
 
 
@@ -439,7 +442,8 @@ def _resting(args: _Args, code: str, stats: dict, start_time: float) -> Trajecto
     stats = stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
     stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[getattr(RESULTS, code)])}
     result, start = getattr(RESULTS, code), jnp.asarray(np.zeros(1, w0.dtype))
-    return Trajectory(args.problem, args.flow, start, params, error=None, result=result, stats=stats, **quantities)
+    sampled = (quantities[name] for name in ("outputs", "losses", "grad_norms", "sigma_min"))
+    return Trajectory(args.problem, args.flow, start, params, *sampled, error=None, result=result, stats=stats)
 
 
 def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:

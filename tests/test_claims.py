@@ -242,3 +242,11 @@ def test_claims_want_their_own_kind_of_evidence():
         certify("kernel_limit", [first, second])
     with pytest.raises(ValueError, match="dense=True"):
         certify("path_length", rg.solve(over(0), rg.GaussNewton(), t1=1.0, error=True))
+
+
+def test_a_claim_on_another_method_is_not_applicable():
+    problem = linear_kernel(0, 10.0)
+    flow = rg.solve(problem, LM(rg.SpectralDamping(1.0)), t1=1.0)
+    for claim, method in (("adaptive_damping", rg.GaussNewtonMethod()), ("minibatch_contraction", rg.GramGaussNewton())):
+        assert certify(claim, rg.iterate(problem, method, steps=3)).status == "not applicable"
+    assert certify("discrete_adaptive", flow).status == "not applicable"

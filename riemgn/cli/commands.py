@@ -13,7 +13,7 @@ from .session import prepare_jax, progress
 from .tables import print_certificates, print_machine, print_outcomes, print_pairs, print_row, print_run
 
 # typer keeps its own copy of click or uses the installed one: the base of its usage errors is the same by name
-ClickException = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+ClickException = next(cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException")
 INTERRUPTED = 130
 
 app = typer.Typer(

@@ -204,7 +204,7 @@ def _encode_features(
     names, dropped, text_record = [str(c) for c in numeric.columns], [], {}
     if numeric.isna().to_numpy().any():
         imputer = SimpleImputer(keep_empty_features=True).fit(parts[0])
-        parts = [imputer.transform(part) if len(part) else part for part in parts]
+        parts = [_transformed(imputer, part) for part in parts]
     for column in text:
         encoded, new_names, text_record[str(column)] = _one_hot(table.features[column], train, test)
         parts = [np.hstack(pair) for pair in zip(parts, encoded, strict=True)]
@@ -222,10 +222,15 @@ def _encode_features(
     scaling = None
     if standardize:
         scaler = StandardScaler().fit(x)
-        x, x_test = scaler.transform(x), scaler.transform(x_test) if len(x_test) else x_test
-        scaling = {"mean": scaler.mean_.tolist(), "scale": scaler.scale_.tolist()}
+        x, x_test = _transformed(scaler, x), _transformed(scaler, x_test)
+        scaling = {"mean": np.asarray(scaler.mean_).tolist(), "scale": np.asarray(scaler.scale_).tolist()}
     record = {"features": names, "scaling": scaling, "dropped_constant": dropped, "text": text_record}
     return x, x_test, tuple(names), record
+
+
+def _transformed(transformer: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows as a fitted transformer of scikit-learn gives them back; it refuses to take none."""
+    return transformer.transform(rows) if len(rows) else rows
 
 
 def _one_hot(column: Any, train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], list[str], dict[str, Any]]:
@@ -240,7 +245,7 @@ def _one_hot(column: Any, train: np.ndarray, test: np.ndarray) -> tuple[list[np.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # unknown categories: counted in the record instead
         empty = np.zeros((0, len(encoder.categories_[0]) - 1))
-        parts = [encoder.transform(values[rows]) if len(rows) else empty for rows in (train, test)]
+        parts = [np.asarray(encoder.transform(values[rows])) if len(rows) else empty for rows in (train, test)]
     categories = [str(c) for c in encoder.categories_[0]]
     unseen = int((~np.isin(values[test, 0].astype(str), categories)).sum())
     record = {"encoding": "one-hot", "reference": categories[0], "categories": categories, "test_rows_unseen": unseen}

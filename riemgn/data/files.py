@@ -7,7 +7,7 @@ import io
 import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def _checked_lines(path: Path, content: str, separator: str, names: list[str] | 
 def _numeric_or_text(column: Column, path: Path, lines: list[int], may_be_text: bool) -> Column:
     import pandas as pd
 
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    numbers = cast(pd.Series, pd.to_numeric(column, errors="coerce")).astype("float64")
     texts = (numbers.isna() & column.notna()).to_numpy()
     share = numbers.notna().sum() / max(column.notna().sum(), 1)
     if texts.any() and (not may_be_text or share > _LEAST_NUMERIC_SHARE):

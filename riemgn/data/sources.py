@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -37,10 +37,10 @@ _FILES: dict[str, tuple[str, ...]] = {
 }
 _UCI_COLUMNS: dict[str, list[str]] = {
     "pendigits": [f"{axis}{i}" for i in range(1, 9) for axis in "xy"] + ["class"],
-    "letter": "class x-box y-box width high onpix x-bar y-bar x2bar y2bar xybar x2ybr xy2br x-ege xegvy y-ege "
-    "yegvx".split(),
-    "avila": "intercolumnar_distance upper_margin lower_margin exploitation row_number modular_ratio "
-    "interlinear_spacing weight peak_number modular_ratio/interlinear_spacing class".split(),
+    "letter": [*"class x-box y-box width high onpix x-bar y-bar x2bar y2bar xybar x2ybr xy2br x-ege xegvy y-ege "
+    "yegvx".split()],
+    "avila": [*"intercolumnar_distance upper_margin lower_margin exploitation row_number modular_ratio "
+    "interlinear_spacing weight peak_number modular_ratio/interlinear_spacing class".split()],
 }  # fmt: skip
 _OPENML: dict[str, str] = {
     "mnist": "mnist_784",
@@ -180,6 +180,7 @@ def _file_source(name: str, paths: list[Path], digests: Any) -> dict[str, Any]:
 def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
     import pandas as pd
     import sklearn.datasets
+    from sklearn.utils import Bunch
 
     if name not in (*_OPENML, "california_housing"):
         raise _unavailable(name, folder, "it cannot be fetched by name, download it from the UCI repository")
@@ -197,6 +198,7 @@ def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
         raise _unavailable(name, folder, f"fetching it failed ({type(trouble).__name__}: {cause})") from None
     finally:
         socket.setdefaulttimeout(patience)
+    bunch = cast(Bunch, bunch)  # a tuple only where `return_X_y` asks for it
     source = {
         "name": name,
         "kind": "fetched",

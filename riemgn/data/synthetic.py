@@ -1,6 +1,7 @@
 """Synthetic inputs and matrices with a prescribed condition number, near duplicates, noise."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
@@ -131,7 +132,7 @@ def _generator(key: PRNGKeyArray) -> np.random.Generator:
     """A numpy generator seeded by a JAX key: the same float64 numbers whether or not JAX runs in float64."""
     if not isinstance(key, jax.Array):
         raise ValueError(f"`key` must be a JAX key such as jax.random.key(0), got {key!r}.")
-    words = np.asarray(jax.random.key_data(key) if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
+    words = np.asarray(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
     if words.ndim != 1 or words.dtype != np.uint32:
         raise ValueError(f"`key` must be one JAX key, got an array of shape {key.shape} and type {key.dtype}.")
     return np.random.default_rng(words.tolist())

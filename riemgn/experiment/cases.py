@@ -117,9 +117,10 @@ def digits(seed: int) -> Problem:
 def drawn_again(problem: Problem, draw: int) -> Problem:
     """The same data and network with other weights at the start."""
     scaled = problem.model
-    net = scaled.model.model
+    if not (isinstance(scaled, Scaled) and isinstance(scaled.model, Centred) and isinstance(net := scaled.model.model, MLP)):
+        raise ValueError(f"Only a centred and scaled MLP can be drawn again, got {type(scaled).__name__}.")
     params = net.init(key=jr.key(1000 + draw))
-    return Problem(Scaled(Centred(net, params), scaled.alpha), params, problem.x, problem.y, problem.loss)
+    return Problem(Scaled(Centred(net, params), float(scaled.alpha)), params, problem.x, problem.y, problem.loss)
 
 
 def duplicated(seed: int) -> Problem:

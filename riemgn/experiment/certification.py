@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -55,7 +55,8 @@ def examine_cases(
     places = {(case.claim, case.title): place for place, case in enumerate(CASES)}
     run = delayed(_examined_here)
     tasks = (run(places[case.claim, case.title], seeds, rigorous, rtol) for case, seeds in left)
-    for entries in Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)(tasks):
+    pool = cast(Any, Parallel)(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)  # joblib states no types
+    for entries in pool(tasks):
         yield from entries
 
 

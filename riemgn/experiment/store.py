@@ -40,7 +40,7 @@ def write_record(
     """
     folder = prepare_folder(folder)
     values = {key: np.asarray(value) for key, value in arrays.items()}
-    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **values))  # pyright: ignore
+    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **values))  # pyright: ignore[reportArgumentType]
     return npz, write_json(folder / f"{name}.json", metadata)
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Scalar, Weights
-from ..linalg import MatrixFree, spectral_direction, thin_svd
+from ..linalg import formed, MatrixFree, spectral_direction, thin_svd
 from ..problem import Linearisation, Problem
 from .damping import AbstractDamping
 
@@ -61,4 +61,4 @@ class AbstractFlow(eqx.Module):
         point = problem.linearise(w)
         seen = point.whitened() if self.whitens else point
         rho = self.damping(t, seen, rank)
-        return spectral_direction(thin_svd(seen.jac), seen.cotangent, lambda s: self.gain(s, rho), rank)
+        return spectral_direction(thin_svd(formed(seen.jac)), seen.cotangent, lambda s: self.gain(s, rho), rank)

@@ -4,10 +4,10 @@ import abc
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from .._arguments import is_traced
 from .._types import Scalar
 from ..linalg import spectrum
 from ..problem import Linearisation
@@ -26,7 +26,7 @@ class ConstantDamping(AbstractDamping):
 
     rho: Array
 
-    def __init__(self, rho: float):
+    def __init__(self, rho: Scalar | float):
         self.rho = checked_factor("rho", rho)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
@@ -93,9 +93,9 @@ def _power_of_norm(v: Array, power: Array) -> Scalar:
     return jnp.sum(v**2) ** (0.5 * power)
 
 
-def checked_factor(name: str, value: float, upper: float = math.inf) -> Array:
+def checked_factor(name: str, value: Scalar | float, upper: float = math.inf) -> Array:
     """`value` as an array; raises `ValueError` unless it is a number in [0, upper]."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return value
     try:
         number = float(value)

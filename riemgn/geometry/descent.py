@@ -89,14 +89,18 @@ def riemannian_gradient_descent(
     if not bool(jnp.isfinite(end.saved["losses"][0]) & jnp.isfinite(norms[0])):
         raise ValueError(f"The path must start from a finite loss and gradient, got a loss of {float(end.saved['losses'][0])}.")
     step_sizes = end.step_sizes[:count]
+    saved = {name: value[: count + 1] for name, value in end.saved.items()}
     met = bool(norms[count] <= grad_tol * norms[0])
     path = ManifoldPath(
         manifold=manifold,
         ts=jnp.concatenate([jnp.zeros(1, step_sizes.dtype), jnp.cumsum(step_sizes)]),
+        params=saved["params"],
+        points=saved["points"],
+        losses=saved["losses"],
+        grad_norms=saved["grad_norms"],
         result=FATES[int(end.fate)] or ("gradient_tolerance_met" if met else "step_limit"),
         step_sizes=step_sizes,
         stats={"method": f"gradient descent ({rule})", "retraction": move.name, "num_steps": count, "num_evaluations": int(end.evaluations)},
-        **{name: value[: count + 1] for name, value in end.saved.items()},
     )
     return finished(path, throw, (*GOOD_ENDINGS, "step_limit"))
 

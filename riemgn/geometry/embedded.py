@@ -181,7 +181,7 @@ class Constrained(AbstractModel):
 
     def __init__(self, chart: AbstractEmbeddedChart, model: AbstractModel | Callable):
         self.chart = chart
-        self.model = model if isinstance(model, AbstractModel) else FunctionModel(model)
+        self.model = model if isinstance(model, AbstractModel) else FunctionModel(function=model)
         self.rowwise = self.model.rowwise
         self.smooth = self.model.smooth
 

@@ -93,9 +93,12 @@ def riemannian_flow(
     path = ManifoldPath(
         manifold=manifold,
         ts=h * jnp.arange(count),
+        params=jnp.asarray(saved["params"][:count]),
+        points=jnp.asarray(saved["points"][:count]),
+        losses=jnp.asarray(saved["losses"][:count]),
+        grad_norms=jnp.asarray(saved["grad_norms"][:count]),
         result=result,
         stats={"method": method, "retraction": step.name, "step_size": h, "num_steps": count - 1},
-        **{name: jnp.asarray(saved[name][:count]) for name in ("params", "points", "losses", "grad_norms")},
     )
     return finished(path, throw)
 
@@ -221,9 +224,19 @@ def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: 
     states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), solution.ys[0], end)
     quantities = {name: value[kept] for name, value in _sample(args, states).items()}
     result = _ending(solution, float(quantities["sigma_min"][-1]), sigma, bool(jnp.isfinite(quantities["losses"][-1])))
-    del quantities["sigma_min"]
     stats = {"method": "output flow (Dopri8)", **tolerances, "num_steps": int(solution.stats["num_accepted_steps"])}
-    return ManifoldPath(manifold=manifold, ts=jnp.append(times, t_end)[kept], result=result, stats=stats, **quantities)
+    return ManifoldPath(
+        manifold=manifold,
+        ts=jnp.append(times, t_end)[kept],
+        params=quantities["params"],
+        points=quantities["points"],
+        losses=quantities["losses"],
+        grad_norms=quantities["grad_norms"],
+        result=result,
+        drift=quantities["drift"],
+        distance=quantities["distance"],
+        stats=stats,
+    )
 
 
 def _foot(psi: Ambient, w: Weights, args: _Args) -> Weights:

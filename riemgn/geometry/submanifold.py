@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._arguments import is_traced
 from .._types import Key, Params, Scalar, Weights
 from ..linalg import singular_values
 from ..problem import Problem
@@ -333,7 +334,7 @@ class OutputManifold(eqx.Module):
 
 
 def _concrete(value) -> bool:
-    return not isinstance(value, jax.core.Tracer)
+    return not is_traced(value)
 
 
 def _arrived(value: Array, what: str) -> Array:

@@ -48,7 +48,7 @@ def checked_precision(value: Any, matrix_free: MatrixFree | None = None) -> str:
     """`value` as it is; raises `ValueError` unless it is one of `PRECISIONS` and, for `"mixed"`, float64 is enabled and a Jacobian formed."""
     if value not in PRECISIONS:
         raise ValueError(f"Unknown precision {value!r}; known: {', '.join(PRECISIONS)}.")
-    if value == "mixed" and not jax.config.jax_enable_x64:
+    if value == "mixed" and jnp.result_type(float) != jnp.float64:
         raise ValueError('`precision="mixed"` refines in float64: call riemgn.enable_x64() first.')
     if value == "mixed" and matrix_free is not None:
         raise ValueError('`precision="mixed"` factorises the Gram matrix that `matrix_free` never forms: give one of the two.')

@@ -5,10 +5,10 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._arguments import is_traced
 from .._types import Count, Key, Scalar, Weights
 from ..linalg import MatrixFree
 from ..problem import Problem
@@ -69,7 +69,7 @@ def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
 
 def checked_number(name: str, value: Any, *, positive: bool = True) -> Array:
     """`value` as an array; raises `ValueError` unless it is a finite number, positive or at least 0."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return value
     try:
         number = float(value)

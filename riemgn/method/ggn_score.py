@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array
 
+from .._arguments import is_traced
 from .._types import Count, Jac, Key, Outputs, Scalar, Weights
-from ..linalg import thin_svd
+from ..linalg import formed, thin_svd
 from ..problem import Linearisation, Problem
 from ..regularizer import AbstractPenalty
 from .base import AbstractMethod, checked_number, first_state, MethodState
@@ -89,7 +90,7 @@ class GGNScore(AbstractMethod):
         self.weight = checked_number("weight", weight, positive=False)
         self.step_size = checked_number("step_size", step_size)
         self.damping = None if isinstance(damping, str) else checked_number("damping", damping)
-        if self.damping is None and not isinstance(self.weight, jax.core.Tracer) and float(self.weight) == 0:
+        if self.damping is None and not is_traced(self.weight) and float(self.weight) == 0:
             raise ValueError("`weight` must be positive where damping='weight', got 0.")
         self.rule = rule
         self.batches = Batches(batch_size, order)
@@ -106,7 +107,7 @@ class GGNScore(AbstractMethod):
         tau = self.weight.astype(w.dtype)
         c = tau if self.damping is None else self.damping.astype(w.dtype)
         pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
-        d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+        d = score_direction(formed(seen.jac), seen.cotangent, pull, metric, c)
         along, local = jnp.sum((seen.jac @ d) ** 2), jnp.sum(metric * d**2)
         decrement = jnp.sqrt(along + c * local)
         size, eta = self._step_size(w, tau, jnp.linalg.norm(d), decrement)

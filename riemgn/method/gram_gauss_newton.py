@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import Array
 
 from .._types import Count, Key, Weights
-from ..linalg import numerical_rank, spectral_direction, thin_svd
+from ..linalg import formed, numerical_rank, spectral_direction, thin_svd
 from ..problem import Problem
 from .base import AbstractMethod, checked_number, first_state, MethodState
 from .batch import Batches, linearise
@@ -65,7 +65,7 @@ class GramGaussNewton(AbstractMethod):
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         order, batch = self.batches.draw(state.memory, state.count, key)
         point = linearise(problem, w, batch).point
-        svd = thin_svd(point.jac)
+        svd = thin_svd(formed(point.jac))
         rank = numerical_rank(svd.s, (point.outputs.size, problem.p))
         size, rho = self.step_size.astype(w.dtype), self.damping.astype(w.dtype)
         d = spectral_direction(svd, point.cotangent, lambda s: s / (s + rho), rank)

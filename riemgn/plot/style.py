@@ -1,7 +1,7 @@
 """One look for every picture: sizes, and one colour, dash and marker per flow, told apart in grey too."""
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ FLOW_TITLES: dict[str, str] = {
 
 def style() -> AbstractContextManager[None]:
     """The look, as a context: make and save a figure inside it; the caller's own settings come back after it."""
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.rc_context(cast(Any, STYLE))  # the type of its keys is younger than the oldest matplotlib allowed
 
 
 def flow_style(name: str) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """Claims on GGN-SCORE: Adeoye, Petersen, Bemporad, arXiv:2404.14875, as far as its released code and self-concordance tell."""
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 
 from ..method import GGNScore
 from ..model import LinearModel
+from ..regularizer import AbstractPenalty
 from ..trajectory import Trajectory
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Claim
@@ -25,7 +29,7 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     scale = float(np.abs(objective[0]))
     kept = (decrease - predicted) / scale  # a prediction of minus infinity promises nothing and is kept
     moving = square > ROUNDED * scale
-    default_order = is_score and float(method.penalty.order) == float(type(method.penalty)().order)
+    default_order = is_score and float(method.penalty.order) == float(cast(Callable[[], AbstractPenalty], type(method.penalty))().order)
     hypotheses = (
         truth("the method is GGN-SCORE on all samples", is_score and method.batches.size is None),
         truth("the outputs are linear in the parameters", isinstance(traj.problem.model, LinearModel)),

@@ -13,6 +13,7 @@ from ..flow import AbstractFlow
 from ..geometry.curvature import riemannian_grad, riemannian_hess
 from ..geometry.immersion import Immersion
 from ..linalg import singular_values, thin_svd
+from ..method import AbstractMethod
 from ..problem import Problem
 from ..trajectory import Trajectory
 
@@ -97,7 +98,7 @@ def integral(traj: Trajectory, integrand: Callable) -> float:
 
 
 @eqx.filter_jit
-def _map_along(function, problem: Problem, flow: AbstractFlow, ts, params, rank):
+def _map_along(function, problem: Problem, flow: AbstractFlow | AbstractMethod, ts, params, rank):
     return jax.lax.map(lambda pair: function(pair[0], pair[1], problem, flow, rank), (ts, params))
 
 

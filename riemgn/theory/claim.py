@@ -99,6 +99,6 @@ def describe(evidence: Evidence) -> str:
 
 def bibliography() -> Mapping[str, str]:
     """BibTeX entries by key."""
-    text = resources.files(__package__).joinpath("references.bib").read_text(encoding="utf-8")
+    text = resources.files(__name__.rpartition(".")[0]).joinpath("references.bib").read_text(encoding="utf-8")
     entries = [entry.strip() for entry in text.split("\n\n") if entry.strip()]
     return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..flow import ExponentialDamping, GaussNewton, GradientFlow, Interpolated, LevenbergMarquardt, SpectralDamping
+from ..flow import AbstractFlow, ExponentialDamping, GaussNewton, GradientFlow, Interpolated, LevenbergMarquardt, SpectralDamping
 from ..trajectory import Trajectory
 from . import along
 from .along import rank_at_start
@@ -38,12 +38,14 @@ def adaptive_damping(trajectories: Evidence) -> Findings:
     `[(l + rho_0) / (l exp(a t) + rho_0)]^(1 / a)` with `l = lambda_min(K)`.
     """
     trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
-    schedules = [traj.flow.damping for traj in trajectories]
-    adaptive = all(isinstance(schedule, SpectralDamping | ExponentialDamping) for schedule in schedules)
+    flows = [traj.flow for traj in trajectories]
+    schedules = [flow.damping for flow in flows if isinstance(flow, AbstractFlow)]
+    known = [schedule for schedule in schedules if isinstance(schedule, SpectralDamping | ExponentialDamping)]
+    adaptive = len(known) == len(trajectories)
     drift = max(float(np.ptp(np.asarray(traj.sigma_min)) / traj.sigma_min[0]) for traj in trajectories)
     ranks = all(rank_at_start(traj) == traj.problem.n for traj in trajectories)
     hypotheses = (
-        truth("the flows are Levenberg-Marquardt", all(isinstance(traj.flow, LevenbergMarquardt) for traj in trajectories)),
+        truth("the flows are Levenberg-Marquardt", all(isinstance(flow, LevenbergMarquardt) for flow in flows)),
         truth("the damping is spectral or exponential", adaptive),
         truth("the loss is squared", all(constant_curvature(traj).margin >= 0 for traj in trajectories)),
         truth("J(w0) has rank n", ranks),
@@ -52,20 +54,20 @@ def adaptive_damping(trajectories: Evidence) -> Findings:
     )
     if not (adaptive and ranks):
         return Findings(hypotheses, (Conclusion("decay of the slowest mode / closed form", 1.0, float("nan"), "equal", 1e-2),))
-    ratios = [slowest_mode_ratio(traj) for traj in trajectories]
+    ratios = [slowest_mode_ratio(traj, schedule) for traj, schedule in zip(trajectories, known, strict=True)]
     worst = max(ratios, key=lambda ratio: abs(ratio - 1))
     return Findings(
         hypotheses, (Conclusion("log-decay of the slowest mode / closed form", 1.0, worst, "equal", 1e-2, constant="lambda_min(K) at the start"),)
     )
 
 
-def slowest_mode_ratio(traj: Trajectory) -> float:
+def slowest_mode_ratio(traj: Trajectory, schedule: SpectralDamping | ExponentialDamping) -> float:
     """Measured over predicted log-decay of the residual along the last left singular vector of `J(w0)`, at the last time above the floor."""
     u, s, _ = np.linalg.svd(np.asarray(traj.problem.jac(traj.problem.w0)), full_matrices=False)
     amplitude = np.abs(np.asarray(traj.outputs - traj.problem.y) @ u[:, -1])
     level = amplitude / amplitude[0]
     last = int(np.flatnonzero(level > 1e-6)[-1])
-    t, eigenvalue, schedule = float(traj.ts[last]), float(s[-1] ** 2), traj.flow.damping
+    t, eigenvalue = float(traj.ts[last]), float(s[-1] ** 2)
     if isinstance(schedule, SpectralDamping):
         predicted = t / (1 + float(schedule.factor))
     else:

@@ -1,13 +1,14 @@
 """Discrete Gauss-Newton and Levenberg-Marquardt steps, over-parameterised: quadratic convergence, adaptive damping, mini-batches."""
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import scipy.stats
 
 from ..flow import SpectralDamping
 from ..loss import SquaredLoss
-from ..method import GaussNewtonMethod, GramGaussNewton, LevenbergMarquardtMethod
+from ..method import AbstractMethod, GaussNewtonMethod, GramGaussNewton, LevenbergMarquardtMethod
 from ..model import LinearModel
 from ..trajectory import Trajectory
 from . import along
@@ -51,7 +52,7 @@ def discrete_quadratic(trajectories: Evidence) -> Findings:
         hypotheses += (Hypothesis("largest |r_1| / |r_0| (second order leads)", fall, "at_most", 0.05, "measured"),)
     conclusions = [Conclusion("largest |r_{k+1}| / (C |r_k|^2)", 1.0, max(share for share, _ in shares), "at_most", 0.0, constant="analytic L")]
     for name, values, slope, drawn in swept:
-        fit = scipy.stats.linregress(np.log(values), np.log(first))
+        fit = cast(Any, scipy.stats.linregress(np.log(values), np.log(first)))  # its fields are made at run time
         spread = 3 * float(fit.stderr) if drawn else math.inf
         conclusions.append(Conclusion(f"slope of log(|r_1| / |r_0|^2) in log {name}", slope, float(fit.slope), "at_most", 0.1, error=spread))
     return Findings(hypotheses, tuple(conclusions))
@@ -92,9 +93,11 @@ def discrete_adaptive(traj: Trajectory) -> Findings:
     The step condition is `eta [k G / (1 + c) + mu (1 + k eta G / (2 (1 + c)))^2] <= 1` at every step, `k = L / lambda_min(K)` and `G = |grad g|`.
     """
     problem, method = traj.problem, traj.flow
-    spectral = isinstance(method, LevenbergMarquardtMethod) and isinstance(method.damping, SpectralDamping)
-    c = float(method.damping.factor) if spectral else float("nan")
-    eta, nu, mu = float(method.step_size), along.polyak_quotient(traj), problem.loss.smoothness(problem.n)
+    schedule = method.damping if isinstance(method, LevenbergMarquardtMethod) else None
+    spectral = isinstance(schedule, SpectralDamping)
+    c = float(schedule.factor) if spectral else float("nan")
+    eta = float(method.step_size) if isinstance(method, AbstractMethod) else float("nan")
+    nu, mu = along.polyak_quotient(traj), problem.loss.smoothness(problem.n)
     gap = along.gaps(traj)
     radius = float(np.linalg.norm(np.asarray(traj.params - traj.params[0]), axis=1).max())
     lipschitz = jacobian_lipschitz(problem.model, problem.x, problem.params, radius).value
@@ -136,13 +139,14 @@ def minibatch_contraction(traj: Trajectory) -> Findings:
         full_row_rank(traj),
         Hypothesis("steps with energy above rounding", float(seen.sum()), "at_least", 30.0, "counted"),
     )
-    bound = 1 - _least_mean_projection(jac, method.batches.size) if is_minibatch else float("nan")
+    bound = 1 - _least_mean_projection(jac, method.batches.size or len(jac)) if is_minibatch else float("nan")
+    mean = float(factors.mean()) if factors.size else float("nan")
     sampling = float(3 * factors.std(ddof=1) / np.sqrt(factors.size)) if factors.size > 1 else float("nan")
     return Findings(
         hypotheses,
         (
             Conclusion("largest factor of the energy in one step", 1.0, float(factors.max()) if factors.size else float("nan"), "at_most", 1e-7),
-            Conclusion("mean factor of the energy per step", bound, float(factors.mean()), "at_most", 0.0, error=sampling, constant="all batches"),
+            Conclusion("mean factor of the energy per step", bound, mean, "at_most", 0.0, error=sampling, constant="all batches"),
         ),
     )
 
