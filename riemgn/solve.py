@@ -8,17 +8,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, ArrayLike
 
 from ._arguments import finest_tolerance, positive, SAVED_TIMES, times_until
 from ._types import Scalar
 from .exponential_time import ExponentialTime
 from .flow import AbstractFlow
+from .integration import Arguments, integrate, Limits, locate
 from .linalg import BRANCHES, numerical_rank, spectrum
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
-from .stiff import LowRankChord, parameter_velocity
+from .stiff import LowRankChord
 from .trajectory import sample, SolveError as SolveError, Trajectory
 
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
@@ -27,142 +27,13 @@ STIFF_HORIZON = 5e3
 # Modes whose rates at the start differ by less than this share decay together: their law is a straight line in exponential time.
 UNIFORM = 0.01
 
-# Where a mode has died out the error estimate of an implicit method all but vanishes, and an unbounded step would jump over what comes next.
-STIFF_GROWTH = 3.0
-
-# Proportional and integral gain of the step control in stiff runs. The integral control alone (0, 1) overshoots where modes die out, one after the
-# other; chosen on the four problems of tests/bench/stiff.py, where these reach an output error of 1e-6 at a looser tolerance.
-STIFF_GAINS = (0.1, 0.5)
-
 # Multiplications that the spectra of the saved times may take together where the caller names no times: some minutes of one core.
 SAMPLING_WORK = 2e12
 FEWEST_SAVED = 17
 
 
-class _Limits(eqx.Module):
-    """Thresholds of the events, as arrays: changing them compiles nothing anew.
-
-    `loss` is that of `g - inf g`; `margin` is the least margin at the start.
-    """
-
-    sigma: Scalar
-    radius: Scalar
-    loss: Scalar
-    infimum: Scalar
-    margin: Scalar
-    watched: tuple[str, ...] = eqx.field(static=True)
-
-
-class _Args(eqx.Module):
-    problem: Problem
-    flow: AbstractFlow
-    rank: Array
-    limits: _Limits
-
-
 @eqx.filter_jit
-def _vector_field(t, y, args):
-    if "psi" not in y:
-        return {"w": parameter_velocity(args.flow, t, y["w"], args.problem, args.rank)}
-    w_dot, f_dot = args.flow.velocity(t, y["w"], args.problem, args.rank)
-    return {"w": w_dot, "psi": f_dot}
-
-
-def _output_norm(scaled_error):
-    """Root mean square of the scaled error of the outputs where they are carried, of the parameters elsewhere; NaN counts as infinite."""
-    v = scaled_error.get("psi", scaled_error["w"])
-    return jnp.nan_to_num(jnp.sqrt(jnp.mean(v**2)), nan=jnp.inf)
-
-
-def _margin_sigma(t, y, args, **kwargs):
-    return spectrum(args.problem.linearise(y["w"], formed=False).jac)[args.rank - 1] / args.limits.sigma - 1
-
-
-def _margin_radius(t, y, args, **kwargs):
-    return 1 - jnp.linalg.norm(y["w"] - args.problem.w0) / args.limits.radius
-
-
-def _margin_loss(t, y, args, **kwargs):
-    return (args.problem.objective(y["w"]) - args.limits.infimum) / args.limits.loss - 1
-
-
-_MARGINS = {"rank_lost": _margin_sigma, "ball_left": _margin_radius, "loss_tolerance_met": _margin_loss}
-
-
-@eqx.filter_jit
-def _margins(t, y, args):
-    return jnp.stack([_MARGINS[name](t, y, args) for name in args.limits.watched])
-
-
-def _least_margin(t, y, args, **kwargs):
-    return jnp.min(_margins(t, y, args))
-
-
-class _Loop(diffrax.AbstractAdjoint):
-    """`diffrax.ForwardMode`, told what is known before: that the saved times are in order, and the margin of the events at the start.
-
-    diffrax's check of the times calls back to Python, and a program that calls back is kept in no cache. An event is located afterwards, by
-    `_locate` in the last step's interpolation, since most solves have none and need not compile that.
-    """
-
-    ts: Array
-    margin: Scalar
-
-    def loop(self, *, solver, saveat, event, init_state, **kwargs):
-        saveat = eqx.tree_at(lambda s: s.subs[0].ts, saveat, self.ts)
-        if event is not None:
-            init_state = eqx.tree_at(lambda s: s.event_values, init_state, self.margin)
-        end, stats = diffrax.ForwardMode().loop(solver=solver, saveat=saveat, event=event, init_state=init_state, **kwargs)
-        if event is not None:
-            stats["last_step"] = solver.interpolation_cls(t0=end.event_tprev, t1=end.event_tnext, **end.event_dense_info)
-        return end, stats
-
-
-@eqx.filter_jit
-def _locate(args, last_step):
-    """Time and state where the least margin of the last step passes from positive to negative, and the margins there."""
-    bounds = {"lower": last_step.t0, "upper": last_step.t1}
-    found = optx.root_find(
-        lambda t, _: _least_margin(t, last_step.evaluate(t), args), optx.Bisection(1e-9, 1e-9, flip=True), last_step.t1, options=bounds, throw=False
-    )
-    y = last_step.evaluate(found.value)
-    return found.value, y, _margins(found.value, y, args)
-
-
-@eqx.filter_jit
-def _integrate(args: _Args, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
-    """One diffrax solve. Everything swept (data, damping, tolerances, times, limits) is an argument."""
-    w0 = args.problem.w0
-    implicit = isinstance(solver, diffrax.AbstractImplicitSolver)
-    y0 = {"w": w0} if implicit else {"w": w0, "psi": args.problem.outputs(w0)}
-    growth, (proportional, integral) = (STIFF_GROWTH, STIFF_GAINS) if implicit else (10.0, (0.0, 1.0))
-    gains = {"pcoeff": proportional, "icoeff": integral, "factormax": growth}
-    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False, **gains)
-    if step_to_ts:
-        controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
-    event = diffrax.Event(_least_margin) if args.limits.watched else None
-    end = diffrax.SubSaveAt(t1=True)
-    saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])
-    return diffrax.diffeqsolve(
-        diffrax.ODETerm(_vector_field),
-        solver,
-        t0=0.0,
-        t1=t1,
-        dt0=None,
-        y0=y0,
-        args=args,
-        saveat=diffrax.SaveAt(subs=[saved, end], dense=dense),
-        stepsize_controller=controller,
-        event=event,
-        adjoint=_Loop(ts, args.limits.margin),
-        max_steps=max_steps,
-        throw=False,
-        progress_meter=diffrax.TqdmProgressMeter() if progress else diffrax.NoProgressMeter(),
-    )
-
-
-@eqx.filter_jit
-def _sample(args: _Args, saved, w_end):
+def _sample(args: Arguments, saved, w_end):
     """The saved rows and the end with their quantities, and which rows were reached; the others stand at the start.
 
     The shape stays that of the saved times, so that a solve cut short compiles nothing anew.
@@ -328,7 +199,7 @@ def solve(
     formed = flow.matrix_free is None
     sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
     limits = _limits(flow, start, sigma_start, rank_tol, ball_radius, loss_tol)
-    args = _Args(problem, flow, rank, limits)
+    args = Arguments(problem, flow, rank, limits)
     stats = {
         "solver": f"{type(solver.solver).__name__} in exponential time" if isinstance(solver, ExponentialTime) else type(solver).__name__,
         "solver_reason": reason,
@@ -347,12 +218,12 @@ def solve(
     if at_rest is not None:
         trajectory = _resting(args, at_rest, stats, start_time)
     else:
-        solution = jax.block_until_ready(_integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts))
+        solution = jax.block_until_ready(integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts))
         trajectory = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
         if error:
             stats |= {"rtol": rtol / 100, "atol": atol / 100}
             tolerance, floor = jnp.asarray(rtol / 100), jnp.asarray(atol / 100)
-            solution = _integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts)
+            solution = integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts)
             tight = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
             trajectory = _with_error(trajectory, tight)
     if throw and result_name(trajectory.result) not in EXPECTED:
@@ -360,12 +231,12 @@ def solve(
     return trajectory
 
 
-def _trajectory(args: _Args, ts, solution, stats: dict, start_time: float, sigma_start: float, dense: bool) -> Trajectory:
+def _trajectory(args: Arguments, ts, solution, stats: dict, start_time: float, sigma_start: float, dense: bool) -> Trajectory:
     """Trim what was not reached, append the end, evaluate the saved quantities, name the ending."""
     # on the host: each small operation on the device would be compiled, for each shape
     t_end, y_end, margins = np.asarray(solution.ts[1])[0], {name: np.asarray(value)[0] for name, value in solution.ys[1].items()}, None
     if args.limits.watched and bool(solution.event_mask):
-        t_end, y_end, margins = (jax.tree.map(np.asarray, part) for part in _locate(args, solution.stats["last_step"]))
+        t_end, y_end, margins = (jax.tree.map(np.asarray, part) for part in locate(args, solution.stats["last_step"]))
     saved_ts = np.asarray(solution.ts[0])
     finite_end = bool(np.isfinite(t_end) and np.all(np.isfinite(y_end["w"])))
     params, reached, quantities = _sample(args, solution.ys[0], y_end["w"])
@@ -401,7 +272,7 @@ def _trajectory(args: _Args, ts, solution, stats: dict, start_time: float, sigma
     )
 
 
-def _name_ending(solution, args: _Args, w_end, margins, sigmas: tuple[float, float], finite: bool) -> str:
+def _name_ending(solution, args: Arguments, w_end, margins, sigmas: tuple[float, float], finite: bool) -> str:
     """The name of the result code; `sigmas` are the singular values followed, at the start and at the end."""
     result, watched = solution.result, args.limits.watched
     if margins is not None:
@@ -421,12 +292,12 @@ def _name_ending(solution, args: _Args, w_end, margins, sigmas: tuple[float, flo
 
 
 @eqx.filter_jit
-def _moves(args: _Args, w):
+def _moves(args: Arguments, w):
     """Whether the velocity of a matrix-free flow is finite: conjugate gradients mark so what did not converge."""
     return jnp.all(jnp.isfinite(args.flow.velocity(jnp.zeros(()), w, args.problem, args.rank)[0]))
 
 
-def _rest_reason(problem: Problem, limits: _Limits, loss: float, rank: int) -> str | None:
+def _rest_reason(problem: Problem, limits: Limits, loss: float, rank: int) -> str | None:
     """The result code of a solve that is over before it starts, or None."""
     if rank == 0:
         return "rank_lost"
@@ -435,7 +306,7 @@ def _rest_reason(problem: Problem, limits: _Limits, loss: float, rank: int) -> s
     return None
 
 
-def _resting(args: _Args, code: str, stats: dict, start_time: float) -> Trajectory:
+def _resting(args: Arguments, code: str, stats: dict, start_time: float) -> Trajectory:
     w0 = np.asarray(args.problem.w0)
     one = eqx.tree_at(lambda args: args.rank, args, jnp.asarray(max(int(args.rank), 1)))
     params, _, quantities = _sample(one, np.zeros((0, w0.size), w0.dtype), w0)
@@ -455,7 +326,7 @@ def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
     return eqx.tree_at(lambda traj: (traj.error, traj.tight), trajectory, (error, tight), is_leaf=lambda leaf: leaf is None)
 
 
-def _limits(flow: AbstractFlow, start: _Start, sigma: float, rank_tol: float, ball_radius: float | None, loss_tol: float | None) -> _Limits:
+def _limits(flow: AbstractFlow, start: _Start, sigma: float, rank_tol: float, ball_radius: float | None, loss_tol: float | None) -> Limits:
     """The events watched; `sigma` is the singular value followed, at the start."""
     radius = math.inf if ball_radius is None else positive("ball_radius", ball_radius)
     loss = 1.0 if loss_tol is None else positive("loss_tol", loss_tol)
@@ -467,7 +338,7 @@ def _limits(flow: AbstractFlow, start: _Start, sigma: float, rank_tol: float, ba
     if loss_tol is not None:
         margins["loss_tolerance_met"] = (float(start.loss) - float(start.infimum)) / loss - 1
     numbers = (sigma * rank_tol, radius, loss, float(start.infimum), min(margins.values(), default=math.inf))
-    return _Limits(*(jnp.asarray(number, dtype=float) for number in numbers), watched=tuple(margins))
+    return Limits(*(jnp.asarray(number, dtype=float) for number in numbers), watched=tuple(margins))
 
 
 def _check_types(problem, flow, solver, max_steps) -> None:

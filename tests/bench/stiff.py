@@ -17,8 +17,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import riemgn as rg
+from riemgn.integration import STIFF_GAINS, STIFF_GROWTH
 from riemgn.model import Weighted
-from riemgn.solve import STIFF_GAINS, STIFF_GROWTH
 from riemgn.stiff import LowRankChord, parameter_velocity
 
 from .clock import Deadline
