@@ -17,7 +17,7 @@ def solve_flow(problem, damping, times, tolerance, deadline):
     from torchdiffeq import odeint
 
     x, y, w0 = _tensor(problem.x), _tensor(problem.y), _tensor(problem.w0)
-    width, inputs = problem.params["hidden"].shape
+    width, inputs = problem.params[0]["weight"].shape
 
     def output(w, row):
         hidden = torch.tanh(w[: width * inputs].reshape(width, inputs) @ row[:-1] / inputs**0.5)
