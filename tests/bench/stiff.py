@@ -48,6 +48,8 @@ def make_problem(n: int, width: int, cond: float, seed: int = 0) -> tuple[rg.Pro
     model = Weighted(rg.MLP((INPUTS, width, 1), bias=False))
     plain = rg.Problem(model, params, np.column_stack([x, np.ones(n)]), np.zeros(n))
     jac = np.asarray(plain.jac(plain.w0))
+    if n < plain.p:
+        jac = np.linalg.qr(jac.T, mode="r").T  # the same singular values under any weights of the rows
 
     def spectrum(exponent: float) -> tuple[np.ndarray, np.ndarray]:
         weights = 10.0 ** (-exponent * np.linspace(0, 1, n))
