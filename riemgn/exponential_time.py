@@ -10,6 +10,9 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from ._types import Scalar
 
+# Modes whose rates at the start differ by less than this share decay together: their law is a straight line in exponential time.
+UNIFORM = 0.01
+
 
 class _InExponentialTime(diffrax.AbstractTerm):
     """`dy/dsigma = F(t, y) / (rate (1 - sigma))` with `t = start - log(1 - sigma) / rate`."""
@@ -109,6 +112,18 @@ class ExponentialTime(diffrax.AbstractAdaptiveSolver):
 
     def func(self, terms, t0, y0, args):
         return self.solver.func(terms, t0, y0, args)
+
+
+def explicit_solver(slowest: float, fastest: float) -> diffrax.AbstractERK | ExponentialTime:
+    """Dopri8, in exponential time where the rates of all modes, from `slowest` to `fastest`, differ by at most `UNIFORM`."""
+    if 0 < fastest * (1 - UNIFORM) <= slowest:
+        return ExponentialTime(diffrax.Dopri8(), jnp.asarray(fastest))
+    return diffrax.Dopri8()
+
+
+def solver_name(solver: diffrax.AbstractSolver) -> str:
+    """For statistics and tables: the name of the class, of what it wraps in exponential time."""
+    return f"{type(solver.solver).__name__} in exponential time" if isinstance(solver, ExponentialTime) else type(solver).__name__
 
 
 def _scaled(scale, state: Any) -> Any:

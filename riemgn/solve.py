@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike
 
 from ._arguments import finest_tolerance, positive, SAVED_TIMES, times_until
 from ._types import Scalar
-from .exponential_time import ExponentialTime
+from .exponential_time import explicit_solver, ExponentialTime, solver_name
 from .flow import AbstractFlow
 from .integration import Arguments, integrate, Limits, locate
 from .linalg import BRANCHES, numerical_rank, spectrum
@@ -23,9 +23,6 @@ from .trajectory import sample, SolveError as SolveError, Trajectory
 
 # Explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: a horizon this many time scales long takes them over 1000 steps.
 STIFF_HORIZON = 5e3
-
-# Modes whose rates at the start differ by less than this share decay together: their law is a straight line in exponential time.
-UNIFORM = 0.01
 
 # Multiplications that the spectra of the saved times may take together where the caller names no times: some minutes of one core.
 SAMPLING_WORK = 2e12
@@ -89,16 +86,15 @@ def choose_solver(flow: AbstractFlow, rate: float, t1: float, slowest: float = 0
     rate passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability limit. Flows that
     invert `J` are not stiff at any conditioning: all their modes have the rate of the loss. A stiff flow gets Kvaerno5 with the stage solves of
     `LowRankChord`, another one Dopri8, in exponential time where all modes have one rate: `slowest`, the least of the rates at the start, is within
-    `UNIFORM` of the fastest.
+    a hundredth of the fastest.
 
     Reference: measured in solvers.md section 1.
     """
     time_scales = rate * t1
     estimate = f"fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
     if flow.inverts or time_scales <= STIFF_HORIZON:
-        if 0 < rate * (1 - UNIFORM) <= slowest:
-            return ExponentialTime(diffrax.Dopri8(), jnp.asarray(rate)), f"not stiff, one rate for all modes: {estimate}"
-        return diffrax.Dopri8(), f"not stiff: {estimate}"
+        solver = explicit_solver(slowest, rate)
+        return solver, f"not stiff{', one rate for all modes' if isinstance(solver, ExponentialTime) else ''}: {estimate}"
     root_finder = diffrax.with_stepsize_controller_tols(LowRankChord)()
     return diffrax.Kvaerno5(root_finder=root_finder), f"stiff: {estimate}, over {STIFF_HORIZON:.0e}"
 
@@ -201,7 +197,7 @@ def solve(
     limits = _limits(flow, start, sigma_start, rank_tol, ball_radius, loss_tol)
     args = Arguments(problem, flow, rank, limits)
     stats = {
-        "solver": f"{type(solver.solver).__name__} in exponential time" if isinstance(solver, ExponentialTime) else type(solver).__name__,
+        "solver": solver_name(solver),
         "solver_reason": reason,
         "direction": BRANCHES[int(start.branch)] if formed else "conjugate gradients",
         "saved_times": reason_saved,

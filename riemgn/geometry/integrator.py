@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._arguments import finest_tolerance, positive, times_until
 from .._types import Scalar, Times, Weights
+from ..exponential_time import explicit_solver, solver_name
 from .immersion import Ambient, Immersion, TangentFrame
 from .path import (
     checked_manifold,
@@ -168,6 +169,8 @@ def output_flow(
 ) -> ManifoldPath:
     """Integrate `psi' = -P grad g(psi)` as an ODE in the ambient point `psi`, by Dopri8 with the step controlled by `psi`.
 
+    Where `Hess g` is a multiple of the identity at the start, the steps are taken in exponential time, as those of `solve` are.
+
     At every evaluation the parameters are found again from `psi` as those of the nearest point of `M`, `P` is taken there and `grad g` at `psi`. They
     start from the `w` that `w' = J^+ psi'` carries beside and that decides nothing else. So this shares neither state nor linear algebra with
     `solve(problem, GaussNewton())`, which differentiates the parameters: that both give the same outputs is claim C1.
@@ -201,21 +204,22 @@ def output_flow(
     immersion, t1 = checked_manifold(manifold).immersion, positive("t1", t1)
     rtol, atol = max(positive("rtol", rtol), finest_tolerance()), positive("atol", atol)
     times = times_until(ts, t1)
-    psi0, sigma = _start(immersion)
+    psi0, sigma, slowest, fastest = _start(immersion)
     if not bool(jnp.all(jnp.isfinite(psi0)) & jnp.isfinite(sigma)):
         raise ValueError("The path must start from finite outputs and Jacobian.")
     # the projection stops at the rounding of psi, or a hundred times below what the integrator is asked for
     rounding = 16 * float(jnp.finfo(psi0.dtype).eps) * (1 + float(jnp.linalg.norm(psi0)))
     args = _Args(immersion, jnp.asarray(max(rounding, 1e-2 * atol)), RANK_TOL * sigma)
-    solution = _integrate(args, times, jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol), MAX_STEPS)
-    path = _path(manifold, args, times, solution, float(sigma), {"rtol": rtol, "atol": atol})
+    solver = explicit_solver(float(slowest), float(fastest))
+    solution = _integrate(args, times, jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol), solver, MAX_STEPS)
+    path = _path(manifold, args, times, solution, float(sigma), {"method": f"output flow ({solver_name(solver)})", "rtol": rtol, "atol": atol})
     if error:
         tight = output_flow(manifold, t1, ts=times, rtol=rtol / 100, atol=atol / 100, throw=False)
         path = eqx.tree_at(lambda path: path.tight, path, tight, is_leaf=lambda leaf: leaf is None)
     return finished(path, throw)
 
 
-def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: float, tolerances: dict) -> ManifoldPath:
+def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: float, settings: dict) -> ManifoldPath:
     """Trim what was not reached, append the end, evaluate the saved quantities, name the ending."""
     reached = np.asarray(jnp.isfinite(solution.ts[0]) & jnp.all(jnp.isfinite(solution.ys[0]["psi"]), axis=1))
     t_end, end = solution.ts[1], solution.ys[1]
@@ -224,7 +228,7 @@ def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: 
     states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), solution.ys[0], end)
     quantities = {name: value[kept] for name, value in _sample(args, states).items()}
     result = _ending(solution, float(quantities["sigma_min"][-1]), sigma, bool(jnp.isfinite(quantities["losses"][-1])))
-    stats = {"method": "output flow (Dopri8)", **tolerances, "num_steps": int(solution.stats["num_accepted_steps"])}
+    stats = {**settings, "num_steps": int(solution.stats["num_accepted_steps"])}
     return ManifoldPath(
         manifold=manifold,
         ts=jnp.append(times, t_end)[kept],
@@ -266,12 +270,12 @@ def _sigma_margin(t, y, args: _Args, **kwargs):
 
 
 @eqx.filter_jit
-def _integrate(args: _Args, ts: Times, t1: Scalar, rtol: Scalar, atol: Scalar, max_steps: int):
+def _integrate(args: _Args, ts: Times, t1: Scalar, rtol: Scalar, atol: Scalar, solver: diffrax.AbstractSolver, max_steps: int):
     w0 = args.immersion.problem.w0
     shortest = 8 * jnp.finfo(t1.dtype).eps * t1
     return diffrax.diffeqsolve(
         diffrax.ODETerm(_field),
-        diffrax.Dopri8(),
+        solver,
         t0=0.0,
         t1=t1,
         dt0=None,
@@ -288,7 +292,9 @@ def _integrate(args: _Args, ts: Times, t1: Scalar, rtol: Scalar, atol: Scalar, m
 @eqx.filter_jit
 def _start(immersion: Immersion):
     w0 = immersion.problem.w0
-    return immersion(w0), least_singular_value(immersion.frame(w0))
+    psi0 = immersion(w0)
+    curvature = immersion.problem.without_jacobian(immersion.problem.outputs(w0)).curvature
+    return psi0, least_singular_value(immersion.frame(w0)), jnp.min(curvature), jnp.max(curvature)
 
 
 @eqx.filter_jit
