@@ -102,7 +102,7 @@ def error_of(work: Work, problem: rg.Problem, horizon: float, found: rg.Trajecto
 
 def measured(title: str, work: Work) -> Timing:
     problem, horizon = work.problem()
-    short = 1e-6 * horizon if work.cond is None else horizon
+    short = (0.1 if isinstance(work.solver, rg.GradientFlow) else 1e-6) * horizon  # gradient flow stays stiff, so that its solver is the same
     first = seconds(lambda: work.run(problem, short).params)
     kept = []
     spent = seconds(lambda: kept.append(work.run(problem, horizon)) or kept[0].params)
