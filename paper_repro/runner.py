@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .checks import departures, golden_entry, judge
+from .picture import caption, checked_setup
 
 ROOT = Path(__file__).resolve().parent
 
@@ -22,7 +23,8 @@ ROOT = Path(__file__).resolve().parent
 class Item:
     """One `[[item]]` of a paper's claims.toml.
 
-    `kind` says what it is to the paper; `theory` names the statement checked; the seconds are what to expect at each size.
+    `kind` says what it is to the paper; `theory` names the statements checked and `claims` those of them that `riemgn certify` knows; `needs` are the
+    data sets that are not bundled; the seconds are what to expect at each size on one core, compilation included.
     """
 
     root: Path
@@ -33,6 +35,8 @@ class Item:
     arxiv: str
     kind: str = "our experiment for this claim"
     theory: str = ""
+    claims: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     quick_seconds: float = 0.0
     full_seconds: float = 0.0
 
@@ -51,7 +55,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one item. `verdict` is "holds", "fails", "departs from golden" or "not run"; `notes` say more."""
+    """What came of one item. `verdict` is "holds", "fails", "departs from golden", "no data" or "not run"; `notes` say more."""
 
     item: Item
     verdict: str
@@ -94,10 +98,14 @@ def discover(root: Path | None = None) -> list[Item]:
     for path in sorted(root.glob("*/claims.toml")):
         try:
             entries = tomllib.loads(path.read_text(encoding="utf-8")).get("item", [])
-            items += [Item(root=root, paper=path.parent.name, **entry) for entry in entries]
+            items += [Item(root=root, paper=path.parent.name, **_frozen(entry)) for entry in entries]
         except (tomllib.TOMLDecodeError, TypeError) as trouble:
             raise ValueError(f"The file '{path}' is no list of items: {trouble}.") from None
     return items
+
+
+def _frozen(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
 
 
 def select(items: Sequence[Item], wanted: Sequence[str]) -> list[Item]:
@@ -157,6 +165,7 @@ def reproduce(
 def run_item(item: Item, settings: Settings) -> Outcome:
     """Run, store, draw and judge one item, or take up what is stored from the same sources at the same size."""
     import riemgn
+    from riemgn.data import DataUnavailableError
     from riemgn.experiment import prepare_folder, read_json, write_json
 
     riemgn.enable_x64()
@@ -170,16 +179,17 @@ def run_item(item: Item, settings: Settings) -> Outcome:
         module = load_module(item)
         try:
             data = module.data(settings.quick, data_dir=settings.data_dir)
+            data = {**data, "setup": checked_setup(data), "checks": [judge(check) for check in data["checks"]]}
         except ValueError as trouble:
-            return Outcome(item, "not run", notes=[str(trouble)], seconds=time.perf_counter() - start)
+            verdict = "no data" if isinstance(trouble, DataUnavailableError) and item.needs else "not run"
+            return Outcome(item, verdict, notes=[str(trouble)], seconds=time.perf_counter() - start)
         seconds = time.perf_counter() - start
-        data = {**data, "checks": [judge(check) for check in data["checks"]]}
         write_json(numbers, {**_metadata(item, settings.quick, stamp, seconds), "data": data})
     record = read_json(numbers)  # what is drawn and judged is what is stored
     pictures = {kind: target.with_name(f"{item.id}.{kind}") for kind in ("pdf", "png")}
     newer = [path.is_file() and path.stat().st_mtime_ns >= numbers.stat().st_mtime_ns for path in pictures.values()]
     if stored is None or not all(newer):
-        pictures = _draw(module or load_module(item), record["data"], target)
+        pictures = _draw(item, module or load_module(item), record["data"], target)
     outcome = Outcome(item, "", record["data"]["checks"], record["seconds"], stored is not None, numbers=numbers, pictures=pictures)
     return _judged(outcome, settings)
 
@@ -214,13 +224,14 @@ def as_arrays(value: Any) -> Any:
     return array if array.size and array.dtype.kind in "bif" else [as_arrays(entry) for entry in value]
 
 
-def _draw(module: ModuleType, data: dict[str, Any], target: Path) -> dict[str, Path]:
+def _draw(item: Item, module: ModuleType, data: dict[str, Any], target: Path) -> dict[str, Path]:
     from riemgn.experiment import write_figure
     from riemgn.plot import figure, style
 
     with style():
         fig = figure()
         module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
+        caption(fig, data["setup"], f"{item.kind}, {item.theory}; following arXiv:{item.arxiv}")
         return write_figure(fig, target)
 
 

@@ -38,7 +38,8 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
-LONGEST = ["test_paper_repro", "test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
+REPRODUCTION = "reproduction"  # the items of the papers come before all else
+LONGEST = ["test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
 
 jax.config.update("jax_enable_x64", True)
 
@@ -54,7 +55,13 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """The longest files come first, so that no worker is left with one at the end; `--no-loadscope-reorder` of xdist keeps the order."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+    def place(item):
+        if item.path.parent.name == REPRODUCTION:
+            return -1
+        return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 def pytest_unconfigure(config):

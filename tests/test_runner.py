@@ -36,6 +36,7 @@ def data(quick, data_dir=None):
     slope = SLOPE
     x = np.linspace(0, 1, 3 if quick else 5)
     return {"x": x, "y": slope * x, "word": "line", "gap": [1.0, float("nan")],
+            "setup": dict.fromkeys(("data", "n", "p", "alpha", "rho", "seeds", "tolerance"), 1),
             "checks": [{"name": "slope", "predicted": 2.0, "measured": slope, "tolerance": 1e-3, "relation": "equal"}]}
 
 def draw(data, fig):
@@ -169,6 +170,21 @@ def test_an_item_without_its_data_does_not_stop_the_others(papers, capsys):
     (papers / "line.py").write_text(MODULE.replace("    slope = SLOPE", "    raise ValueError('no such data')"))
     status, out, _ = reproduce(capsys, "--quick", "--out", "here")
     assert status == 1 and "not run" in out and "no such data" in out and "holds" in out
+
+
+def test_a_picture_without_its_setting_is_refused(papers, capsys):
+    (papers / "line.py").write_text(MODULE.replace("SLOPE", "2.0").replace('"alpha", "rho", ', ""))
+    status, out, _ = reproduce(capsys, "--quick", "--out", "here")
+    assert status == 1 and "not run" in out and "missing: alpha, rho" in out
+
+
+def test_an_item_without_its_data_set_counts_only_where_it_was_asked_for(papers, capsys):
+    (papers / "claims.toml").write_text(CLAIMS.replace('theory = "C0"', 'theory = "C0"\nneeds = ["mnist"]'))
+    unavailable = "    from riemgn.data import DataUnavailableError\n    raise DataUnavailableError('mnist is not at hand')"
+    (papers / "line.py").write_text(MODULE.replace("    slope = SLOPE", unavailable))
+    status, out, _ = reproduce(capsys, "--quick", "--out", "here")
+    assert status == 0 and "no data" in out and "mnist is not at hand" in out
+    assert reproduce(capsys, "fake2000/line", "--quick", "--out", "here")[0] == 1
 
 
 def test_a_broken_list_of_items_is_one_sentence(papers, capsys):

@@ -18,7 +18,7 @@ from riemgn.theory import along
 from riemgn.theory.directional import theta_min
 
 from ..checks import check
-from .diabetes import ERROR, network
+from .diabetes import ERROR, network, setup
 
 ALPHAS = {True: (1, 3, 10, 30, 100, 1e3, 1e4), False: (1, 3, 10, 20, 30, 50, 100, 200, 300, 1e3, 3e3, 1e4, 1e5)}
 
@@ -41,7 +41,7 @@ def data(quick, data_dir=None):
             "stop_time": None if traj.succeeded else float(traj.ts[-1]),
         }
         runs.append(run | (late_rates(problem, traj) if traj.succeeded else {}))
-    result = {"runs": runs, "n": problem.n, "p": problem.p, "rtol": 1e-10, "nu": 1.0}
+    result = {"runs": runs, "nu": 1.0, "setup": setup(problem, "as in the legend", "rtol 1e-10")}
     result["checks"] = checks(runs)
     return result
 
@@ -63,7 +63,6 @@ def draw(data, fig):
     )
     left.legend(title="alpha", ncols=2, loc="upper right")
     rate_panel(right, data)
-    fig.suptitle(f"diabetes (442 x 10), tanh network 10-3-1, n = {data['n']}, p = {data['p']}, squared loss, rtol = {data['rtol']:g}")
 
 
 def rate_panel(ax, data):

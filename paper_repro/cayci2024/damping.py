@@ -39,11 +39,11 @@ def data(quick, data_dir=None):
         "curves": shown["curves"],
         "bounds": shown["bounds"],
         "lambda_min": [c["lambda_min"] for c in cells],
-        "n": 2 * SAMPLES,
-        "p": shown["p"],
-        "alpha": ALPHA,
-        "constant": CONSTANT,
-        "residual": RESIDUAL,
+        "setup": {
+            "data": f"diabetes, {SAMPLES} samples and near-duplicates, tanh network 10-{WIDTH}-1; left: cond(K) = {shown['cond']:.1e}",
+            **{"n": 2 * SAMPLES, "p": shown["p"], "alpha": ALPHA, "seeds": "0", "tolerance": "rtol 1e-9, GF 1e-6"},
+            "rho": f"rho_0 = {CONSTANT:g} lambda_max(K_0), c = {RESIDUAL:g} lambda_min(K_0)",
+        },
     }
     result["checks"] = checks(result, cells)
     return result
@@ -86,9 +86,6 @@ def draw(data, fig):
         right.plot(data["cond"], data["reached"][name], color=COLOURS[name], marker=marker, linestyle=dash, label=title, **look)
     right.set(xscale="log", yscale="log", xlabel="cond(K)", ylabel=r"time to $|r_t| = 10^{-3} |r_0|$", title="time against conditioning")
     right.legend()
-    size = f"diabetes, {SAMPLES} samples and near-duplicates, tanh 10-{WIDTH}-1, n = {data['n']}, p = {data['p']}"
-    scale = rf"$\rho = \rho_0 = {data['constant']:g}\,\lambda_{{\max}}(K_0)$, $c = {data['residual']:g}\,\lambda_{{\min}}(K_0)$"
-    fig.suptitle(f"{size}; left: cond(K) = {max(data['cond']):.1e}; {scale}")
 
 
 def problem_at(distance):

@@ -21,6 +21,12 @@ def network(alpha, seed=0):
     return rg.Problem(rg.Scaled(rg.Centred(net, params), alpha), params, jnp.asarray(x), jnp.asarray(y))
 
 
+def setup(problem, alpha, tolerance, rho=0, seeds="0"):
+    """The caption's words for this network."""
+    words = {"data": "diabetes (442 x 10), tanh network 10-3-1, squared loss", "n": problem.n, "p": problem.p}
+    return {**words, "alpha": alpha, "rho": rho, "seeds": seeds, "tolerance": tolerance}
+
+
 def best_loss(problem, start=None):
     """The loss of the nearest local minimum, by SciPy's trust-region least squares: a second way to the flow's limit."""
     jac = jax.jit(lambda w: problem.jac(w))

@@ -138,7 +138,10 @@ def reproduce_command(
     update_golden: Annotated[bool, typer.Option("--update-golden", help="Rewrite the golden numbers.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the outcome to this file.")] = None,
 ):
-    """Run the experiments made for papers' claims: numbers, pictures, predicted beside measured."""
+    """Run the experiments made for papers' claims: numbers, pictures, predicted beside measured.
+
+    An item whose data set is not at hand is left out by name; that is status 1 only where the item itself was asked for.
+    """
     from paper_repro import runner
 
     from ..experiment import write_json
@@ -164,7 +167,8 @@ def reproduce_command(
     print_outcomes(outcomes)
     if json_file is not None:
         write_json(json_file, {"quick": quick, "items": [outcome.to_dict() for outcome in outcomes]})
-    return 0 if all(outcome.ok for outcome in outcomes) else 1
+    forgiven = {outcome.item.name for outcome in outcomes if outcome.verdict == "no data"} - set(what or [])
+    return 0 if all(outcome.ok or outcome.item.name in forgiven for outcome in outcomes) else 1
 
 
 @app.command("certify")
