@@ -17,7 +17,7 @@ def test_it_holds_at_full_size(tmp_path):
 
 
 def a_run(**changed):
-    run = {"gaps": [0.0, 1e-10], "rtols": [1e-4, 1e-10], "end_gaps": [[1e-5], [1e-11]], "distance": 1e-12, "contrast": [0.0, 0.5]}
+    run = {"gaps": [0.0, 1e-10], "rtols": [1e-4, 1e-10], "end_gaps": [[1e-5], [1e-10]], "distance": 1e-12, "contrast": [0.0, 0.5]}
     return run | changed
 
 
