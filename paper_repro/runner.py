@@ -11,12 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from .checks import departures, golden_entry, judge
 from .picture import caption, checked_setup
+from .stored import as_arrays, cells_kept_in
 
 ROOT = Path(__file__).resolve().parent
+ESSAY = "essay"  # a kind of item whose picture has no one setting to state below it
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,11 @@ def run_item(item: Item, settings: Settings) -> Outcome:
         start = time.perf_counter()
         module = load_module(item)
         try:
-            data = module.data(settings.quick, data_dir=settings.data_dir)
-            data = {**data, "setup": checked_setup(data), "checks": [judge(check) for check in data["checks"]]}
+            with cells_kept_in(target.with_name(f".{item.id}.cells"), stamp):
+                data = module.data(settings.quick, data_dir=settings.data_dir)
+            data = {**data, "checks": [judge(check) for check in data["checks"]]}
+            if item.kind != ESSAY:
+                data["setup"] = checked_setup(data)
         except ValueError as trouble:
             verdict = "no data" if isinstance(trouble, DataUnavailableError) and item.needs else "not run"
             return Outcome(item, verdict, notes=[str(trouble)], seconds=time.perf_counter() - start)
@@ -209,21 +212,6 @@ def load_module(item: Item) -> ModuleType:
     return module
 
 
-def as_arrays(value: Any) -> Any:
-    """Stored data as `draw` gets it: rectangular lists of numbers become NumPy arrays (null is NaN), all else stays."""
-    if isinstance(value, dict):
-        return {key: as_arrays(entry) for key, entry in value.items()}
-    if not isinstance(value, list):
-        return value
-    try:
-        array = np.asarray(value)
-        if array.dtype == object:
-            array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return [as_arrays(entry) for entry in value]
-    return array if array.size and array.dtype.kind in "bif" else [as_arrays(entry) for entry in value]
-
-
 def _draw(item: Item, module: ModuleType, data: dict[str, Any], target: Path) -> dict[str, Path]:
     from riemgn.experiment import write_figure
     from riemgn.plot import figure, style
@@ -231,7 +219,8 @@ def _draw(item: Item, module: ModuleType, data: dict[str, Any], target: Path) ->
     with style():
         fig = figure()
         module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
-        caption(fig, data["setup"], f"{item.kind}, {item.theory}; following arXiv:{item.arxiv}")
+        if item.kind != ESSAY:
+            caption(fig, data["setup"], f"{item.kind}, {item.theory}; following arXiv:{item.arxiv}")
         return write_figure(fig, target)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from paper_repro import runner
 from paper_repro.checks import departures, golden_entry, judge
+from paper_repro.stored import as_arrays, cells
 from riemgn import cli
 
 CLAIMS = """
@@ -166,6 +167,52 @@ def test_an_interruption_keeps_what_is_done_and_no_half_file(papers, tmp_path, c
     assert names == ["line.json", "line.pdf", "line.png"]
 
 
+CELLS = """
+from pathlib import Path
+from paper_repro.stored import cells
+
+def square(i):
+    with Path(__file__).with_suffix(".cells").open("a") as log:
+        log.write(str(i))
+    if i == STOP:
+        raise KeyboardInterrupt
+    return {"i": i, "square": float(i * i), "none": float("nan")}
+
+def data(quick, data_dir=None):
+    found = cells(square, range(4))
+    setup = dict.fromkeys(("data", "n", "p", "alpha", "rho", "seeds", "tolerance"), 1)
+    check = {"name": "sum", "predicted": 14.0, "measured": sum(c["square"] for c in found), "tolerance": 0.0, "relation": "equal"}
+    return {"found": found, "setup": setup, "checks": [check]}
+
+def draw(data, fig):
+    fig.subplots()
+"""
+
+
+def test_the_cells_of_an_interrupted_item_are_not_done_again(papers, tmp_path, capsys):
+    words = ("fake2000/line", "--quick", "--out", "here")
+    (papers / "line.py").write_text(CELLS.replace("STOP", "2"))
+    assert reproduce(capsys, *words)[0] == 130
+    shelf = tmp_path / "here" / "fake2000" / ".line.cells"
+    assert len(list(shelf.iterdir())) == 2
+    first_run = (papers / "line.cells").read_text()
+    # the sources must not change between the runs: the reason of the interruption goes away by itself
+    (papers / "line.cells").unlink()
+    (papers / "line.py").write_text(CELLS.replace("i == STOP", 'Path(__file__).with_suffix(".again").exists() and i == 2'))
+    assert reproduce(capsys, *words)[0] == 0 and (papers / "line.cells").read_text() == "0123"  # other sources: all anew
+    assert first_run == "012" and not shelf.exists()
+    (papers / "line.again").touch()
+    assert reproduce(capsys, *words, "--force")[0] == 130
+    (papers / "line.again").unlink()
+    (papers / "line.cells").unlink()
+    status, out, _ = reproduce(capsys, *words, "--force")
+    assert status == 0 and (papers / "line.cells").read_text() == "23" and "holds" in out
+
+
+def test_cells_outside_a_run_are_computed_and_come_back_as_stored():
+    assert cells(lambda i, j: {"v": [i, j]}, [(1, 2)])[0]["v"].tolist() == [1, 2]
+
+
 def test_an_item_without_its_data_does_not_stop_the_others(papers, capsys):
     (papers / "line.py").write_text(MODULE.replace("    slope = SLOPE", "    raise ValueError('no such data')"))
     status, out, _ = reproduce(capsys, "--quick", "--out", "here")
@@ -241,7 +288,7 @@ def test_golden_numbers_forgive_rounding_and_nothing_else():
 
 def test_stored_lists_of_numbers_come_back_as_arrays():
     stored = {"a": [[1, 2], [3, None]], "b": ["x"], "c": [[1], [2, 3]], "d": [], "e": [{"f": [1.5]}], "g": 2}
-    read = runner.as_arrays(stored)
+    read = as_arrays(stored)
     assert np.isnan(read["a"][1, 1]) and read["b"] == ["x"] and read["d"] == [] and read["g"] == 2
     assert [type(row) for row in read["c"]] == [np.ndarray, np.ndarray] and read["e"][0]["f"].tolist() == [1.5]
 
