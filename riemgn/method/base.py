@@ -1,14 +1,12 @@
 """What a discrete method is: a step, a step size, and a state that reports on the step just taken."""
 
 import abc
-import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import is_traced
 from .._types import Count, Key, Scalar, Weights
 from ..linalg import MatrixFree
 from ..problem import Problem
@@ -65,16 +63,3 @@ def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
     """The state before the first step: time 0, and a report of zeros under `"step_size"` and `names`."""
     zero = jnp.zeros((), w.dtype)
     return MethodState(zero, jnp.zeros((), int), memory, {name: zero for name in ("step_size", *names)})
-
-
-def checked_number(name: str, value: Any, *, positive: bool = True) -> Array:
-    """`value` as an array; raises `ValueError` unless it is a finite number, positive or at least 0."""
-    if is_traced(value):
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 <= number < math.inf or (positive and number == 0):
-        raise ValueError(f"`{name}` must be {'positive' if positive else '>= 0'} and finite, got {value}.")
-    return jnp.asarray(number, dtype=float)

@@ -5,10 +5,11 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array
 
+from .._arguments import checked_number
 from .._types import Count, Key, Weights
 from ..linalg import checked_precision, MIXED, mixed_direction_and_branch, pseudo_inverse_direction
 from ..problem import Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState
+from .base import AbstractMethod, first_state, MethodState
 
 
 class GaussNewtonMethod(AbstractMethod):

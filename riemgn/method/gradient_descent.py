@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._arguments import checked_number
 from .._types import Count, Key, Scalar, Weights
 from ..problem import Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState
+from .base import AbstractMethod, first_state, MethodState
 from .batch import batch_objective, Batches
 
 # Armijo's condition and the fewest step sizes tried: 2^-60 of the first is below the resolution of float64.

@@ -7,10 +7,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._arguments import checked_number
 from .._types import Count, Key, Scalar, Weights
 from ..linalg import checked_matrix_free, checked_precision, damped_direction, MatrixFree, MIXED, mixed_direction_and_branch
 from ..problem import Linearisation, Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState
+from .base import AbstractMethod, first_state, MethodState
 
 
 class LevenbergMarquardtMethod(AbstractMethod):

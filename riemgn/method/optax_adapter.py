@@ -6,9 +6,10 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
+from .._arguments import checked_number
 from .._types import Count, Key, Weights
 from ..problem import Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState
+from .base import AbstractMethod, first_state, MethodState
 from .batch import batch_objective, Batches
 
 
