@@ -179,9 +179,9 @@ def _by_corrections(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar) -> tup
         # w' = J^T x is added up, not formed at the end: where |x| is large its rounding would stay in the outputs
         return x + x_step, w_dot + (x_step @ jac if n < p else x_step)
 
-    # a loop compiles one round
-    start = jnp.zeros(min(n, p), jac.dtype), jnp.zeros(p, jac.dtype)
-    return jax.lax.fori_loop(0, 1 + CORRECTIONS, correct, start)[1], sound
+    x = -jsl.cho_solve((lower, True), g if n < p else g @ jac)
+    start = x, (x @ jac if n < p else x)
+    return jax.lax.fori_loop(0, CORRECTIONS, correct, start)[1], sound
 
 
 def _by_triangle(jac: Jac, g: Outputs, rho: Scalar | None) -> tuple[Weights, Float[Array, "k k"]]:
