@@ -46,6 +46,7 @@ from .method import (
     GramGaussNewton as GramGaussNewton,
     LevenbergMarquardtMethod as LevenbergMarquardtMethod,
     OptaxMethod as OptaxMethod,
+    TrustRegionDamping as TrustRegionDamping,
 )
 from .model import (
     Centred as Centred,

@@ -176,10 +176,11 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, spectra: 
     if sigma_least == 0:
         code = "rank_lost"
     taken = int(counts[last])
+    rejected = int(np.sum(reports["accepted"][:taken] == 0)) if "accepted" in reports else 0
     stats = stats | {
         "num_steps": taken,
-        "num_accepted_steps": taken,
-        "num_rejected_steps": 0,
+        "num_accepted_steps": taken - rejected,
+        "num_rejected_steps": rejected,
         "event_time": float(times[last]) if code != "successful" else None,
         "message": str(RESULTS[getattr(RESULTS, code)]),
         "per_step": {name: values[:taken] for name, values in reports.items()},

@@ -70,7 +70,7 @@ def scale_rows(factors: Outputs, jac: Jac | AbstractJacobian) -> Jac | AbstractJ
 class FilledJacobian(AbstractJacobian):
     """`[J, diag(fill)]` (n, p + n) of a `J` whose rows are zero where `fill` is not, so that a batch cut short loses no rank by its empty rows.
 
-    Its pseudo-inverse, and `(K + rho I)^{-1}`, act on the rows of `J` and on the empty ones apart: the first p entries of a direction are those of `J`.
+    Its pseudo-inverse and `(K + rho I)^{-1}` act on the rows of `J` and on the empty ones apart: the first p entries of a direction are those of `J`.
     """
 
     jac: Jac | AbstractJacobian

@@ -8,3 +8,4 @@ from .gradient_descent import GradientDescent as GradientDescent
 from .gram_gauss_newton import GramGaussNewton as GramGaussNewton
 from .levenberg_marquardt import LevenbergMarquardtMethod as LevenbergMarquardtMethod
 from .optax_adapter import OptaxMethod as OptaxMethod
+from .trust_region import TrustRegionDamping as TrustRegionDamping

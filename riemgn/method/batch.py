@@ -91,6 +91,11 @@ class BatchPoint(eqx.Module):
         """`g(f(w))` of the batch."""
         return _batch_loss(self.problem, self.outputs(w), self.batch)
 
+    @property
+    def loss(self) -> Scalar:
+        """`g(f(w))` of the batch at the point itself."""
+        return _batch_loss(self.problem, self.point.outputs, self.batch)
+
     def outputs(self, w: Weights) -> Outputs:
         """`f(w)` at the batch."""
         return _outputs(self.problem, w, self.batch)

@@ -12,6 +12,7 @@ from ..linalg import direction_and_rank, FilledJacobian, squared_norm
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise
+from .line_search import armijo
 
 
 class GramGaussNewton(AbstractMethod):
@@ -33,10 +34,12 @@ class GramGaussNewton(AbstractMethod):
     - `step_size`: `eta > 0`, 1 by default.
     - `damping`: `rho >= 0`, in units of the eigenvalues of `K`, 0 by default.
     - `order`: how the samples are dealt, see `Batches`; `"shuffled"` by default.
+    - `line_search`: halve `eta` until the loss of the batch has `g_B(w + eta d) <= g_B(w) + 1e-4 eta <grad g_B, d>` (Armijo); after 60 halvings the
+      parameters stay.
 
     Raises: `ValueError` for a step size that is not positive, negative damping, a batch size below 1, an unknown order.
 
-    Reports `step_size` and `rank`.
+    Reports `step_size` and `rank`; with `line_search` also `slope`, the derivative of the batch's loss along the step.
 
     >>> import jax, riemgn as rg
     >>> problem = rg.task.linear(6, 8, 10.0, key=jax.random.key(0))
@@ -51,16 +54,25 @@ class GramGaussNewton(AbstractMethod):
     step_size: Array
     damping: Array
     damped: bool = eqx.field(static=True)
+    line_search: bool = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "gram-gauss-newton"
     matrix_free: ClassVar[None] = None
 
-    def __init__(self, batch_size: int | None = None, step_size: float = 1.0, damping: float = 0.0, order: str = "shuffled"):
+    def __init__(
+        self,
+        batch_size: int | None = None,
+        step_size: float = 1.0,
+        damping: float = 0.0,
+        order: str = "shuffled",
+        line_search: bool = False,
+    ):
         self.batches = Batches(batch_size, order)
         self.step_size = checked_number("step_size", step_size)
         self.damping = checked_number("damping", damping, positive=False)
         self.damped = not (isinstance(damping, int | float) and damping == 0)
+        self.line_search = bool(line_search)
         self.inverts = batch_size is None and not self.damped
         self.stochastic = self.batches.stochastic
 
@@ -80,7 +92,7 @@ class GramGaussNewton(AbstractMethod):
         return cls(batch_size, 1 / lam, a / lam, order)
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        return first_state(w, self.batches.start(problem), "rank")
+        return first_state(w, self.batches.start(problem), "rank", *(["slope"] if self.line_search else []))
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         order, batch = self.batches.draw(state.memory, state.count, key)
@@ -88,7 +100,12 @@ class GramGaussNewton(AbstractMethod):
         rho = self.damping.astype(w.dtype) if self.damped else None
         d, rank = batch_direction(at_batch, rho, self.batches.cut_short(problem))
         size = self.step_size.astype(w.dtype)
-        return w + size * d, state.after(order, {"step_size": size, "rank": rank.astype(w.dtype)})
+        report = {"step_size": size, "rank": rank.astype(w.dtype)}
+        if self.line_search:
+            slope = at_batch.point.cotangent @ (at_batch.point.jac @ d)
+            size = armijo(lambda size: at_batch.objective(w + size * d), at_batch.loss, slope, size)
+            report |= {"step_size": size, "slope": slope}
+        return w + size * d, state.after(order, report)
 
 
 def batch_direction(at_batch: BatchPoint, damping: Scalar | None, cut_short: bool) -> tuple[Weights, Count]:
