@@ -14,7 +14,7 @@ from jaxtyping import Array
 from ._arguments import positive
 from ._types import Flag, Key, Weights
 from .linalg import numerical_rank, spectrum
-from .method import AbstractMethod, MethodState
+from .method import AbstractMethod, check_use, MethodState
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
 from .trajectory import sample, SolveError, Trajectory
@@ -218,9 +218,6 @@ def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every
             raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
     if steps % save_every:
         raise ValueError(f"`steps` must be a multiple of `save_every`, got {steps} and {save_every}.")
-    if key is None and method.stochastic:
-        raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
+    check_use(method, key, spectra)
     if key is not None and not isinstance(key, jax.Array):
         raise ValueError(f"`key` must be a JAX random key such as jax.random.key(0), got {key!r}.")
-    if not spectra and method.inverts:
-        raise ValueError(f"The method '{method.name}' inverts J and needs its rank: `spectra=False` is for damped methods and mini-batches.")

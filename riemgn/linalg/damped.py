@@ -118,7 +118,7 @@ def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar,
 
     def filtered():
         svd = thin_svd(formed(jac))
-        kept = jnp.asarray(numerical_rank(svd.s, jac.shape) if rank is None else rank, int)
+        kept = jnp.asarray(numerical_rank(svd.s, (n, p)) if rank is None else rank, int)
         return spectral_direction(svd, g, lambda x: x / (x + rho), kept), jnp.array(3), kept
 
     # one after the other, not one inside the other: each is compiled once

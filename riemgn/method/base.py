@@ -63,3 +63,11 @@ def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
     """The state before the first step: time 0, and a report of zeros under `"step_size"` and `names`."""
     zero = jnp.zeros((), w.dtype)
     return MethodState(zero, jnp.zeros((), int), memory, {name: zero for name in ("step_size", *names)})
+
+
+def check_use(method: AbstractMethod, key: Key | None, spectra: bool) -> None:
+    """Raises `ValueError` where a method that draws has no key, or one that inverts `J` is not told its rank."""
+    if key is None and method.stochastic:
+        raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
+    if not spectra and method.inverts:
+        raise ValueError(f"The method '{method.name}' inverts J and needs its rank: `spectra=False` is for damped methods and mini-batches.")

@@ -29,8 +29,8 @@ class GaussNewtonMethod(AbstractMethod):
 
     Raises: `ValueError` for a step size that is not positive, an unknown precision, and for `"mixed"` without float64.
 
-    Reports `step_size`; in mixed precision also `mixed`: 1 where the float32 factor gave the step, 0 where the way of `"full"` did; with `line_search`
-    also `slope`, the derivative of the loss along the step.
+    Reports `step_size`; in mixed precision `mixed`: 1 where the float32 factor gave the step, 0 where the way of `"full"` did; with `line_search`
+    `slope`, the derivative of the loss along the step.
 
     >>> import riemgn as rg
     >>> traj = rg.iterate(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonMethod(step_size=1.0), steps=20)

@@ -26,7 +26,7 @@ class LevenbergMarquardtMethod(AbstractMethod):
 
     - `damping`: `rho`, in units of the eigenvalues of `K`: a number, or a damping schedule of the flows such as `SpectralDamping(c)` or
       `ResidualDamping(c)`, any function `(time, point, rank) -> rho`; the time is the sum of the step sizes so far. Or a `TrustRegionDamping()`,
-      which follows the gain from step to step and rejects steps that do not lower the loss.
+      which follows the gain from step to step and rejects steps that increase the loss.
     - `step_size`: `eta > 0`, 1 by default.
     - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`. The trajectory then has no `sigma_min`
       and no `grad_norms` (NaN), and `stats` no rank.
@@ -66,8 +66,10 @@ class LevenbergMarquardtMethod(AbstractMethod):
         precision: str = "full",
         line_search: bool = False,
     ):
-        given = callable(damping) or isinstance(damping, TrustRegionDamping)
-        self.damping = damping if given else checked_number("damping", damping, positive=False)
+        if callable(damping) or isinstance(damping, TrustRegionDamping):
+            self.damping = damping
+        else:
+            self.damping = checked_number("damping", damping, positive=False)
         self.step_size = checked_number("step_size", step_size)
         self.inverts = isinstance(damping, int | float) and damping == 0
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)

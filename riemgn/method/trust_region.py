@@ -16,9 +16,14 @@ class TrustRegionDamping(eqx.Module):
 
     The prediction is that of the quadratic model `g(f) + <grad g, s J d> + |s J d|_B^2 / 2` with `B = Hess g`. The damping is multiplied by
     `increase` where the gain is below 0.25 and divided by `decrease` where it is above 0.75, or by `sqrt(g_k / g_{k+1})` where that is more, within
-    `[least, most]`; where the predicted decrease is below the rounding error of the loss it stays. So, where the residual of a squared loss goes to
-    zero, the damping goes at least as fast, and the end is quadratic: `|r_{k+1}| <= (rho_k / sigma_min^2 + C |r_k|) |r_k|` with `rho_k <= c |r_k|`. A step that does not lower the loss is rejected: the parameters and the time stay, the damping
-    rises, and the next step tries again. It counts as a step; `stats["num_rejected_steps"]` counts those.
+    `[least, most]`; where the predicted decrease is below the rounding error of the loss, a step that is taken leaves it.
+
+    A step that increases the loss is rejected: the parameters and the time stay, the damping rises, and the next step tries again. It counts as a
+    step and costs a Jacobian; `stats["num_rejected_steps"]` says how many there were.
+
+    Where the residual of a squared loss goes to zero the damping goes as fast, `rho_k <= c |r_k|`, and the end is quadratic:
+    `|r_{k+1}| <= (rho_k / sigma_min^2 + C |r_k|) |r_k|`, `C` as for `GaussNewtonMethod`. Where it does not, the loss, and so this rule, tells two points
+    apart down to the root of its rounding error only.
 
     Arguments:
 
@@ -51,7 +56,9 @@ class TrustRegionDamping(eqx.Module):
             if not is_traced(factor) and not factor > 1:
                 raise ValueError(f"`{name}` must be above 1, got {float(factor):g}.")
         if not any(map(is_traced, (self.start, self.least, self.most))) and not self.least <= self.start <= self.most:
-            raise ValueError(f"`start` must lie between `least` and `most`, {float(self.least):g} and {float(self.most):g}, got {float(self.start):g}.")
+            raise ValueError(
+                f"`start` must lie between `least` and `most`, {float(self.least):g} and {float(self.most):g}, got {float(self.start):g}."
+            )
 
     def judge(self, rho: Scalar, loss: Scalar, trial: Scalar, predicted: Scalar) -> tuple[Flag, Scalar, Scalar]:
         """Whether the step is taken, its gain, and the damping of the next.
@@ -62,11 +69,11 @@ class TrustRegionDamping(eqx.Module):
         - `loss`, `trial`: the loss before and after.
         - `predicted`: the decrease by the quadratic model.
         """
-        accepted = trial < loss  # NaN is rejected
+        accepted = trial <= loss  # NaN is rejected
         certain = predicted > 8 * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
         gain = jnp.where(predicted > 0, (loss - trial) / jnp.where(predicted > 0, predicted, 1.0), 1.0)
         fall = jnp.sqrt(jnp.clip(trial / jnp.where(loss > 0, loss, jnp.inf), 0.0, 1.0))
         fall = jnp.where(loss > 0, jnp.minimum(fall, 1 / self.decrease), 1 / self.decrease)
         factor = jnp.where(gain > GOOD, fall, jnp.where(gain >= POOR, 1.0, self.increase))
-        factor = jnp.where(certain | jnp.isnan(trial), factor, 1.0)
+        factor = jnp.where(accepted, jnp.where(certain, factor, 1.0), self.increase)
         return accepted, gain, jnp.clip(rho * factor, self.least, self.most).astype(rho.dtype)
