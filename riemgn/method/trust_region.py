@@ -22,8 +22,8 @@ class TrustRegionDamping(eqx.Module):
     step and costs a Jacobian; `stats["num_rejected_steps"]` says how many there were.
 
     Where the residual of a squared loss goes to zero the damping goes as fast, `rho_k <= c |r_k|`, and the end is quadratic:
-    `|r_{k+1}| <= (rho_k / sigma_min^2 + C |r_k|) |r_k|`, `C` as for `GaussNewtonMethod`. Where it does not, the loss, and so this rule, tells two points
-    apart down to the root of its rounding error only.
+    `|r_{k+1}| <= (rho_k / sigma_min^2 + C |r_k|) |r_k|`, `C` as for `GaussNewtonMethod`. Where it does not, the loss, and so this rule, tells two
+    points apart down to the root of its rounding error only.
 
     Arguments:
 
