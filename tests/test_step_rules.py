@@ -109,7 +109,7 @@ def test_the_loss_never_increases_and_the_end_is_that_of_minpack(problem):
     """Rosenbrock's valley and the circle, and a small net whose Jacobian loses its rank on the way of full Gauss-Newton steps."""
     trajectory = iterate(problem, trusted(), steps=200)
     losses = np.asarray(trajectory.losses)
-    assert np.all(np.diff(losses) <= 0)
+    assert np.all(np.diff(losses) <= 1e-15 * losses[0])  # other programs, other rounding
     free = iterate(problem, GaussNewtonMethod(), steps=60, throw=False)
     assert np.any(np.diff(free.losses) > 0)  # what the trust region guards against
     assert problem is not UNDER or rg.result_name(free.result) == "rank_lost"
@@ -146,7 +146,7 @@ def test_outputs_that_overflow_are_a_rejected_step():
     trajectory = iterate(problem, trusted(start=1e-9), steps=40)
     assert trajectory.stats["num_rejected_steps"] > 0
     assert not np.isfinite(problem.objective(problem.w0 + 15.0))
-    assert np.all(np.diff(trajectory.losses) <= 0)
+    assert np.all(np.diff(trajectory.losses) <= 1e-15 * trajectory.losses[0])
     assert trajectory.losses[-1] < trajectory.losses[0]
 
 
