@@ -24,7 +24,7 @@ from ..checks import check
 from ..picture import band
 
 SAMPLES, WIDTH, STEPS = 6, 24, 24
-DISTANCES = {True: (3.0, 0.03, 3e-3), False: (3.0, 0.3, 0.1, 0.03, 0.01, 3e-3)}
+DISTANCES = {True: (3.0, 0.3, 3e-3), False: (3.0, 0.3, 0.1, 0.03, 0.01, 3e-3)}
 FACTORS = (0.1, 1.0, 10.0)  # c
 SEEDS = {True: 3, False: 5}
 BEND = 0.1  # k G at the start
@@ -77,14 +77,23 @@ def draw(data, fig):
 def gap_panel(ax, data):
     """Loss gap against steps, squared loss, c = 1, at each conditioning; curves that coincide are told apart by dash and marker."""
     mine = [entry for entry in data["runs"] if (entry["loss"], entry["c"]) == ("squared", 1.0)]
-    steps = np.arange(mine[0]["gaps"].shape[1])
+    steps = np.arange(16)
     allowed = max(np.max(entry["allowed"]) for entry in mine)
     ax.plot(steps, allowed**steps, color="0.45", linestyle="--", linewidth=2, label="bound")
     dashes = ["-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 2))]
     for i, entry in enumerate(mine):
         label = f"cond(K) = {np.median(entry['cond']):.0e}"
-        band(ax, steps, entry["gaps"], color=str(0.65 * i / len(mine)), linestyle=dashes[i % 6], marker="os^vDP"[i % 6], label=label)
-    ax.set(yscale="log", xlim=(-0.5, 15), ylim=(1e-16, 3), xlabel="step k", ylabel="gap / gap at 0", title="(a) squared loss, c = 1")
+        reached = np.flatnonzero(np.isfinite(entry["gaps"][:, :16]).all(axis=0))  # by all seeds
+        band(
+            ax,
+            steps[reached],
+            entry["gaps"][:, reached],
+            color=str(0.65 * i / len(mine)),
+            linestyle=dashes[i % 6],
+            marker="os^vDP"[i % 6],
+            label=label,
+        )
+    ax.set(yscale="log", ylim=(1e-14, 3), xlabel="step k", ylabel="gap / gap at 0", title="(a) squared loss, c = 1", xticks=range(0, 16, 5))
     ax.legend(loc="lower left")
 
 
@@ -154,11 +163,11 @@ def checks(result):
     wrongly = sum(status in ("holds", "fails") for status, valid in zip(ladder["status"], applies, strict=True) if not valid)
     spread = [np.ptp([np.median(e["factor"]) for e in runs if (e["loss"], e["c"]) == (loss, c)]) for loss in LOSSES for c in FACTORS]
     return [
-        check("largest factor of the gap / bound", max(flat["ratio"]), "at_most", 1.0, 1e-8),
-        check("largest left side of the step condition", max(flat["condition"]), "at_most", 1.0, 0.0),
+        check("largest factor of the gap / bound", float(np.max(flat["ratio"])), "at_most", 1.0, 1e-8),
+        check("largest left side of the step condition", float(np.max(flat["condition"])), "at_most", 1.0, 0.0),
         check("certificates that do not hold", float(sum(status != "holds" for status in flat["status"])), "at_most", 0.0, 0.0),
         check("decades of cond(K)", float(np.log10(max(flat["cond"]) / min(flat["cond"]))), "at_least", 5.5, 0.0, golden_rtol=0.05),
-        check("median factor, spread over cond(K)", float(max(spread)), "at_most", 0.0, 0.1, golden_rtol=0.2),
+        check("median factor, spread over cond(K)", float(np.max(spread)), "at_most", 0.0, 0.1, golden_rtol=0.2),
         check("step condition fails: runs", float(sum(~applies)), "at_least", 1.0, 0.0),
         check("step condition fails: called confirmed or refuted", float(wrongly), "at_most", 0.0, 0.0),
     ]

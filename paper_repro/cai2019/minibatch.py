@@ -265,8 +265,8 @@ def distance_slope(result):
 def checks(result):
     """The numbers the figure stands for."""
     found = []
-    error = max(run["map_error"] for run in result["cyclic"])
-    radius = max(abs(run["radius"] / run["predicted_radius"] - 1) for run in result["cyclic"])
+    error = float(np.max([run["map_error"] for run in result["cyclic"]]))
+    radius = float(np.max([abs(run["radius"] / run["predicted_radius"] - 1) for run in result["cyclic"]]))
     found.append(check("cyclic: epoch map against block Gauss-Seidel", error, "at_most", 0.0, 1e-8, golden_rtol=ERROR))
     found.append(check("cyclic: spectral radius / predicted - 1", radius, "at_most", 0.0, 1e-8, golden_rtol=ERROR))
     for order, name in (("random", "partition"), ("subset", "subset")):
