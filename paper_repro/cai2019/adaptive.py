@@ -1,8 +1,8 @@
 """Damping tied to the least eigenvalue of the kernel gives discrete steps a rate free of conditioning.
 
-What to see: Levenberg-Marquardt steps with `rho_k = c lambda_min(K_k)` and the largest step `eta` that the step condition
+What to see: Levenberg-Marquardt steps with `rho_k = c lambda_min(K_k)` and nearly the largest step `eta` that the step condition
 `eta [k G / (1 + c) + mu (1 + k eta G / (2 (1 + c)))^2] <= 1` allows at the start (`k = L / lambda_min(K)`, `G = |grad g|`). The loss gap falls at
-every step at least by the factor `1 - eta nu / (1 + c)`, whatever cond(K). Conditioning enters through the output scale alone: alpha is chosen so that
+every step at least by the factor `1 - eta nu / (1 + c)`, whatever cond(K). Conditioning enters through the output scale alone: alpha is such that
 `k G = 0.1`. At smaller alpha the condition fails: those runs (hollow) confirm nothing, though some still contract.
 
 What it does not show: that alpha must be as large as this; `L` is a worst case, and the contraction usually survives far below.
@@ -10,7 +10,6 @@ What it does not show: that alpha must be as large as this; `L` is a worst case,
 Reference: following Cai et al., arXiv:1905.11675v2; derived in papers.md D14.
 """
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np

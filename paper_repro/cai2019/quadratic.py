@@ -2,7 +2,7 @@
 
 What to see: the number of correct digits doubles at every step (left). The factor `|r_{k+1}| / |r_k|^2` of the first step lies below its bound
 `C = L / (2 sigma_min^2)` on every seed. Both fall with the width; the bound like `m^{-1/2}`; the factor like `1 / m` wherever second-order terms of
-different units cancel: random or paired output signs, or an odd activation. Only softplus with all output signs +1 has no cancellation and `m^{-1/2}`.
+different units cancel: random or paired output signs, or an odd activation. Softplus with all output signs +1 alone has none, and `m^{-1/2}`.
 
 What it does not show: how wide a network must be for the theorem of the paper; here one starts from `f = 0` (centred) and converges at every width.
 Both layers and the biases are trained, where the paper's setting as we know it trains the hidden weights alone.
@@ -46,7 +46,7 @@ def data(quick, data_dir=None):
     status = rg.certify("discrete_quadratic", certified()).status
     result = {"widths": widths, "cases": cases, "certificate": status}
     result["setup"] = {
-        "data": f"{SAMPLES} random inputs on a sphere in R^{INPUTS}, Gaussian targets; networks {INPUTS}-m-1, m = {widths[0]} to {widths[-1]}, f = 0 at 0",
+        "data": f"random inputs on a sphere in R^{INPUTS}, Gaussian targets; networks {INPUTS}-m-1, m = {widths[0]} to {widths[-1]}, f = 0 at 0",
         **{
             "n": SAMPLES,
             "p": f"{INPUTS + 2} m + 1",
