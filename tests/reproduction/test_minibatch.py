@@ -34,13 +34,14 @@ def random_run(**changed):
     return {"mean": curve, "predicted": curve, "bound": 0.95 ** np.arange(21), "largest_factor": 1.0} | changed
 
 
-def a_result(run=None, cyclic=None, sweep=None, power=-1.0):
+def a_result(run=None, cyclic=None, sweep=None, power=-1.0, certificate="holds"):
     sweep = {"lambdas": (0.4, 0.5, 1.0), "measured": [[2.25, 1.0, 1.0], [1.0, 1.0, 1.0]], "predicted": [[2.25, 1.0, 1.0], [1.0, 1.0, 1.0]]} | (
         sweep or {}
     )
     return {
         "cyclic": [{"map_error": 1e-14, "radius": 0.9, "predicted_radius": 0.9} | (cyclic or {})],
         "random": {"random": random_run(**(run or {})), "subset": random_run()},
+        "certificate": certificate,
         "sweep": sweep,
         "widths": (64, 256, 1024),
         "networks": [{"distance": np.array([1.0, 2.0]) * width**power} for width in (64, 256, 1024)],
@@ -59,6 +60,7 @@ def a_result(run=None, cyclic=None, sweep=None, power=-1.0):
         ({"run": {"largest_factor": 1.001}}, 1),
         ({"sweep": {"measured": [[2.25, 1.01, 1.0], [1.0, 1.0, 1.0]]}}, 2),
         ({"sweep": {"measured": [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]}}, 2),
+        ({"certificate": "undecided"}, 1),
         ({"power": -0.3}, 1),
     ],
 )
