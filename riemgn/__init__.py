@@ -40,12 +40,15 @@ from .loss import (
     SquaredLoss as SquaredLoss,
 )
 from .method import (
+    as_optax as as_optax,
     GaussNewtonMethod as GaussNewtonMethod,
     GGNScore as GGNScore,
     GradientDescent as GradientDescent,
     GramGaussNewton as GramGaussNewton,
     LevenbergMarquardtMethod as LevenbergMarquardtMethod,
     OptaxMethod as OptaxMethod,
+    OptimistixSolver as OptimistixSolver,
+    TrustRegionDamping as TrustRegionDamping,
 )
 from .model import (
     Centred as Centred,

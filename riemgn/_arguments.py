@@ -16,8 +16,8 @@ def is_traced(value: Any) -> TypeGuard[Array]:
     return isinstance(value, Tracer)
 
 
-def positive(name: str, value: Any) -> float:
-    """A positive finite number.
+def finite_number(name: str, value: Any, *, positive: bool, upper: float = math.inf) -> float:
+    """A finite number, positive or at least 0, and at most `upper`.
 
     Raises: `ValueError` for anything else.
     """
@@ -25,9 +25,20 @@ def positive(name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 < number < math.inf:
-        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+    if not 0 <= number <= upper or math.isinf(number) or (positive and number == 0):
+        bound = "finite" if upper == math.inf else f"<= {upper:g}"
+        raise ValueError(f"`{name}` must be {'positive' if positive else '>= 0'} and {bound}, got {value}.")
     return number
+
+
+def positive(name: str, value: Any) -> float:
+    """`finite_number` that is positive."""
+    return finite_number(name, value, positive=True)
+
+
+def checked_number(name: str, value: Any, *, positive: bool = True, upper: float = math.inf) -> Array:
+    """`finite_number` as an array, so that sweeping it compiles nothing anew; a traced value passes unchecked."""
+    return value if is_traced(value) else jnp.asarray(finite_number(name, value, positive=positive, upper=upper), dtype=float)
 
 
 def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " t"]:

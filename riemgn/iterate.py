@@ -14,7 +14,7 @@ from jaxtyping import Array
 from ._arguments import positive
 from ._types import Flag, Key, Weights
 from .linalg import numerical_rank, spectrum
-from .method import AbstractMethod, MethodState
+from .method import AbstractMethod, check_use, MethodState
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
 from .trajectory import sample, SolveError, Trajectory
@@ -63,11 +63,11 @@ _sample = eqx.filter_jit(sample)
 
 
 @eqx.filter_jit
-def _start(problem: Problem, method: AbstractMethod):
-    """Singular values and rank of `J(w0)` (none and 1 where the method is matrix-free), the loss there and its infimum."""
+def _start(problem: Problem, spectra: bool):
+    """Singular values and rank of `J(w0)` (without `spectra` none, and the full rank is presumed), the loss there and its infimum."""
     infimum = problem.loss.infimum(problem.y)
-    if method.matrix_free is not None:
-        return jnp.zeros(0), jnp.ones((), int), problem.objective(problem.w0), infimum
+    if not spectra:
+        return jnp.zeros(0), jnp.asarray(min(problem.n, problem.p)), problem.objective(problem.w0), infimum
     point = problem.linearise(problem.w0, formed=False)
     s = spectrum(point.jac)
     return s, numerical_rank(s, (problem.n, problem.p)), problem.loss(point.outputs, problem.y), infimum
@@ -84,6 +84,7 @@ def iterate(
     error: bool = False,
     rank_tol: float = 1e-5,
     loss_tol: float | None = None,
+    spectra: bool = True,
 ) -> Trajectory:
     """Take `steps` steps of a discrete method from `problem.w0`.
 
@@ -99,7 +100,10 @@ def iterate(
     - `error`: iterate again from `w0` perturbed by 8 eps (relative, seeded), report the difference of the outputs plus their own rounding,
       `|f - f'| + 8 eps |f|`, and keep that run as `Trajectory.tight`.
     - `rank_tol`: methods that invert `J` end with `rank_lost` where `sigma_min` falls below `rank_tol` times its starting value.
-    - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it.
+    - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it; costs one evaluation of all outputs per step.
+    - `spectra`: with False nothing is asked of the Jacobian of all samples, neither at the start nor at the points kept: `sigma_min` and
+      `grad_norms` are NaN and the rank, where a damped method asks for it, is presumed full. For mini-batches of large data: a point kept then
+      costs one evaluation of all outputs, and n + p numbers.
 
     Returns: a `Trajectory` whose `flow` is the method. `stats["per_step"]` holds what the method reports about every step (not only about those
     kept), one NumPy array (steps,) per name; entry k is the step from `w_k` to `w_{k+1}`.
@@ -114,22 +118,22 @@ def iterate(
     Reference: theory.md C9; papers.md D13 to D16.
     """
     start_time = time.perf_counter()
-    _check_arguments(problem, method, key, steps, save_every)
+    _check_arguments(problem, method, key, steps, save_every, spectra)
     rank_tol = positive("rank_tol", rank_tol)
-    s, rank, loss, infimum = jax.device_get(_start(problem, method))
+    spectra = bool(spectra) and method.matrix_free is None
+    s, rank, loss, infimum = jax.device_get(_start(problem, spectra))
     if not (np.isfinite(loss) and np.all(np.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     target = None if loss_tol is None else infimum + positive("loss_tol", loss_tol)
     key = jr.key(0) if key is None else key
-    formed = method.matrix_free is None
-    sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
+    sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if spectra else math.nan
     stats = {
         "solver": "iterate",
         "solver_reason": "a discrete method",
         "save_every": save_every,
-        "rank": int(rank) if formed else None,
-        "cond": (float(s[0]) / sigma_start if int(rank) else math.inf) if formed else None,
-        "dropped_singular_values": [float(v) for v in s[int(rank) :]] if formed else [],
+        "rank": int(rank) if spectra else None,
+        "cond": (float(s[0]) / sigma_start if int(rank) else math.inf) if spectra else None,
+        "dropped_singular_values": [float(v) for v in s[int(rank) :]] if spectra else [],
         "dtype": str(problem.w0.dtype),
         "device": str(jax.devices()[0].platform),
         "accuracy": f"{problem.w0.dtype} rounding",
@@ -138,7 +142,7 @@ def iterate(
     def run(w0: Weights) -> Trajectory:
         started = time.perf_counter()
         raw = jax.block_until_ready(_run(problem, method, w0, jnp.asarray(rank), key, target, steps // save_every if int(rank) else 0, save_every))
-        trajectory = _trajectory(problem, method, jnp.asarray(max(int(rank), 1)), raw, rank_tol * sigma_start, stats)
+        trajectory = _trajectory(problem, method, jnp.asarray(max(int(rank), 1)), spectra, raw, rank_tol * sigma_start, stats)
         trajectory.stats["seconds"] = time.perf_counter() - started
         return trajectory
 
@@ -151,10 +155,10 @@ def iterate(
     return trajectory
 
 
-def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, raw, sigma_least: float, stats: dict) -> Trajectory:
+def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, spectra: bool, raw, sigma_least: float, stats: dict) -> Trajectory:
     """Evaluate the points kept, cut at the first that is in trouble, name the ending."""
     end, params, times, counts, reports = raw
-    quantities = _sample(problem, method, params, rank)
+    quantities = _sample(problem, params, rank, spectra)
     read, counts, reports, finite_end, above_end = jax.device_get((quantities, counts, reports, end.finite, end.above))
     finite = np.isfinite(read["losses"]) & np.all(np.isfinite(read["outputs"]), axis=1)
     lost = read["sigma_min"] < sigma_least if method.inverts else np.zeros(finite.size, bool)
@@ -172,10 +176,11 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, raw, sigm
     if sigma_least == 0:
         code = "rank_lost"
     taken = int(counts[last])
+    rejected = int(np.sum(reports["accepted"][:taken] == 0)) if "accepted" in reports else 0
     stats = stats | {
         "num_steps": taken,
-        "num_accepted_steps": taken,
-        "num_rejected_steps": 0,
+        "num_accepted_steps": taken - rejected,
+        "num_rejected_steps": rejected,
         "event_time": float(times[last]) if code != "successful" else None,
         "message": str(RESULTS[getattr(RESULTS, code)]),
         "per_step": {name: values[:taken] for name, values in reports.items()},
@@ -203,7 +208,7 @@ def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
     return eqx.tree_at(lambda traj: (traj.error, traj.tight), trajectory, (error, tight), is_leaf=lambda leaf: leaf is None)
 
 
-def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every: Any) -> None:
+def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every: Any, spectra: Any) -> None:
     if not isinstance(problem, Problem):
         raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
     if not isinstance(method, AbstractMethod):
@@ -213,7 +218,6 @@ def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every
             raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
     if steps % save_every:
         raise ValueError(f"`steps` must be a multiple of `save_every`, got {steps} and {save_every}.")
-    if key is None and method.stochastic:
-        raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
+    check_use(method, key, spectra)
     if key is not None and not isinstance(key, jax.Array):
         raise ValueError(f"`key` must be a JAX random key such as jax.random.key(0), got {key!r}.")

@@ -149,7 +149,7 @@ class Problem(eqx.Module):
         outputs = x.shape[0] * (self.n // self.x.shape[0])
         check_jacobian((outputs, self.p))
         if not self.model.rowwise:
-            return self._jac_in_general(w, lambda w: self.model(self.unflatten(w), x).reshape(-1), outputs)
+            return self.jac_of(lambda w: self.model(self.unflatten(w), x).reshape(-1), w, outputs)
 
         def sample_outputs(w, sample):
             return self.model(self.unflatten(w), sample[None]).reshape(-1)
@@ -165,8 +165,8 @@ class Problem(eqx.Module):
 
         return stacked(lambda: lambda i: per_sample(w, x[i]), x.shape[0], self.working_memory, 0, at_once).reshape(outputs, self.p)
 
-    def _jac_in_general(self, w: Weights, function: Callable, outputs: int) -> Jac:
-        """Forward mode by columns where p <= n, else reverse mode by rows."""
+    def jac_of(self, function: Callable, w: Weights, outputs: int) -> Jac:
+        """The Jacobian of any function of `w` with `outputs` values: forward mode by columns where p <= outputs, else reverse mode by rows."""
 
         def unit(i, size):
             return jnp.zeros(size, w.dtype).at[i].set(1)

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._arguments import is_traced, positive
+from ._arguments import checked_number, is_traced
 from ._types import Scalar, Weights
 
 
@@ -127,7 +127,7 @@ class PseudoHuberPenalty(AbstractPenalty):
     least_constant: ClassVar[float] = 3 * math.sqrt(10) * 11**-0.55
 
     def __init__(self, smoothing: float = 1.0, constant: float = 2.0, order: float = 2.6):
-        self.smoothing = _checked_smoothing(smoothing)
+        self.smoothing = checked_number("smoothing", smoothing)
         self.constant, self.order = _checked_constants(constant, order)
 
     def pointwise(self, w: Weights) -> Weights:
@@ -169,7 +169,7 @@ class OstrovskiiBachPenalty(AbstractPenalty):
     least_constant: ClassVar[float] = 2 * math.sqrt(2)
 
     def __init__(self, smoothing: float = 1.0, constant: float = 2 * math.sqrt(2), order: float = 3.0):
-        self.smoothing = _checked_smoothing(smoothing)
+        self.smoothing = checked_number("smoothing", smoothing)
         self.constant, self.order = _checked_constants(constant, order)
 
     def pointwise(self, w: Weights) -> Weights:
@@ -215,7 +215,7 @@ class ExponentialPenalty(AbstractPenalty):
     least_constant: ClassVar[float] = 1.0
 
     def __init__(self, smoothing: float = 1.0, lower: Any = 0.0, constant: float = 1.0):
-        self.smoothing = _checked_smoothing(smoothing)
+        self.smoothing = checked_number("smoothing", smoothing)
         self.lower = jnp.asarray(lower, dtype=float)
         if not is_traced(lower) and not bool(jnp.all(jnp.isfinite(self.lower))):
             raise ValueError(f"`lower` must be finite, got {lower}.")
@@ -256,7 +256,7 @@ class SquaredPenalty(AbstractPenalty):
     least_constant: ClassVar[float] = 0.0
 
     def __init__(self, smoothing: float = 1.0):
-        self.smoothing = _checked_smoothing(smoothing)
+        self.smoothing = checked_number("smoothing", smoothing)
         self.constant, self.order = 0.0, 2.0
 
     def pointwise(self, w: Weights) -> Weights:
@@ -267,12 +267,6 @@ class SquaredPenalty(AbstractPenalty):
 
     def curvature(self, w: Weights) -> Weights:
         return jnp.ones_like(w) / self.smoothing
-
-
-def _checked_smoothing(value: Any) -> Array:
-    if is_traced(value):
-        return value
-    return jnp.asarray(positive("smoothing", value), dtype=float)
 
 
 def _checked_constants(constant: float, order: float) -> tuple[float, float]:

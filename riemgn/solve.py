@@ -38,7 +38,7 @@ def _sample(args: Arguments, saved, w_end):
     rows = jnp.concatenate([saved, w_end[None]])
     finite = jnp.all(jnp.isfinite(rows), axis=1)
     params = jnp.where(finite[:, None], rows, args.problem.w0)
-    return params, finite[:-1], sample(args.problem, args.flow, params, args.rank)
+    return params, finite[:-1], sample(args.problem, params, args.rank, args.flow.matrix_free is None)
 
 
 class _Start(eqx.Module):

@@ -25,6 +25,7 @@ class Trajectory(eqx.Module):
     - `grad_norms`: `|P grad g(f(w_t))|`, (t,), the norm of the Riemannian gradient.
     - `sigma_min`: smallest non-zero singular value of `J(w_t)`, (t,): the one whose index is the rank at the start. Where n < p it is the root of an
         eigenvalue of `K`, right to a relative 1e-8, as long as `cond(K)` allows that (about 2e7 in float64), else by an SVD, right to `eps cond(J)`.
+      It and `grad_norms` are NaN where the solve is matrix-free or `iterate` was asked for no spectra.
     - `error`: `|f(w_t) - f_tight(w_t)|` (t,) against a second solve at a hundredth of the tolerances; None unless asked for.
     - `result`: a member of `RESULTS`.
     - `stats`: steps, solver and why it was chosen, how the direction is solved at the start, tolerances, rank, condition number, seconds
@@ -90,10 +91,10 @@ class SolveError(RuntimeError):
         return f"{self.trajectory.stats['message']} (stopped at t = {end:.6g}; pass throw=False to get the trajectory)"
 
 
-def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
+def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: bool) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held.
 
-    Of a flow or method that is matrix-free no Jacobian is formed: `grad_norms` and `sigma_min` are NaN.
+    Without `spectra` no Jacobian is formed: `grad_norms` and `sigma_min` are NaN.
     """
 
     def outputs_at(w):
@@ -111,4 +112,4 @@ def sample(problem: Problem, flow: AbstractFlow | AbstractMethod, params: Float[
             "sigma_min": least,
         }
 
-    return jax.lax.map(at if flow.matrix_free is None else outputs_at, params)
+    return jax.lax.map(at if spectra else outputs_at, params)

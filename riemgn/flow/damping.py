@@ -1,13 +1,12 @@
 """Damping schedules `rho(t, point)`: constant, exponential in time, by the smallest kernel eigenvalue, by the residual or the gradient."""
 
 import abc
-import math
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from .._arguments import is_traced
+from .._arguments import checked_number
 from .._types import Scalar
 from ..linalg import spectrum
 from ..problem import Linearisation
@@ -27,7 +26,7 @@ class ConstantDamping(AbstractDamping):
     rho: Array
 
     def __init__(self, rho: Scalar | float):
-        self.rho = checked_factor("rho", rho)
+        self.rho = checked_number("rho", rho, positive=False)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
         return self.rho
@@ -40,8 +39,8 @@ class ExponentialDamping(AbstractDamping):
     rate: Array
 
     def __init__(self, rho0: float, rate: float = 1.0):
-        self.rho0 = checked_factor("rho0", rho0)
-        self.rate = checked_factor("rate", rate)
+        self.rho0 = checked_number("rho0", rho0, positive=False)
+        self.rate = checked_number("rate", rate, positive=False)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
         return self.rho0 * jnp.exp(-self.rate * t)
@@ -53,7 +52,7 @@ class SpectralDamping(AbstractDamping):
     factor: Array
 
     def __init__(self, factor: float = 1.0):
-        self.factor = checked_factor("factor", factor)
+        self.factor = checked_number("factor", factor, positive=False)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
         if not point.jac.shape[1]:
@@ -68,8 +67,8 @@ class ResidualDamping(AbstractDamping):
     power: Array
 
     def __init__(self, factor: float, power: float = 1.0):
-        self.factor = checked_factor("factor", factor)
-        self.power = checked_factor("power", power)
+        self.factor = checked_number("factor", factor, positive=False)
+        self.power = checked_number("power", power, positive=False)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
         return self.factor * _power_of_norm(point.residual, self.power)
@@ -82,8 +81,8 @@ class GradientDamping(AbstractDamping):
     power: Array
 
     def __init__(self, factor: float, power: float = 1.0):
-        self.factor = checked_factor("factor", factor)
-        self.power = checked_factor("power", power)
+        self.factor = checked_number("factor", factor, positive=False)
+        self.power = checked_number("power", power, positive=False)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
         return self.factor * _power_of_norm(point.cotangent, self.power)
@@ -91,20 +90,6 @@ class GradientDamping(AbstractDamping):
 
 def _power_of_norm(v: Array, power: Array) -> Scalar:
     return jnp.sum(v**2) ** (0.5 * power)
-
-
-def checked_factor(name: str, value: Scalar | float, upper: float = math.inf) -> Array:
-    """`value` as an array; raises `ValueError` unless it is a number in [0, upper]."""
-    if is_traced(value):
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 <= number <= upper or math.isinf(number):
-        bound = "finite" if upper == math.inf else f"<= {upper:g}"
-        raise ValueError(f"`{name}` must be >= 0 and {bound}, got {value}.")
-    return jnp.asarray(number, dtype=float)
 
 
 def as_damping(value: AbstractDamping | float) -> AbstractDamping:

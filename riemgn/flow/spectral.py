@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._arguments import checked_number
 from .._types import Count, Scalar, Weights
 from ..linalg import (
     BRANCHES,
@@ -18,7 +19,7 @@ from ..linalg import (
 )
 from ..problem import Linearisation
 from .base import AbstractFlow
-from .damping import AbstractDamping, as_damping, checked_factor, ConstantDamping, is_zero
+from .damping import AbstractDamping, as_damping, ConstantDamping, is_zero
 
 
 class GradientFlow(AbstractFlow):
@@ -149,7 +150,7 @@ class Interpolated(AbstractFlow):
     whitens: ClassVar[bool] = False
 
     def __init__(self, mix: float):
-        self.damping = ConstantDamping(checked_factor("mix", mix, upper=1.0))
+        self.damping = ConstantDamping(checked_number("mix", mix, positive=False, upper=1.0))
         self.inverts = is_zero(mix)
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:

@@ -4,6 +4,7 @@ from .damped import (
     BRANCHES as BRANCHES,
     damped_direction as damped_direction,
     damped_direction_and_branch as damped_direction_and_branch,
+    direction_and_rank as direction_and_rank,
     pseudo_inverse_direction as pseudo_inverse_direction,
     pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
@@ -11,6 +12,7 @@ from .krylov import checked_matrix_free as checked_matrix_free, KrylovSolution a
 from .mixed import checked_precision as checked_precision, MIXED as MIXED, mixed_direction_and_branch as mixed_direction_and_branch
 from .operator import (
     AbstractJacobian as AbstractJacobian,
+    FilledJacobian as FilledJacobian,
     formed as formed,
     kernel_of as kernel_of,
     scale_rows as scale_rows,

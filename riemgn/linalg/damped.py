@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from .._types import Count, Flag, Jac, Outputs, Scalar, Weights
 from .operator import AbstractJacobian, formed, kernel_of, squared_norm
-from .spectrum import spectral_direction, thin_svd
+from .spectrum import numerical_rank, spectral_direction, thin_svd
 from .triangle import condition_estimate, least_squares, minimum_norm
 
 BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product", "mixed Cholesky")
@@ -62,36 +62,52 @@ def damped_direction_and_branch(
     jac: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int
 ) -> tuple[Weights, Count]:
     """`damped_direction` and the place in `BRANCHES` of the way it took."""
-    n, p = jac.shape
-    largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
-
-    def factorised():
-        small = share * smaller_gram(jac) + damping * jnp.eye(min(n, p), dtype=jac.dtype)
-        factor = jsl.cho_factor(small)
-        if n < p:
-            return -(jsl.cho_solve(factor, cotangent) @ jac), jnp.array(0)
-        return -jsl.cho_solve(factor, cotangent @ jac), jnp.array(0)
-
-    def careful():
-        scale = jnp.where(share > 0, share, 1.0)
-        w_dot, branch = _careful(True, jac, cotangent, jnp.asarray(damping, jac.dtype) / scale, jnp.asarray(rank))
-        return w_dot / scale, branch
-
-    return jax.lax.cond(share * squared_norm(jac) <= largest_sound * damping, factorised, careful)
+    return _damped(jac, cotangent, damping, share, jnp.asarray(rank))[:2]
 
 
 def pseudo_inverse_direction_and_branch(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
     """`pseudo_inverse_direction` and the place in `BRANCHES` of the way it took."""
-    return _careful(False, jac, cotangent, jnp.zeros((), jac.dtype), jnp.asarray(rank))
+    return _careful(False, jac, cotangent, jnp.zeros((), jac.dtype), jnp.asarray(rank))[:2]
+
+
+def direction_and_rank(jac: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar | None) -> tuple[Weights, Count]:
+    """`damped_direction`, or for None `pseudo_inverse_direction`, of a Jacobian whose rank nobody knows yet, and how many singular values it kept.
+
+    All of them where a triangle gives the direction; where it comes to the SVD, those above its rounding error (`numerical_rank`).
+    """
+    if damping is None:
+        w_dot, _, kept = _careful(False, jac, cotangent, jnp.zeros((), jac.dtype), None)
+    else:
+        w_dot, _, kept = _damped(jac, cotangent, damping, 1.0, None)
+    return w_dot, kept
+
+
+def _damped(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, share: Scalar | float, rank: Count | None) -> tuple[Weights, Count, Count]:
+    """Direction, branch and how many singular values were kept; a rank of None is decided where it comes to the SVD."""
+    n, p = jac.shape
+    largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
+
+    def factorised():
+        small = share * smaller_gram(jac) + rho * jnp.eye(min(n, p), dtype=jac.dtype)
+        factor = jsl.cho_factor(small)
+        w_dot = -(jsl.cho_solve(factor, g) @ jac) if n < p else -jsl.cho_solve(factor, g @ jac)
+        return w_dot, jnp.array(0), jnp.array(min(n, p))
+
+    def careful():
+        scale = jnp.where(share > 0, share, 1.0)
+        w_dot, branch, kept = _careful(True, jac, g, jnp.asarray(rho, jac.dtype) / scale, rank)
+        return w_dot / scale, branch, kept
+
+    return jax.lax.cond(share * squared_norm(jac) <= largest_sound * rho, factorised, careful)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, rank: Count) -> tuple[Weights, Count]:
+def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, rank: Count | None) -> tuple[Weights, Count, Count]:
     """`-(G + rho I)^+ J^T g` without the first of the `BRANCHES`; `damped` says whether `rho` may be other than 0."""
     n, p = jac.shape
     well_posed = 0.01 / (max(n, p) * jnp.finfo(jac.dtype).eps)
 
-    of_full_rank = rank >= min(n, p)
+    of_full_rank = jnp.array(True) if rank is None else rank >= min(n, p)
 
     def corrected():
         return *_by_corrections(jac, g, rho), jnp.array(1)
@@ -101,20 +117,23 @@ def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar,
         return w_dot, condition_estimate(r) <= well_posed, jnp.array(2)
 
     def filtered():
-        return spectral_direction(thin_svd(formed(jac)), g, lambda x: x / (x + rho), rank), jnp.array(True), jnp.array(3)
+        svd = thin_svd(formed(jac))
+        kept = jnp.asarray(numerical_rank(svd.s, (n, p)) if rank is None else rank, int)
+        return spectral_direction(svd, g, lambda x: x / (x + rho), kept), jnp.array(3), kept
 
     # one after the other, not one inside the other: each is compiled once
     found = jnp.zeros(p, jac.dtype), jnp.array(False), jnp.array(3)
     for way in (corrected, triangular) if max(n, p) >= 2 * min(n, p) else (triangular,):
         found = jax.lax.cond(of_full_rank & ~found[1], way, lambda found=found: found)
-    w_dot, _, branch = jax.lax.cond(found[1], lambda: found, filtered)
-    return w_dot, branch
+    return jax.lax.cond(found[1], lambda: (found[0], found[2], jnp.array(min(n, p))), filtered)
 
 
 @_careful.defjvp
 def _careful_jvp(damped, primals, tangents):
-    w_dot, branch = _careful(damped, *primals)
-    return (w_dot, branch), (direction_tangent(w_dot, primals, tangents), jnp.zeros(branch.shape, jax.dtypes.float0))
+    w_dot, branch, kept = _careful(damped, *primals)
+    jac, g, rho, _ = primals
+    nothing = jnp.zeros((), jax.dtypes.float0)
+    return (w_dot, branch, kept), (direction_tangent(w_dot, (jac, g, rho, kept), tangents), nothing, nothing)
 
 
 def direction_tangent(w_dot: Weights, primals: tuple, tangents: tuple) -> Weights:
@@ -160,9 +179,9 @@ def _by_corrections(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar) -> tup
         # w' = J^T x is added up, not formed at the end: where |x| is large its rounding would stay in the outputs
         return x + x_step, w_dot + (x_step @ jac if n < p else x_step)
 
-    # a loop compiles one round
-    start = jnp.zeros(min(n, p), jac.dtype), jnp.zeros(p, jac.dtype)
-    return jax.lax.fori_loop(0, 1 + CORRECTIONS, correct, start)[1], sound
+    x = -jsl.cho_solve((lower, True), g if n < p else g @ jac)
+    start = x, (x @ jac if n < p else x)
+    return jax.lax.fori_loop(0, CORRECTIONS, correct, start)[1], sound
 
 
 def _by_triangle(jac: Jac, g: Outputs, rho: Scalar | None) -> tuple[Weights, Float[Array, "k k"]]:

@@ -65,3 +65,41 @@ def squared_norm(jac: Jac | AbstractJacobian) -> Scalar:
 def scale_rows(factors: Outputs, jac: Jac | AbstractJacobian) -> Jac | AbstractJacobian:
     """`diag(factors) J`."""
     return jac.scale_rows(factors) if isinstance(jac, AbstractJacobian) else factors[:, None] * jac
+
+
+class FilledJacobian(AbstractJacobian):
+    """`[J, diag(fill)]` (n, p + n) of a `J` whose rows are zero where `fill` is not, so that a batch cut short loses no rank by its empty rows.
+
+    Its pseudo-inverse and `(K + rho I)^{-1}` act on the rows of `J` and on the empty ones apart: the first p entries of a direction are those of `J`.
+    """
+
+    jac: Jac | AbstractJacobian
+    fill: Outputs
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n, p = self.jac.shape
+        return n, p + n
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        return self.jac.dtype
+
+    def __matmul__(self, v: Weights) -> Outputs:
+        p = self.jac.shape[1]
+        return self.jac @ v[:p] + self.fill * v[p:]
+
+    def __rmatmul__(self, u: Outputs) -> Weights:
+        return jnp.concatenate([u @ self.jac, self.fill * u])
+
+    def kernel(self) -> Float[Array, "n n"]:
+        return kernel_of(self.jac) + jnp.diag(self.fill**2)
+
+    def squared_norm(self) -> Scalar:
+        return squared_norm(self.jac) + jnp.sum(self.fill**2)
+
+    def scale_rows(self, factors: Outputs) -> "FilledJacobian":
+        return FilledJacobian(scale_rows(factors, self.jac), factors * self.fill)
+
+    def formed(self) -> Jac:
+        return jnp.concatenate([formed(self.jac), jnp.diag(self.fill)], axis=1)

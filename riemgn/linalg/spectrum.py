@@ -130,7 +130,7 @@ def spectral_direction(svd: ThinSVD, cotangent: Outputs, gain: Callable, rank: I
 
     Reference: design.md section 1.
     """
-    kept = jnp.arange(svd.s.size) < rank
+    kept = (jnp.arange(svd.s.size) < rank) & (svd.s > 0)
     s = jnp.where(kept, svd.s, 1.0)
     coefficients = jnp.where(kept, gain(s**2) / s, 0.0) * (svd.u.T @ cotangent)
     return -(svd.vt.T @ coefficients)

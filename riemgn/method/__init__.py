@@ -1,10 +1,12 @@
 """Discrete methods: each takes one step from `w_k` to `w_{k+1}`, on all samples or on a batch. Knows no driver."""
 
-from .base import AbstractMethod as AbstractMethod, MethodState as MethodState
+from .base import AbstractMethod as AbstractMethod, check_use as check_use, MethodState as MethodState
 from .batch import Batches as Batches
 from .gauss_newton import GaussNewtonMethod as GaussNewtonMethod
 from .ggn_score import GGNScore as GGNScore, score_direction as score_direction
 from .gradient_descent import GradientDescent as GradientDescent
 from .gram_gauss_newton import GramGaussNewton as GramGaussNewton
 from .levenberg_marquardt import LevenbergMarquardtMethod as LevenbergMarquardtMethod
-from .optax_adapter import OptaxMethod as OptaxMethod
+from .optax_adapter import as_optax as as_optax, OptaxMethod as OptaxMethod
+from .optimistix_solver import OptimistixSolver as OptimistixSolver
+from .trust_region import TrustRegionDamping as TrustRegionDamping

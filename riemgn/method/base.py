@@ -1,14 +1,12 @@
 """What a discrete method is: a step, a step size, and a state that reports on the step just taken."""
 
 import abc
-import math
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import is_traced
 from .._types import Count, Key, Scalar, Weights
 from ..linalg import MatrixFree
 from ..problem import Problem
@@ -67,14 +65,9 @@ def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
     return MethodState(zero, jnp.zeros((), int), memory, {name: zero for name in ("step_size", *names)})
 
 
-def checked_number(name: str, value: Any, *, positive: bool = True) -> Array:
-    """`value` as an array; raises `ValueError` unless it is a finite number, positive or at least 0."""
-    if is_traced(value):
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from None
-    if not 0 <= number < math.inf or (positive and number == 0):
-        raise ValueError(f"`{name}` must be {'positive' if positive else '>= 0'} and finite, got {value}.")
-    return jnp.asarray(number, dtype=float)
+def check_use(method: AbstractMethod, key: Key | None, spectra: bool) -> None:
+    """Raises `ValueError` where a method that draws has no key, or one that inverts `J` is not told its rank."""
+    if key is None and method.stochastic:
+        raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
+    if not spectra and method.inverts:
+        raise ValueError(f"The method '{method.name}' inverts J and needs its rank: `spectra=False` is for damped methods and mini-batches.")

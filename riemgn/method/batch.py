@@ -7,6 +7,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Int
 
 from .._types import Count, Key, Outputs, Scalar, Weights
+from ..linalg import scale_rows
 from ..problem import Linearisation, Problem
 
 ORDERS = ("cyclic", "shuffled", "random", "subset")
@@ -44,6 +45,10 @@ class Batches(eqx.Module):
     def stochastic(self) -> bool:
         """Whether the batches are drawn."""
         return self.size is not None and self.order != "cyclic"
+
+    def cut_short(self, problem: Problem) -> bool:
+        """Whether the last batch of an epoch is short, and padded."""
+        return self.size is not None and self.order != "subset" and problem.x.shape[0] % self.size != 0
 
     def start(self, problem: Problem) -> Int[Array, " samples"]:
         """The samples in the order of the data.
@@ -86,6 +91,11 @@ class BatchPoint(eqx.Module):
         """`g(f(w))` of the batch."""
         return _batch_loss(self.problem, self.outputs(w), self.batch)
 
+    @property
+    def loss(self) -> Scalar:
+        """`g(f(w))` of the batch at the point itself."""
+        return _batch_loss(self.problem, self.point.outputs, self.batch)
+
     def outputs(self, w: Weights) -> Outputs:
         """`f(w)` at the batch."""
         return _outputs(self.problem, w, self.batch)
@@ -96,13 +106,20 @@ class BatchPoint(eqx.Module):
         return _counted(self.problem, self.batch)
 
 
-def linearise(problem: Problem, w: Weights, batch: Batch | None) -> BatchPoint:
-    """The problem linearised at a batch, or at all samples. A row-wise model is evaluated at the batch only."""
+def linearise(problem: Problem, w: Weights, batch: Batch | None, formed: bool = True) -> BatchPoint:
+    """The problem linearised at a batch, or at all samples. A row-wise model is evaluated at the batch only, of others the batch's rows are made.
+
+    With `formed=False` the Jacobian of a network with fewer outputs in the batch than parameters is a `LayerJacobian`, see `Problem.linearise`.
+    """
     if batch is None:
-        return BatchPoint(problem, None, problem.linearise(w))
+        return BatchPoint(problem, None, problem.linearise(w, formed=formed))
     counted, y = _counted(problem, batch), _targets(problem, batch)
-    jac = _part(problem, batch).jac(w) if problem.model.rowwise else _by_sample(problem, problem.jac(w))[batch.rows].reshape(-1, problem.p)
-    f = _outputs(problem, w, batch)
+    if problem.model.rowwise:
+        seen = _part(problem, batch).linearise(w, formed=formed)
+        f, jac = seen.outputs, seen.jac
+    else:
+        f = _outputs(problem, w, batch)
+        jac = problem.jac_of(lambda w: _outputs(problem, w, batch), w, f.size)
     # gradient and Hessian of the loss at the padded batch, brought to the scale of the outputs that count
     ratio = _scale(problem, counted) / problem.loss.scale(counted.size)
     cotangent, curvature = ratio * problem.loss.gradient(f, y), ratio * problem.loss.hessian(f, y)
@@ -111,7 +128,7 @@ def linearise(problem: Problem, w: Weights, batch: Batch | None) -> BatchPoint:
         residual=jnp.where(counted, f - y, 0.0),
         cotangent=jnp.where(counted, cotangent, 0.0),
         curvature=curvature,
-        jac=jnp.where(counted[:, None], jac, 0.0),
+        jac=scale_rows(counted.astype(f.dtype), jac),
     )
     return BatchPoint(problem, batch, point)
 

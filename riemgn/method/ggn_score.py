@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array
 
-from .._arguments import is_traced
+from .._arguments import checked_number, is_traced
 from .._types import Count, Jac, Key, Outputs, Scalar, Weights
 from ..linalg import formed, thin_svd
 from ..problem import Linearisation, Problem
 from ..regularizer import AbstractPenalty
-from .base import AbstractMethod, checked_number, first_state, MethodState
+from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise
 
 RULES = ("reference", "theory", "analytic")

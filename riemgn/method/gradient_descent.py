@@ -1,20 +1,18 @@
 """Gradient descent, the explicit Euler method of gradient flow; mini-batches and a line search on request."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._types import Count, Key, Scalar, Weights
+from .._arguments import checked_number
+from .._types import Count, Key, Weights
 from ..problem import Problem
-from .base import AbstractMethod, checked_number, first_state, MethodState
+from .base import AbstractMethod, first_state, MethodState
 from .batch import batch_objective, Batches
-
-# Armijo's condition and the fewest step sizes tried: 2^-60 of the first is below the resolution of float64.
-SUFFICIENT = 1e-4
-HALVINGS = 60
+from .line_search import armijo
 
 
 class GradientDescent(AbstractMethod):
@@ -62,17 +60,5 @@ class GradientDescent(AbstractMethod):
         slope = -jnp.sum(gradient**2)
         size = self.step_size.astype(w.dtype)
         if self.line_search:
-            size = _armijo(lambda size: batch_objective(problem, w - size * gradient, batch), loss, slope, size)
+            size = armijo(lambda size: batch_objective(problem, w - size * gradient, batch), loss, slope, size)
         return w - size * gradient, state.after(order, {"step_size": size, "slope": slope})
-
-
-def _armijo(objective: Any, loss: Scalar, slope: Scalar, size: Scalar) -> Scalar:
-    """The first of `size, size/2, size/4, ...` with `objective(size) <= loss + 1e-4 size slope`, or 0."""
-
-    def too_long(trial):
-        size, halvings = trial
-        # written so that NaN counts as too long
-        return ~(objective(size) <= loss + SUFFICIENT * size * slope) & (halvings < HALVINGS)
-
-    size, halvings = jax.lax.while_loop(too_long, lambda trial: (trial[0] / 2, trial[1] + 1), (size, 0))
-    return jnp.where(halvings < HALVINGS, size, 0.0)
