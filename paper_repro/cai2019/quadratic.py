@@ -141,7 +141,7 @@ def steps(net, params, xs, ys):
 
         first = (problem.w0, method.init(problem, problem.w0, jnp.asarray(SAMPLES)))
         path = jnp.concatenate([problem.w0[None], jax.lax.scan(step, first, length=STEPS)[1]])
-        seen = sample(problem, method, path, jnp.asarray(SAMPLES))
+        seen = sample(problem, path, jnp.asarray(SAMPLES), True)
         return jnp.linalg.norm(seen["outputs"] - y, axis=1), seen["sigma_min"], jnp.linalg.norm(path - path[0], axis=1)
 
     return jax.lax.map(run, (params, xs, ys))
