@@ -190,6 +190,49 @@ def layer_kernel(model: AbstractModel, params: Params, x: Float[Array, "m d"], o
     return here.kernel() if other is None else here.cross_kernel(layer_jacobian(model, params, other))
 
 
+def infinite_width_kernel(model: AbstractModel, x: Float[Array, "m d"], other: Float[Array, "n d"] | None = None) -> Float[Array, "mk nk"]:
+    """The tangent kernel at initialisation of an erf network in the limit of infinite width, in closed form.
+
+    With `q` the covariance of two pre-activations of a layer, `Theta` its kernel, both `<x, x'> / d` in the first (`Theta` plus 1 for the bias):
+
+        q     <- E[erf(u) erf(v)] = 2 / pi arcsin(2 q_uv / sqrt((1 + 2 q_uu) (1 + 2 q_vv)))
+        Theta <- q + [bias] + Theta E[erf'(u) erf'(v)],   E[erf'(u) erf'(v)] = 4 / pi ((1 + 2 q_uu) (1 + 2 q_vv) - 4 q_uv^2)^(-1/2)
+
+    Arguments:
+
+    - `model`: an `MLP` of any depth with `activation="erf"` and `scaling="ntk"`, plain or inside `Scaled` and `Centred`; its widths do not matter.
+    - `x`: inputs (m, d); `other`: inputs (n, d), by default `x`.
+
+    Returns: the kernel (m k, n k), outputs of one sample side by side, those of different outputs independent.
+
+    Raises: `ValueError` for another model.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> from riemgn.kernel import infinite_width_kernel
+    >>> infinite_width_kernel(rg.MLP((3, 8, 1), activation="erf"), jnp.ones((5, 3))).shape
+    (5, 5)
+
+    Reference: Williams, Computing with infinite networks, NIPS 1996 (covariance); Jacot et al., arXiv:1806.07572 (recursion).
+    """
+    if isinstance(model, Centred):
+        return infinite_width_kernel(model.model, x, other)
+    if isinstance(model, Scaled):
+        return model.alpha**2 * infinite_width_kernel(model.model, x, other)
+    if not (isinstance(model, MLP) and (model.activation, model.scaling) == ("erf", "ntk")):
+        raise ValueError('The kernel of infinite width is known for an MLP with activation="erf" and scaling="ntk", plain or in Scaled and Centred.')
+    other = x if other is None else other
+    d = x.shape[1]
+    q, own, others = x @ other.T / d, jnp.sum(x**2, axis=1) / d, jnp.sum(other**2, axis=1) / d
+    theta = q + model.bias
+    for _ in model.sizes[1:-1]:
+        product = (1 + 2 * own)[:, None] * (1 + 2 * others)
+        slopes = 4 / jnp.pi / jnp.sqrt(product - 4 * q**2)
+        q = 2 / jnp.pi * jnp.arcsin(2 * q / jnp.sqrt(product))
+        own, others = (2 / jnp.pi * jnp.arcsin(2 * v / (1 + 2 * v)) for v in (own, others))
+        theta = q + model.bias + theta * slopes
+    return jnp.kron(theta, jnp.eye(model.sizes[-1], dtype=theta.dtype))
+
+
 def _layers(model: MLP, params: Params, x: Float[Array, "n d"]) -> tuple[_Layer, ...]:
     """Forward for the activations, backward for the derivatives by the pre-activations."""
     act = ACTIVATIONS[model.activation][0]

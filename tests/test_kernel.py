@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 import riemgn as rg
-from riemgn.kernel import is_layerwise, layer_jacobian, layer_kernel
+from riemgn.kernel import infinite_width_kernel, is_layerwise, layer_jacobian, layer_kernel
 from riemgn.model import ACTIVATIONS, Reparametrised, Weighted
 
 from .helpers import network_jacobian, relative_error, tanh_net
@@ -144,3 +145,62 @@ def test_layer_kernel_differentiates_batches_and_keeps_float32():
     kernel = layer_kernel(problem.model, *low)
     assert kernel.dtype == jnp.float32
     assert relative_error(kernel, ntk(problem, w)) < 1e-6
+
+
+# --- infinite width ---------------------------------------------------------------------------------------------------
+
+ERF_INPUTS = np.array([[1.0, -0.5, 0.3], [0.2, 0.9, -1.1], [0.0, 2.0, 0.5], [-1.0, 0.5, -0.3]])
+
+
+def gaussian_mean(function, covariance, points=120):
+    """`E[function(u) function(v)]` for centred Gaussian (u, v), by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    factor = np.linalg.cholesky(covariance + 1e-15 * np.eye(2))
+    u = factor[0, 0] * nodes[:, None] + 0 * nodes
+    v = factor[1, 0] * nodes[:, None] + factor[1, 1] * nodes
+    return float(np.sum(np.outer(weights, weights) * function(u) * function(v)) / (2 * np.pi))
+
+
+def quadrature_kernel(x, hidden, bias):
+    """The recursion of the kernel with expectations by quadrature, entry by entry."""
+    q = x @ x.T / x.shape[1]
+    theta = q + bias
+    for _ in range(hidden):
+        means = []
+        for function in (scipy.special.erf, lambda z: 2 / np.sqrt(np.pi) * np.exp(-(z**2))):
+            entries = [gaussian_mean(function, np.array([[q[i, i], q[i, j]], [q[i, j], q[j, j]]])) for i in range(len(x)) for j in range(len(x))]
+            means.append(np.reshape(entries, q.shape))
+        q, theta = means[0], means[0] + bias + theta * means[1]
+    return theta
+
+
+@pytest.mark.parametrize(("hidden", "bias"), [((7,), True), ((7,), False), ((7, 7), True), ((7, 7, 7), False)])
+def test_kernel_of_infinite_width_against_quadrature(hidden, bias):
+    x = ERF_INPUTS[:3]
+    kernel = infinite_width_kernel(rg.MLP((3, *hidden, 1), activation="erf", bias=bias), jnp.asarray(x))
+    assert relative_error(kernel, quadrature_kernel(x, len(hidden), bias)) < 1e-9
+
+
+def test_kernel_of_infinite_width_is_the_mean_over_networks():
+    net = rg.MLP((3, 2000, 2), activation="erf")
+    x, other = jnp.asarray(ERF_INPUTS), jnp.asarray(ERF_INPUTS[:2])
+    empirical = jax.vmap(lambda key: layer_kernel(net, net.init(key=key), x, other))(jax.random.split(jax.random.key(0), 50))
+    # each of 50 networks is off by about m^(-1/2) = 0.022: the mean by 0.003
+    assert relative_error(empirical.mean(axis=0), infinite_width_kernel(net, x, other)) < 0.015
+
+
+def test_kernel_of_infinite_width_of_wrappers_and_of_other_networks():
+    net, x = rg.MLP((3, 5, 1), activation="erf"), jnp.asarray(ERF_INPUTS)
+    wrapped = rg.Scaled(rg.Centred(net, net.init(key=jax.random.key(0))), 3.0)
+    assert relative_error(infinite_width_kernel(wrapped, x), 9 * infinite_width_kernel(net, x)) < ROUNDING
+    for other in (rg.MLP((3, 5, 1)), rg.MLP((3, 5, 1), activation="erf", scaling="standard"), rg.LinearModel()):
+        with pytest.raises(ValueError, match="infinite width"):
+            infinite_width_kernel(other, x)
+
+
+def test_kernel_of_infinite_width_against_neural_tangents():
+    stax = pytest.importorskip("neural_tangents").stax
+    x = jnp.asarray(ERF_INPUTS)
+    layers = (stax.Dense(8, W_std=1.0, b_std=0.0), stax.Erf(), stax.Dense(8, W_std=1.0, b_std=0.0), stax.Erf(), stax.Dense(1, W_std=1.0, b_std=0.0))
+    kernel = stax.serial(*layers)[2](x, None, "ntk")
+    assert relative_error(infinite_width_kernel(rg.MLP((3, 8, 8, 1), activation="erf", bias=False), x), np.asarray(kernel)) < 1e-9
