@@ -145,7 +145,7 @@ BATCH = (NET.x[:3], NET.y[:3])
         (lambda: rg.as_optax(GaussNewtonMethod(), NET, spectra=False), "'gauss-newton' inverts J and needs its rank"),
         (lambda: rg.as_optax(GaussNewtonMethod(), NET).init({"w": jnp.ones(3)}), r"leaves of the shapes of the problem's, .*, got \[\(3,\)\]"),
         (lambda: updated(GaussNewtonMethod()), r"needs the parameters: call `update\(grads, state, params\)`"),
-        (lambda: updated(GaussNewtonMethod(), NET.params, batch=BATCH), r"fixes the rank of all samples at the start: use GramGaussNewton\(\)"),
+        (lambda: updated(GaussNewtonMethod(), NET.params, batch=BATCH), r"at the start: for a batch use GramGaussNewton\(\)"),
         (lambda: updated(GradientDescent(0.1, 3), NET.params, batch=BATCH), "deals its own batches: give it `batch_size=None`"),
         (lambda: updated(GradientDescent(0.1), NET.params, batch=(NET.x[:3], NET.y[:2])), "the same number of samples, got 3 and 2"),
     ],
