@@ -25,9 +25,9 @@ from ..picture import band
 from .diabetes import ERROR
 from .optimum import newton
 
-SOFTNESS = {True: (0.3, 0.1, 0.03), False: (0.4, 0.3, 0.2, 0.1, 0.05, 0.02)}
+SOFTNESS = {True: (0.3, 0.1, 0.03), False: (0.4, 0.3, 0.2, 0.1, 0.03)}
 SHOWN = 0.1
-SEEDS = {True: 3, False: 8}
+SEEDS = {True: 3, False: 6}
 ALPHA = 300.0
 EFOLDS = 24.0  # a horizon of this many time constants of the slowest mode of the linear model takes the gap to rounding
 SHARES = np.linspace(0.0, 1.0, 41)
