@@ -2,8 +2,8 @@
 
 What to see: below a threshold the Gauss-Newton flow reaches, in finite time, a point where the Jacobian loses rank (crosses); above it the flow
 converges, and its rate tends to nu = 1 as the curvature of the output manifold, which falls like 1 / alpha, drops out. Measured is the slope of
-`log |u|`, `u = P grad g(f)`; predicted is the mean over the same window of `kappa_t = Hess_M g[u, u] / |u|^2`, geometry at single points. The slowest
-rate possible in the end is `theta_min`, the least root of `det(Hess R(w_inf) - theta J^T J) = 0`.
+`log |u|`, `u = P grad g(f)`; predicted is the mean over the same window of `kappa_t = Hess_M g[u, u] / |u|^2`, geometry at single points. The
+slowest rate possible in the end is `theta_min`, the least root of `det(Hess R(w_inf) - theta J^T J) = 0`.
 
 The flow on the left starts from one draw of the weights; the rates on the right come from several.
 
@@ -67,7 +67,8 @@ def draw(data, fig):
     for i, run in enumerate(shown):
         level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
         shade = str(0.6 * i / len(shown))
-        left.plot(run["times"], np.where(level > 1e-10, level, np.nan), color=shade, linestyle=dashes[i % 4], label=f"{run['alpha']:g}")
+        seen = np.cumprod(level > 1e-10) > 0  # what comes after is the integrator's
+        left.plot(run["times"][seen], level[seen], color=shade, linestyle=dashes[i % 4], label=f"{run['alpha']:g}")
         if run["stop_time"] is not None:
             left.plot(run["times"][-1], level[-1], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none")
     left.plot([], [], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none", label="rank lost")
@@ -95,8 +96,15 @@ def rate_panel(ax, data):
         lost = sum(run["result"] == "rank_lost" for run in cell)
         if lost:
             ax.text(alpha, 1.06, f"{lost}/{len(cell)}", ha="center", va="bottom", fontsize=7)
-    ax.text(alphas[0], 1.13, "runs that lose rank:", ha="left", va="bottom", fontsize=7)
-    ax.set(xscale="log", ylim=(0, 1.2), xlabel="output scale alpha", ylabel="rate (per unit time)", title="late rate")
+    ax.text(0.75 * alphas[0], 1.12, "runs that lose rank:", ha="left", va="bottom", fontsize=7)
+    ax.set(
+        xscale="log",
+        xlim=(0.6 * alphas[0], 2 * alphas[-1]),
+        ylim=(0, 1.2),
+        xlabel="output scale alpha",
+        ylabel="rate (per unit time)",
+        title="late rate",
+    )
     ax.legend(loc="lower right", fontsize=8)
 
 

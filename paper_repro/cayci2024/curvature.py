@@ -1,12 +1,13 @@
 """The curvature the flow feels falls like 1 / alpha; the worst-case bound of it is thousands of times larger, and so is the output scale it asks for.
 
-What to see: on the left the sharp curvature `k_N = max_v |<N, II(v, v)>| / |v|^2`, `N = (I - P) grad g`, at the end of Gauss-Newton flows, beside the
-bound `L |N| / sigma_min^2` with the analytic Lipschitz constant L of the Jacobian: both have the slope -1, orders of magnitude apart. On the
-right the rate: measured it is `nu = 1` from the first alpha on; guaranteed by the theorem it is from `alpha_0` on (grey), another one for each seed,
-where the certificate of the theorem holds. At `alpha_0 / 10` its hypothesis fails and the certificate says
-"not applicable", although the measured rate is the same.
+What to see: on the left the sharp curvature `k_N = max_v |<N, II(v, v)>| / |v|^2`, `N = (I - P) grad g`, at the end of Gauss-Newton flows, beside
+the bound `L |N| / sigma_min^2` with the analytic Lipschitz constant L of the Jacobian: both have the slope -1, orders of magnitude apart. On the
+right the rate: measured it is `nu = 1` from the first alpha on; guaranteed by the theorem it is from `alpha_0` on (grey), another one for each
+seed, where the certificate of the theorem holds. At `alpha_0 / 10` its hypothesis fails and the certificate says "not applicable", although the
+measured rate is the same.
 
-What it does not show: a bound that could be lowered to the measured curve; `L` is the largest curvature of any direction on the ball, the flow uses one.
+What it does not show: a bound that could be lowered to the measured curve; `L` is the largest curvature of any direction on the ball, the flow uses
+one.
 
 Reference: following Cayci, arXiv:2412.14031v4; theorem as in theory.md C5 (papers.md D11), curvature law in C18 (papers.md D9).
 """

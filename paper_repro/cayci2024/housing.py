@@ -1,9 +1,10 @@
 """California housing: the Gauss-Newton flow reaches the optimum in the class at the rate of the loss, whatever the conditioning of the data.
 
-What to see: on the left the gap `g(f(w_t)) - g_inf` of Gauss-Newton flows from several random weights, below `exp(-2 kappa t)` with `kappa` the least
-`kappa_t = Hess_M g[u, u] / |u|^2` on each path; `g_inf` is found by SciPy's trust-region least squares. In the middle gradient flow from the same
-weights, on a clock on which its fastest mode has rate 1: it needs as many decades of time as the squared condition number of the Jacobian has. On the
-right the late rate of each Gauss-Newton run, between the two numbers that geometry gives for it: the least curvature on the path and `theta_min` at its end.
+What to see: on the left the gap `g(f(w_t)) - g_inf` of Gauss-Newton flows from several random weights, below `exp(-2 kappa t)` with `kappa` the
+least `kappa_t = Hess_M g[u, u] / |u|^2` on each path; `g_inf` is found by SciPy's trust-region least squares. In the middle gradient flow from the
+same weights, on a clock on which its fastest mode has rate 1: it needs as many decades of time as the squared condition number of the Jacobian has.
+On the right the late rate of each Gauss-Newton run, between the two numbers that geometry gives for it: the least curvature on the path and
+`theta_min` at its end.
 
 What it does not show: how well the network predicts; these are training losses of a small network with fewer parameters than samples.
 

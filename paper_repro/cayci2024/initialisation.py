@@ -1,13 +1,13 @@
 """What the initialisation decides: paired units make the Jacobian singular from the start, small weights make the flow run into a singular point.
 
 What to see: top left the singular values of the Jacobian at the start. Drawn in pairs with opposite output weights, so that the outputs start at
-zero, half of the columns repeat the other half and the rank is (p + 1) / 2: no statement with `sigma_min` begins there. Subtracting the outputs at the
-start makes them zero too and leaves the Jacobian as it is. Top right the share of runs that reach a singular point in finite time, for weights `s`
-times the usual ones: small weights do, unless alpha is large. Bottom left the late rates of those that converge, measured and as `theta_min`
+zero, half of the columns repeat the other half and the rank is (p + 1) / 2: no statement with `sigma_min` begins there. Subtracting the outputs at
+the start makes them zero too and leaves the Jacobian as it is. Top right the share of runs that reach a singular point in finite time, for weights
+`s` times the usual ones: small weights do, unless alpha is large. Bottom left the late rates of those that converge, measured and as `theta_min`
 predicts. Bottom right the distance travelled over the theorem's bound, which holds right of 1, where alpha is at least the worst-case `alpha_0`.
 
-What it does not show: which start is best for prediction. Large weights are safe because the tanh units differ from each other; beyond the range shown
-they saturate.
+What it does not show: which start is best for prediction. Large weights are safe because the tanh units differ from each other; beyond the range
+shown they saturate.
 
 Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C5, C14 and section 5 (papers.md D11 (i), T3), late rate in C17 (D12).
 """
@@ -131,7 +131,13 @@ def rate_panel(ax, data):
         ax.plot(places, [r["theta_min"] for r in runs], "s", color="black", fillstyle="none", markersize=9, **({} if drawn else names[0]))
         ax.plot(places, [r["rate"] for r in runs], "o", color="#0072B2", markersize=5, **({} if drawn else names[1]))
         drawn = True
-    ax.set(xscale="log", ylim=(0, 1.1), xlabel="scale s of the weights", ylabel="late rate (per unit time)", title=f"runs that converge, alpha = {RATE_AT:g}")
+    ax.set(
+        xscale="log",
+        ylim=(0, 1.1),
+        xlabel="scale s of the weights",
+        ylabel="late rate (per unit time)",
+        title=f"runs that converge, alpha = {RATE_AT:g}",
+    )
     ax.legend(loc="lower right")
 
 

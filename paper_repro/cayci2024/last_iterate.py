@@ -1,10 +1,10 @@
 """The last iterate of the Gauss-Newton flow is the optimum in the class: the one that an independent solver finds, at an exponential rate.
 
-What to see: for networks of one to three hidden layers the gap `g(f(w_t)) - g_inf` stays below `exp(-2 kappa t)`, `kappa` the least of
-`kappa_t = Hess_M g[u, u] / |u|^2` on the path, which follows from the rate identity (C4) without any Lipschitz constant. `g_inf` comes from SciPy's
-trust-region least squares, not from the flow. Each depth is shown at two output scales: at the larger one every run converges at nearly the rate
-of the loss; at the smaller one curvature slows it, differently for each seed, and some deep runs lose rank (counted in the panels). On the right
-both ways' final losses and outputs are compared, from the flow's start (filled) and from random starts as far from it as the flow travels (hollow).
+What to see: for networks of one to three hidden layers the gap `g(f(w_t)) - g_inf` stays below `exp(-2 kappa t)`, `kappa` the least of `kappa_t =
+Hess_M g[u, u] / |u|^2` on the path, which follows from the rate identity (C4) without any Lipschitz constant. `g_inf` comes from SciPy's trust-
+region least squares, not from the flow. Each depth is shown at two output scales: at the larger one every run converges at nearly the rate of the
+loss; at the smaller one curvature slows it, differently for each seed, and some deep runs lose rank (counted in the panels). On the right both
+ways' final losses and outputs are compared, from the flow's start (filled) and from random starts as far from it as the flow travels (hollow).
 
 What it does not show: a global optimum. The theorem speaks of the best value in the ball of the flow; the random starts that lead elsewhere are
 counted at the top of the right panel.

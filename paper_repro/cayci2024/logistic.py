@@ -1,10 +1,10 @@
 """Logistic loss: the Gauss-Newton flow pays for the flatness of the loss at its optimum, the generalised one does not.
 
-What to see: on the left gaps `g(f(w_t)) - g_inf` on the breast cancer data, `g_inf` found a second time by SciPy (trust-region Newton). Gauss-Newton,
-`w' = -J^+ grad g`, slows down to the curvature of the loss where it is nearly flat; the flow with the loss Hessian `B` inside,
-`w' = -(J^T B J)^+ J^T grad g`, keeps a rate near 1. On the right the late rates against how hard the labels are: measured (markers) and predicted by
-the least `theta` with `det(Hess R(w_inf) - theta J^T M J) = 0` (lines), `M = 1` for Gauss-Newton and `M = B` for the generalised flow. The grey line is
-`nu`, the least curvature of the loss at the optimum, which the theorem's rate is made of.
+What to see: on the left gaps `g(f(w_t)) - g_inf` on the breast cancer data, `g_inf` found a second time by SciPy (trust-region Newton). Gauss-
+Newton, `w' = -J^+ grad g`, slows down to the curvature of the loss where it is nearly flat; the flow with the loss Hessian `B` inside, `w' = -(J^T
+B J)^+ J^T grad g`, keeps a rate near 1. On the right the late rates against how hard the labels are: measured (markers) and predicted by the least
+`theta` with `det(Hess R(w_inf) - theta J^T M J) = 0` (lines), `M = 1` for Gauss-Newton and `M = B` for the generalised flow. The grey line is `nu`,
+the least curvature of the loss at the optimum, which the theorem's rate is made of.
 
 What it does not show: hard labels. Labels are `1 - s` and `s` because with 0 and 1 every term's infimum lies at infinity, `nu = 0`, and where the
 network separates the classes no optimum exists.

@@ -20,7 +20,15 @@ def test_it_holds_at_full_size(tmp_path):
 
 def a_run(**changed):
     times = 20 * last_iterate.SHARES
-    run = {"times": times, "gaps": np.exp(-1.8 * times), "kappa": 0.9, "theta_min": 0.8, "late_rate": 0.81, "loss_gaps": [1e-13, 1e-13], "output_gaps": [1e-7, 1e-7]}
+    run = {
+        "times": times,
+        "gaps": np.exp(-1.8 * times),
+        "kappa": 0.9,
+        "theta_min": 0.8,
+        "late_rate": 0.81,
+        "loss_gaps": [1e-13, 1e-13],
+        "output_gaps": [1e-7, 1e-7],
+    }
     return run | changed
 
 
