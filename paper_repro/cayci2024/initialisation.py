@@ -3,8 +3,9 @@
 What to see: top left the singular values of the Jacobian at the start. Drawn in pairs with opposite output weights, so that the outputs start at
 zero, half of the columns repeat the other half and the rank is (p + 1) / 2: no statement with `sigma_min` begins there. Subtracting the outputs at
 the start makes them zero too and leaves the Jacobian as it is. Top right the share of runs that reach a singular point in finite time, for weights
-`s` times the usual ones: small weights do, unless alpha is large. Bottom left the late rates of those that converge, measured and as `theta_min`
-predicts. Bottom right the distance travelled over the theorem's bound, which holds right of 1, where alpha is at least the worst-case `alpha_0`.
+`s` times the usual ones: small weights do, at output scales at which the usual ones converge. Bottom left the late rates of those that converge,
+measured and as `theta_min` predicts. Bottom right the distance travelled over the theorem's bound, which holds right of 1, where alpha is at least
+the worst-case `alpha_0`.
 
 What it does not show: which start is best for prediction. Large weights are safe because the tanh units differ from each other; beyond the range
 shown they saturate.
@@ -27,7 +28,7 @@ from .diabetes import setup
 
 SCALES = {True: (0.1, 0.3, 1.0, 3.0), False: (0.1, 0.2, 0.3, 0.5, 1.0, 3.0)}
 ALPHAS = (10.0, 100.0, 1e3, 1e4)
-SEEDS = {True: 3, False: 6}
+SEEDS = {True: 3, False: 5}
 TIMES = np.linspace(0.0, 40.0, 41)
 PAIRED, DRAWN = (10, 4, 1), (10, 3, 1)
 RATE_AT = 1e3  # the output scale of the late rates

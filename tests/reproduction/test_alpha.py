@@ -27,7 +27,7 @@ RUN = {"result": "successful", "alpha": 1e4, "seed": 0, "measured_rate": 1.0, "p
         ([STOP, RUN], 0),
         ([RUN], 1),
         ([STOP, RUN, RUN | {"seed": 1, "predicted_rate": 1.01}], 1),
-        ([STOP, RUN, RUN | {"seed": 1, "measured_rate": 0.99, "predicted_rate": 0.99}], 1),
+        ([STOP, RUN, RUN | {"seed": 1, "measured_rate": 0.993, "predicted_rate": 0.993}], 1),
         ([STOP, RUN, RUN | {"seed": 1, "measured_rate": 0.98, "predicted_rate": 0.98, "theta_min": 0.97}], 1),
         ([STOP, RUN | {"measured_rate": 0.5, "predicted_rate": 0.5}], 3),
     ],

@@ -39,7 +39,7 @@ def a_run(**changed):
         ({"loss_gaps": [1e-7, 1e-13]}, 1),
         ({"loss_gaps": [float("nan"), 1e-13]}, 1),
         ({"loss_gaps": [1e-13, 1e-3]}, 1),
-        ({"output_gaps": [1e-4, 1e-7]}, 1),
+        ({"output_gaps": [1e-3, 1e-7]}, 1),
         ({"kappa": 0.95}, 1),
         ({"late_rate": 0.75}, 1),
     ],
