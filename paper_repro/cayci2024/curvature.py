@@ -138,5 +138,5 @@ def checks(result):
         check("largest k_N / bound", float(share), "at_most", 1.0, 0.0),
         check("theorem at alpha_0: seeds whose certificate holds", float(above), "equal", count, 0.0),
         check("theorem at alpha_0 / 10: seeds not applicable", float(below), "equal", count, 0.0),
-        check("least measured rate - guaranteed rate", float(slack), "at_least", 0.0, 0.0),
+        check("least measured rate - guaranteed rate", float(slack), "at_least", 0.0, 0.0, golden_rtol=0.5),
     ]

@@ -27,6 +27,7 @@ NETWORKS = (((10, 3, 1), 30.0, 1e3), ((10, 3, 3, 1), 300.0, 1e4), ((10, 3, 3, 3,
 SEEDS, STARTS = {True: 3, False: 7}, {True: 1, False: 3}
 SHARES = np.linspace(0.0, 1.0, 41)
 HORIZONS = {"bent": 40.0, "flat": 20.0}
+BETWEEN = 401  # points of the path at which kappa is taken: it may dip between saved times
 CONVERGED = 1e-7  # of |u_0|
 FLOOR = 1e-8  # of the first gap: a thousandth of it is the rounding of the outputs at the largest alpha
 AGREED = 1e-8  # of the first loss
@@ -55,7 +56,7 @@ def data(quick, data_dir=None):
 def one_run(problem, horizon, seed, starts):
     """A flow, SciPy's optimum from its start, and from random starts at the distance it travels."""
     times = horizon * SHARES
-    traj = rg.solve(problem, rg.GaussNewton(), t1=horizon, ts=times, rtol=1e-10, atol=1e-12, throw=False)
+    traj = rg.solve(problem, rg.GaussNewton(), t1=horizon, ts=times, rtol=1e-10, atol=1e-12, dense=True, throw=False)
     level = np.asarray(traj.grad_norms / traj.grad_norms[0])
     if not traj.succeeded or level[-1] > CONVERGED:
         return {"ending": "under way" if traj.succeeded else "rank lost"}
@@ -66,11 +67,12 @@ def one_run(problem, horizon, seed, starts):
     seen = level > CONVERGED
     late = np.flatnonzero(seen & (level < 100 * level[seen][-1]))
     gaps = np.asarray(traj.losses) - fits[0].cost
+    path = along.states_at(traj, np.linspace(0.0, times[seen][-1], BETWEEN))
     return {
         "ending": "converged",
         "times": times,
         "gaps": gaps / gaps[0],
-        "kappa": float(along.kappas(traj, traj.params)[seen].min()),
+        "kappa": float(along.kappas(traj, path).min()),
         "theta_min": theta_min(problem, traj.params[-1]).value,
         "late_rate": float(np.log(level[late[0]] / level[late[-1]]) / (times[late[-1]] - times[late[0]])),
         "loss_gaps": [abs(last - fit.cost) / first for fit in fits],

@@ -126,6 +126,8 @@ def rate_panel(ax, data):
     nu = np.asarray([[run["nu"] for run in row] for row in data["cells"]]).T
     band(ax, softness, nu, color="0.45", linestyle=":", label=r"$\nu$: least $\ell''$ at the optimum")
     ax.set(xscale="log", yscale="log", xlabel="softness s of the labels", ylabel=r"late rate of $|P\,\nabla g|$ (per unit time)")
+    ax.minorticks_off()
+    ax.set_xticks(softness, [f"{s:g}" for s in softness])
     ax.legend(loc="lower right", fontsize=8)
 
 
