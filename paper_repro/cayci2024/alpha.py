@@ -75,7 +75,7 @@ def draw(data, fig):
     left.set(
         yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 60)
     )
-    left.legend(title="alpha", ncols=2, loc="upper right")
+    left.legend(title="alpha", ncols=3, loc="upper right")
     rate_panel(right, data)
 
 
@@ -92,11 +92,11 @@ def rate_panel(ax, data):
         ax.plot([alpha] * len(runs), [run["predicted_rate"] for run in runs], "s", markersize=9, fillstyle="none", color="black")
     ax.plot([], [], "s", markersize=9, fillstyle="none", color="black", label=r"mean $\kappa_t$ (predicted)")
     band(ax, places, columns(rates, "measured_rate"), color="#0072B2", marker="o", markersize=5, linestyle="-", label="measured")
-    for alpha, cell in zip(alphas, cells, strict=True):
+    for i, (alpha, cell) in enumerate(zip(alphas, cells, strict=True)):
         lost = sum(run["result"] == "rank_lost" for run in cell)
         if lost:
-            ax.text(alpha, 1.06, f"{lost}/{len(cell)}", ha="center", va="bottom", fontsize=7)
-    ax.text(0.75 * alphas[0], 1.12, "runs that lose rank:", ha="left", va="bottom", fontsize=7)
+            ax.text(alpha, 1.03 + 0.045 * (i % 2), f"{lost}/{len(cell)}", ha="center", va="bottom", fontsize=7)
+    ax.text(0.75 * alphas[0], 1.14, "runs that lose rank:", ha="left", va="bottom", fontsize=7)
     ax.set(
         xscale="log",
         xlim=(0.6 * alphas[0], 2 * alphas[-1]),

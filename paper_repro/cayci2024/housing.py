@@ -108,7 +108,7 @@ def checks(runs, seeds):
         check("share of random starts that end at the flow's loss", float(np.mean(others <= AGREED)), "at_least", 0.5, 0.0, golden_rtol=0.5),
         check("largest gap / exp(-2 min kappa t)", float(np.max([excess(run) for run in runs])), "at_most", 1.0, 1e-2),
         check("least late rate of |u| / theta_min", slowest, "at_least", 1.0, 1e-2),
-        check("GF: time to 1e-6 in its fastest time constants, over GN's, least", slow, "at_least", 100.0, 0.0, golden_rtol=0.2),
+        check("GF: time to 1e-6 in its fastest time constants, over GN's, least", slow, "at_least", 100.0, 0.0, golden_rtol=0.6),
     ]
 
 
