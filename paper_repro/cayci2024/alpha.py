@@ -2,10 +2,13 @@
 
 What to see: below a threshold the Gauss-Newton flow reaches, in finite time, a point where the Jacobian loses rank (crosses); above it the flow
 converges, and its rate tends to nu = 1 as the curvature of the output manifold, which falls like 1 / alpha, drops out. Measured is the slope of
-`log |u|`, `u = P grad g(f)`; predicted is the mean over the same window of `kappa_t = Hess_M g[u, u] / |u|^2`, geometry at single points. The slowest
-rate possible in the end is `theta_min`, the least root of `det(Hess R(w_inf) - theta J^T J) = 0`.
+`log |u|`, `u = P grad g(f)`; predicted is the mean over the same window of `kappa_t = Hess_M g[u, u] / |u|^2`, geometry at single points. The
+slowest rate possible in the end is `theta_min`, the least root of `det(Hess R(w_inf) - theta J^T J) = 0`.
 
-What it does not show: a threshold that holds for other data or seeds; the worst-case alpha_0 of the theorem is far larger.
+The flow on the left starts from one draw of the weights; the rates on the right come from several.
+
+What it does not show: a threshold that holds for other data; it moves by a factor of ten from one draw to the next. The worst-case alpha_0 of the
+theorem is far larger: see `curvature`.
 
 Reference: following Cayci, arXiv:2412.14031v4; rate identity derived in theory.md C4, `theta_min` in C17, singular stop in C14.
 """
@@ -18,32 +21,41 @@ from riemgn.theory import along
 from riemgn.theory.directional import theta_min
 
 from ..checks import check
+from ..picture import band
 from .diabetes import ERROR, network, setup
 
 ALPHAS = {True: (1, 3, 10, 30, 100, 1e3, 1e4), False: (1, 3, 10, 20, 30, 50, 100, 200, 300, 1e3, 3e3, 1e4, 1e5)}
+SEEDS = {True: 3, False: 5}
+CONVERGED = 1e-5  # of |u_0|: a run that is slower has no late rate yet
 
 
 def data(quick, data_dir=None):
-    """One Gauss-Newton flow per alpha: gradient norm along it, how it ended, its late rate and the predicted one."""
+    """One Gauss-Newton flow per alpha and seed: gradient norm along it, how it ended, its late rate and the predicted one."""
     # fine where most runs decay, then long enough for the slowest to reach its last rate
-    times = np.concatenate([np.linspace(0.0, 40.0, 321), np.arange(40.5, 160.5, 0.5)])
-    runs = []
-    for alpha in ALPHAS[quick]:
-        problem = network(alpha=float(alpha))
-        traj = rg.solve(problem, rg.GaussNewton(), t1=times[-1], ts=times, rtol=1e-10, atol=1e-12, throw=False)
-        if rg.result_name(traj.result) not in ("successful", "rank_lost"):
-            raise rg.SolveError(traj)
-        run = {
-            "alpha": float(alpha),
-            "times": np.asarray(traj.ts),
-            "grad_norms": np.asarray(traj.grad_norms),
-            "result": rg.result_name(traj.result),
-            "stop_time": None if traj.succeeded else float(traj.ts[-1]),
-        }
-        runs.append(run | (late_rates(problem, traj) if traj.succeeded else {}))
-    result = {"runs": runs, "nu": 1.0, "setup": setup(problem, "as in the legend", "rtol 1e-10")}
+    times = np.concatenate([np.linspace(0.0, 40.0, 161), np.arange(42.0, 162.0, 2.0)])
+    runs = [one_run(network(float(alpha), seed), float(alpha), seed, times) for alpha in ALPHAS[quick] for seed in range(SEEDS[quick])]
+    result = {"runs": runs, "nu": 1.0}
+    seeds = f"0 (left), 0-{SEEDS[quick] - 1} (right; line: median, band: least to largest)"
+    result["setup"] = setup(network(1.0), "as in the legend", "rtol 1e-10", seeds=seeds)
     result["checks"] = checks(runs)
     return result
+
+
+def one_run(problem, alpha, seed, times):
+    """Gradient norm along one flow, how it ended, and its late rates where it converged."""
+    traj = rg.solve(problem, rg.GaussNewton(), t1=times[-1], ts=times, rtol=1e-10, atol=1e-12, throw=False)
+    if rg.result_name(traj.result) not in ("successful", "rank_lost"):
+        raise rg.SolveError(traj)
+    run = {
+        "alpha": alpha,
+        "seed": seed,
+        "times": np.asarray(traj.ts),
+        "grad_norms": np.asarray(traj.grad_norms),
+        "result": rg.result_name(traj.result),
+        "stop_time": None if traj.succeeded else float(traj.ts[-1]),
+    }
+    converged = traj.succeeded and float(traj.grad_norms[-1] / traj.grad_norms[0]) < CONVERGED
+    return run | (late_rates(problem, traj) if converged else {})
 
 
 def draw(data, fig):
@@ -51,50 +63,73 @@ def draw(data, fig):
     fig.set_size_inches(10, 4.2)
     left, right = fig.subplots(1, 2, width_ratios=(3, 2))
     dashes = ["-", "--", "-.", ":"]
-    for i, run in enumerate(data["runs"]):
+    shown = [run for run in data["runs"] if run["seed"] == 0]
+    for i, run in enumerate(shown):
         level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
-        shade = str(0.6 * i / len(data["runs"]))
-        left.plot(run["times"], np.where(level > 1e-10, level, np.nan), color=shade, linestyle=dashes[i % 4], label=f"{run['alpha']:g}")
+        shade = str(0.6 * i / len(shown))
+        seen = np.cumprod(level > 1e-10) > 0  # what comes after is the integrator's
+        left.plot(run["times"][seen], level[seen], color=shade, linestyle=dashes[i % 4], label=f"{run['alpha']:g}")
         if run["stop_time"] is not None:
             left.plot(run["times"][-1], level[-1], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none")
     left.plot([], [], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none", label="rank lost")
     left.set(
         yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 60)
     )
-    left.legend(title="alpha", ncols=2, loc="upper right")
+    left.legend(title="alpha", ncols=3, loc="upper right")
     rate_panel(right, data)
 
 
 def rate_panel(ax, data):
-    """Late rate of the gradient norm: measured, from the geometry, and its limits."""
-    runs = [run for run in data["runs"] if "measured_rate" in run]
-    alphas = [run["alpha"] for run in runs]
+    """Late rate of the gradient norm over the seeds that converge: measured, from the geometry, and its limits; and how many lose rank."""
+    alphas = sorted({run["alpha"] for run in data["runs"]})
+    cells = [[run for run in data["runs"] if run["alpha"] == alpha] for alpha in alphas]
+    rates = [[run for run in cell if "measured_rate" in run] for cell in cells]
+    places = [alpha for alpha, runs in zip(alphas, rates, strict=True) if runs]
+    rates = [runs for runs in rates if runs]
     ax.axhline(data["nu"], color="0.45", linestyle="--", linewidth=1.2, label=r"$\nu$, no curvature")
-    ax.plot(alphas, [run["theta_min"] for run in runs], color="0.45", linestyle=":", label=r"$\theta_{\min}$, slowest in the end")
-    ax.plot(alphas, [run["predicted_rate"] for run in runs], "s", markersize=9, fillstyle="none", color="black", label=r"mean $\kappa_t$ (predicted)")
-    ax.plot(alphas, [run["measured_rate"] for run in runs], "o", color="#0072B2", label="measured")
-    stops = [run["alpha"] for run in data["runs"] if run["stop_time"] is not None]
-    if stops:
-        ax.axvspan(min(stops) / 1.5, max(stops) * 1.2, color="0.9", zorder=0)
-        ax.text(min(stops), 0.05, "singular stop", rotation=90, va="bottom", ha="center")
-    ax.set(xscale="log", ylim=(0, 1.15), xlabel="output scale alpha", ylabel="rate (per unit time)", title="late rate")
-    ax.legend(loc="lower right")
+    band(ax, places, columns(rates, "theta_min"), color="0.45", linestyle=":", label=r"$\theta_{\min}$, slowest in the end")
+    for alpha, runs in zip(places, rates, strict=True):
+        ax.plot([alpha] * len(runs), [run["predicted_rate"] for run in runs], "s", markersize=9, fillstyle="none", color="black")
+    ax.plot([], [], "s", markersize=9, fillstyle="none", color="black", label=r"mean $\kappa_t$ (predicted)")
+    band(ax, places, columns(rates, "measured_rate"), color="#0072B2", marker="o", markersize=5, linestyle="-", label="measured")
+    for i, (alpha, cell) in enumerate(zip(alphas, cells, strict=True)):
+        lost = sum(run["result"] == "rank_lost" for run in cell)
+        if lost:
+            ax.text(alpha, 1.03 + 0.045 * (i % 2), f"{lost}/{len(cell)}", ha="center", va="bottom", fontsize=7)
+    ax.text(0.75 * alphas[0], 1.14, "runs that lose rank:", ha="left", va="bottom", fontsize=7)
+    ax.set(
+        xscale="log",
+        xlim=(0.6 * alphas[0], 2 * alphas[-1]),
+        ylim=(0, 1.2),
+        xlabel="output scale alpha",
+        ylabel="rate (per unit time)",
+        title="late rate",
+    )
+    ax.legend(loc="lower right", fontsize=8)
+
+
+def columns(cells, key):
+    """The numbers of the cells as (seeds, cells), short cells filled up with NaN."""
+    longest = max(map(len, cells))
+    return np.array([[run[key] for run in cell] + [np.nan] * (longest - len(cell)) for cell in cells]).T
 
 
 def checks(runs):
     """The numbers the figure stands for."""
     stopped = [run for run in runs if run["result"] == "rank_lost"]
     converged = [run for run in runs if "measured_rate" in run]
-    smallest, largest = converged[0], converged[-1]
+    smallest = min(converged, key=lambda run: (run["alpha"], run["seed"]))
+    largest = max(run["alpha"] for run in converged)
     slowest = smallest["measured_rate"] / smallest["theta_min"]
     gap = max(abs(run["measured_rate"] / run["predicted_rate"] - 1) for run in converged)
     slack = min(run["measured_rate"] - run["theta_min"] for run in converged)
+    last = max((run["measured_rate"] for run in converged if run["alpha"] == largest), key=lambda rate: abs(rate - 1))
     return [
-        check("runs stopped at the singular set", float(len(stopped)), "at_least", 1.0, 0.0),
-        check("late rate / mean kappa - 1, worst alpha", gap, "at_most", 0.0, 1e-3, golden_rtol=ERROR),
-        check("late rate - theta_min, worst alpha", slack, "at_least", 0.0, 1e-3, golden_rtol=ERROR),
-        check(f"rate / theta_min at alpha = {smallest['alpha']:g}", slowest, "equal", 1.0, 1e-2),
-        check(f"rate at alpha = {largest['alpha']:g} against nu", largest["measured_rate"], "equal", 1.0, 1e-2),
+        check("runs stopped at the singular set", float(len(stopped)), "at_least", 1.0, 0.0, golden_rtol=0.2),
+        check("late rate / mean kappa - 1, worst run", gap, "at_most", 0.0, 1e-3, golden_rtol=ERROR),
+        check("late rate - theta_min, worst run", slack, "at_least", 0.0, 1e-3, golden_rtol=ERROR),
+        check(f"rate / theta_min at alpha = {smallest['alpha']:g}, seed {smallest['seed']}", slowest, "equal", 1.0, 1e-2),
+        check(f"rate at alpha = {largest:g} against nu, farthest seed", last, "equal", 1.0, 1e-2),
     ]
 
 

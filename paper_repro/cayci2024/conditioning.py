@@ -1,8 +1,8 @@
 """Gauss-Newton's convergence does not depend on conditioning, gradient flow's does.
 
 What to see: one network on the diabetes data, in coordinates `w = w0 + A v` with cond(A) from 1 to 10^6. The Gauss-Newton flow gives the same
-outputs in all of them, because `f' = -P grad g(f)` holds no trace of the coordinates; gradient flow, `f' = -J A A^T J^T grad g(f)`, slows down
-by orders of magnitude; its slowest mode does so with the square of cond(A), the time to a fixed gap, which many modes share, with a lower power.
+outputs in all of them, because `f' = -P grad g(f)` holds no trace of the coordinates; gradient flow, `f' = -J A A^T J^T grad g(f)`, slows down by
+orders of magnitude; its slowest mode does so with the square of cond(A), the time to a fixed gap, which many modes share, with a lower power.
 
 What it does not show: that Gauss-Newton converges from everywhere. The output scale alpha is large enough here; see `alpha`.
 
@@ -17,39 +17,49 @@ import riemgn as rg
 from riemgn.plot import flow_style, FLOW_TITLES
 
 from ..checks import check
-from .diabetes import best_loss, ERROR, network, setup
+from .diabetes import ERROR, network, setup
+from .optimum import least_squares
 
 CONDITIONS = {True: (0, 2, 4, 6), False: (0, 1, 2, 3, 4, 5, 6)}
+ALPHA = 1e3
+SEEDS = {True: 3, False: 6}
 REACHED = 1e-3
 
 
 def data(quick, data_dir=None):
     """Loss gaps along both flows for each cond(A), and the time each takes to a thousandth of the gap."""
-    problem = network(alpha=1e3)
+    problem = network(ALPHA)
     exponents = CONDITIONS[quick]
     gn_times = np.linspace(0.0, 15.0, 61)
     gf_times = np.concatenate([[0.0], np.logspace(-1, 10.5, 93)])
-    floor = best_loss(problem)
+    floor = float(least_squares(problem).cost)
     result = {"cond": [10.0**k for k in exponents], "gn_times": gn_times, "gf_times": gf_times, "best_loss": floor}
-    gn_outputs, gn_gaps, gf_gaps, cond_jac = [], [], [], []
+    gn_gaps, gf_gaps, cond_jac = [], [], []
     for k in exponents:
         moved = rg.task.reparametrised(problem, 10.0**k, key=jax.random.key(5))
         gn = rg.solve(moved, rg.GaussNewton(), t1=gn_times[-1], ts=gn_times)
         unit = float(jnp.linalg.norm(moved.jac(moved.w0), 2)) ** -2
         gf = rg.solve(moved, rg.GradientFlow(), t1=unit * gf_times[-1], ts=unit * gf_times, rtol=1e-5, atol=1e-7)
-        gn_outputs.append(np.asarray(gn.outputs))
         gn_gaps.append(np.asarray(gn.losses) - floor)
         gf_gaps.append(np.asarray(gf.losses) - floor)
         cond_jac.append(gn.stats["cond"])
     result |= {"gn_gaps": gn_gaps, "gf_gaps": gf_gaps, "cond_jac": cond_jac}
-    result["setup"] = setup(problem, 1e3, "rtol 1e-8 (GN), 1e-5 (GF)")
+    seeds = f"0 (curves), 0-{SEEDS[quick] - 1} (invariance)"
+    result["setup"] = setup(problem, ALPHA, "rtol 1e-8 (GN), 1e-5 (GF)", seeds=seeds)
     start = gn_gaps[0][0]
     result["gn_reached"] = [first_time(gn_times, gap, REACHED * start) for gap in gn_gaps]
     result["gf_reached"] = [first_time(gf_times, gap, REACHED * start) for gap in gf_gaps]
-    residual = np.linalg.norm(gn_outputs[0][0] - np.asarray(problem.y))
-    spread = max(np.abs(f - gn_outputs[0]).max() for f in gn_outputs) / residual
-    result["checks"] = checks(result, spread)
+    result["spreads"] = [spreads(seed, result["cond"], gn_times) for seed in range(SEEDS[quick])]
+    result["checks"] = checks(result)
     return result
+
+
+def spreads(seed, conds, times):
+    """The largest difference between the outputs in each of the coordinates and in those of the first, over the residual at the start."""
+    problem = network(ALPHA, seed)
+    moved = [rg.task.reparametrised(problem, cond, key=jax.random.key(5)) for cond in conds]
+    outputs = [np.asarray(rg.solve(one, rg.GaussNewton(), t1=times[-1], ts=times).outputs) for one in moved]
+    return [float(np.abs(f - outputs[0]).max() / np.linalg.norm(outputs[0][0] - np.asarray(problem.y))) for f in outputs[1:]]
 
 
 def draw(data, fig):
@@ -107,7 +117,7 @@ def power(cond):
     return f"$10^{{{round(np.log10(cond))}}}$"
 
 
-def checks(result, spread):
+def checks(result):
     """The numbers the figure stands for."""
     decades = np.log10(result["cond"])
     gn_slope = np.polyfit(decades, np.log10(result["gn_reached"]), 1)[0]
@@ -115,7 +125,7 @@ def checks(result, spread):
     times = np.asarray(result["gf_reached"])
     gf_slope = np.polyfit(decades[arrived], np.log10(times[arrived]), 1)[0] if arrived.sum() > 1 else float("nan")
     return [
-        check("GN outputs, spread over cond(A)", spread, "at_most", 0.0, 1e-6, golden_rtol=ERROR),
+        check("GN outputs, spread over cond(A), worst seed", float(np.max(result["spreads"])), "at_most", 0.0, 1e-6, golden_rtol=ERROR),
         check("GN time to 1e-3: slope in cond(A)", gn_slope, "equal", 0.0, 1e-3, golden_rtol=ERROR),
         check("GF time to 1e-3: slope in cond(A)", gf_slope, "at_least", 1.0, 0.0),
     ]

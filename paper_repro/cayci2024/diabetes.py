@@ -2,8 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.optimize
 
 import riemgn as rg
 
@@ -13,10 +11,10 @@ WIDTH = 3
 ERROR = 1.0
 
 
-def network(alpha, seed=0):
-    """`f = alpha (phi(w) - phi(w0))`, a 10-3-1 tanh network with biases in NTK scaling: n = 442, p = 37."""
+def network(alpha, seed=0, sizes=(10, WIDTH, 1)):
+    """`f = alpha (phi(w) - phi(w0))`, a tanh network with biases in NTK scaling, by default 10-3-1: n = 442, p = 37."""
     x, y = rg.load_data("diabetes")
-    net = rg.MLP((10, WIDTH, 1))
+    net = rg.MLP(sizes)
     params = net.init(key=jax.random.key(seed))
     return rg.Problem(rg.Scaled(rg.Centred(net, params), alpha), params, jnp.asarray(x), jnp.asarray(y))
 
@@ -25,22 +23,3 @@ def setup(problem, alpha, tolerance, rho=0, seeds="0"):
     """The caption's words for this network."""
     words = {"data": "diabetes (442 x 10), tanh network 10-3-1, squared loss", "n": problem.n, "p": problem.p}
     return {**words, "alpha": alpha, "rho": rho, "seeds": seeds, "tolerance": tolerance}
-
-
-def best_loss(problem, start=None):
-    """The loss of the nearest local minimum, by SciPy's trust-region least squares: a second way to the flow's limit."""
-    jac = jax.jit(lambda w: problem.jac(w))
-    outputs = jax.jit(lambda w: problem.outputs(w))
-    y = np.asarray(problem.y)
-    fit = scipy.optimize.least_squares(
-        lambda w: np.asarray(outputs(w)) - y,
-        np.asarray(problem.w0 if start is None else start),
-        lambda w: np.asarray(jac(w)),
-        method="trf",
-        x_scale="jac",
-        xtol=1e-15,
-        ftol=1e-15,
-        gtol=1e-15,
-        max_nfev=2000,
-    )
-    return float(fit.cost)

@@ -1,5 +1,6 @@
 """What the output scale does."""
 
+import numpy as np
 import pytest
 
 from paper_repro.cayci2024 import alpha
@@ -16,10 +17,24 @@ def test_it_holds_at_full_size(tmp_path):
     assert_reproduced("cayci2024/alpha", tmp_path, quick=False)
 
 
-def test_alpha_says_no_to_a_rate_off_by_a_percent_and_to_no_stop():
-    stop = {"result": "rank_lost", "alpha": 1.0}
-    run = {"result": "successful", "alpha": 1e4, "measured_rate": 1.0, "predicted_rate": 1.0, "theta_min": 0.995}
-    assert all(verdicts(alpha.checks([stop, run])).values())
-    assert sum(not holds for holds in verdicts(alpha.checks([run])).values()) == 1
-    assert sum(not holds for holds in verdicts(alpha.checks([stop, run | {"predicted_rate": 1.01}])).values()) == 1
-    assert sum(not holds for holds in verdicts(alpha.checks([stop, run | {"measured_rate": 0.5, "predicted_rate": 0.5}])).values()) == 3
+STOP = {"result": "rank_lost", "alpha": 1.0, "seed": 0}
+RUN = {"result": "successful", "alpha": 1e4, "seed": 0, "measured_rate": 1.0, "predicted_rate": 1.0, "theta_min": 0.995}
+
+
+@pytest.mark.parametrize(
+    ("runs", "refused"),
+    [
+        ([STOP, RUN], 0),
+        ([RUN], 1),
+        ([STOP, RUN, RUN | {"seed": 1, "predicted_rate": 1.01}], 1),
+        ([STOP, RUN, RUN | {"seed": 1, "measured_rate": 0.993, "predicted_rate": 0.993}], 1),
+        ([STOP, RUN, RUN | {"seed": 1, "measured_rate": 0.98, "predicted_rate": 0.98, "theta_min": 0.97}], 1),
+        ([STOP, RUN | {"measured_rate": 0.5, "predicted_rate": 0.5}], 3),
+    ],
+)
+def test_no_stop_and_a_rate_off_by_a_percent_in_one_seed_are_refused(runs, refused):
+    assert sum(not holds for holds in verdicts(alpha.checks(runs)).values()) == refused
+
+
+def test_a_cell_with_fewer_runs_is_filled_up():
+    assert np.array_equal(alpha.columns([[{"x": 1.0}, {"x": 2.0}], [{"x": 3.0}]], "x"), [[1.0, 3.0], [2.0, np.nan]], equal_nan=True)

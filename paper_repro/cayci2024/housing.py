@@ -1,0 +1,118 @@
+"""California housing: the Gauss-Newton flow reaches the optimum in the class at the rate of the loss, whatever the conditioning of the data.
+
+What to see: on the left the gap `g(f(w_t)) - g_inf` of Gauss-Newton flows from several random weights, below `exp(-2 kappa t)` with `kappa` the
+least `kappa_t = Hess_M g[u, u] / |u|^2` on each path; `g_inf` is found by SciPy's trust-region least squares. In the middle gradient flow from the
+same weights, on a clock on which its fastest mode has rate 1: it needs as many decades of time as the squared condition number of the Jacobian has.
+On the right the late rate of each Gauss-Newton run, between the two numbers that geometry gives for it: the least curvature on the path and
+`theta_min` at its end.
+
+What it does not show: how well the network predicts; these are training losses of a small network with fewer parameters than samples.
+
+Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C4, C5 (papers.md D11) and C17 (D12).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import riemgn as rg
+
+from ..checks import check
+from ..picture import band
+from .diabetes import ERROR
+from .last_iterate import AGREED, excess, one_run
+from .optimum import least_squares
+
+NUMERIC = 8  # the columns of numbers; the rarest kind of place is met five times in 20 640 rows, and a network cannot be told apart on it
+ROWS, SEEDS, STARTS = {True: 2000, False: 16000}, {True: 3, False: 4}, {True: 1, False: 2}
+ALPHA, HORIZON = 100.0, 40.0
+CLOCK = np.concatenate([[0.0], np.logspace(-1, 9, 61)])
+
+
+def data(quick, data_dir=None):
+    """Both flows from each seed's weights, the optimum by SciPy, and the rates."""
+    problems = [network(ROWS[quick], seed, data_dir) for seed in range(SEEDS[quick])]
+    runs = [one_run(problem, HORIZON, seed, STARTS[quick]) for seed, problem in enumerate(problems)]
+    runs = [run | gradient_flow(problem) for run, problem in zip(runs, problems, strict=True) if run["ending"] == "converged"]
+    result = {"clock": CLOCK, "runs": runs}
+    seeds = f"0-{SEEDS[quick] - 1} (line: median, band: least to largest)"
+    result["setup"] = {
+        "data": f"California housing ({ROWS[quick]} x {NUMERIC}), tanh network 8-4-1, squared loss",
+        **{"n": problems[0].n, "p": problems[0].p, "alpha": ALPHA, "rho": 0, "seeds": seeds, "tolerance": "rtol 1e-10 (GN), 1e-5 (GF)"},
+    }
+    result["checks"] = checks(runs, len(problems))
+    return result
+
+
+def network(rows, seed, data_dir=None):
+    """`f = alpha (phi(w) - phi(w0))`, an 8-4-1 tanh network on the columns of numbers: p = 41."""
+    x, y = rg.load_data("california_housing", subset=rows, seed=0, data_dir=data_dir)
+    net = rg.MLP((NUMERIC, 4, 1))
+    params = net.init(key=jax.random.key(seed))
+    return rg.Problem(rg.Scaled(rg.Centred(net, params), ALPHA), params, jnp.asarray(x)[:, :NUMERIC], jnp.asarray(y))
+
+
+def gradient_flow(problem):
+    """The gaps of gradient flow on its own clock, and the condition number of the Jacobian at the start."""
+    spread = np.linalg.svd(np.asarray(problem.jac(problem.w0)), compute_uv=False)
+    times = CLOCK / spread[0] ** 2
+    traj = rg.solve(problem, rg.GradientFlow(), t1=times[-1], ts=times, rtol=1e-5, atol=1e-7)
+    gaps = np.asarray(traj.losses) - least_squares(problem, np.asarray(traj.params[-1])).cost
+    return {"slow_gaps": gaps / gaps[0], "cond": float(spread[0] / spread[-1])}
+
+
+def draw(data, fig):
+    """Gaps along both flows, and the rates of the Gauss-Newton runs."""
+    fig.set_size_inches(12, 4.2)
+    left, middle, right = fig.subplots(1, 3)
+    runs = data["runs"]
+    times = np.asarray(runs[0]["times"])
+    floor = 1e-12
+    bounds = np.exp(-2 * np.asarray([[run["kappa"]] for run in runs]) * times)
+    band(left, times, bounds, color="0.4", linestyle="--", label=r"bound $e^{-2 \min\kappa_t\, t}$")
+    gaps = np.asarray([run["gaps"] for run in runs])
+    seen = (gaps > floor).all(axis=0)
+    band(left, times[seen], gaps[:, seen], color="#0072B2", marker="o", markersize=4, markevery=3, label="Gauss-Newton")
+    left.set(yscale="log", ylim=(1.5 * floor, 3), xlim=(0, 16), xlabel="time t", ylabel=r"$(g_t - g_\infty) / (g_0 - g_\infty)$")
+    slow = np.maximum(np.asarray([run["slow_gaps"] for run in runs]), floor)
+    band(middle, data["clock"][1:], slow[:, 1:], color="#D55E00", marker="s", markersize=4, markevery=4, linestyle="-", label="gradient flow")
+    conds = np.asarray([run["cond"] for run in runs]) ** 2
+    middle.axvspan(conds.min(), conds.max(), color="0.88", zorder=0, label=r"cond$(J(w_0))^2$")
+    middle.set(xscale="log", yscale="log", ylim=(1.5 * floor, 3), xlabel=r"time t x $\sigma_{\max}(J(w_0))^2$")
+    places = np.arange(len(runs))
+    for key, marker, look, label in RATES:
+        right.plot(places, [run[key] for run in runs], linestyle="none", marker=marker, label=label, **look)
+    right.set(xlabel="seed", ylabel=r"rate of $|P\,\nabla g|$ (per unit time)", ylim=(0.2, 1.05))
+    right.set_xticks(places)
+    for ax in (left, middle, right):
+        ax.legend(loc="lower left")
+
+
+HOLLOW = {"color": "black", "fillstyle": "none", "markersize": 9}
+RATES = (
+    ("theta_min", "s", HOLLOW, r"$\theta_{\min}$ at the optimum"),
+    ("kappa", "_", {"color": "#D55E00", "markersize": 16, "markeredgewidth": 2}, r"$\min_t \kappa_t$"),
+    ("late_rate", "o", {"color": "#0072B2", "markersize": 5}, "measured, late"),
+)
+
+
+def checks(runs, seeds):
+    """The numbers the figure stands for; a NaN anywhere is the worst."""
+    apart = float(np.max([run["loss_gaps"][0] for run in runs]))
+    others = np.concatenate([run["loss_gaps"][1:] for run in runs])
+    slowest = float(np.min([run["late_rate"] / run["theta_min"] for run in runs]))
+    slow = float(np.min([reached(run["slow_gaps"], CLOCK, 1e-6) / reached(run["gaps"], run["times"], 1e-6) for run in runs]))
+    return [
+        check("runs that converge", float(len(runs)), "equal", float(seeds), 0.0),
+        check("|g_T - g_scipy| / g_0 from the flow's start, worst run", apart, "at_most", 0.0, AGREED, golden_rtol=ERROR),
+        check("share of random starts that end at the flow's loss", float(np.mean(others <= AGREED)), "at_least", 0.5, 0.0, golden_rtol=0.5),
+        check("largest gap / exp(-2 min kappa t)", float(np.max([excess(run) for run in runs])), "at_most", 1.0, 1e-2),
+        check("least late rate of |u| / theta_min", slowest, "at_least", 1.0, 1e-2),
+        check("GF: time to 1e-6 in its fastest time constants, over GN's, least", slow, "at_least", 100.0, 0.0, golden_rtol=0.6),
+    ]
+
+
+def reached(gaps, times, level):
+    """The first of the times at which the gap is at most `level`; infinite if none is."""
+    below = np.flatnonzero(np.asarray(gaps) <= level)
+    return float(np.asarray(times)[below[0]]) if below.size else float("inf")
