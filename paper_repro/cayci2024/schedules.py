@@ -32,18 +32,21 @@ class SumDamping(AbstractDamping):
         return jnp.sum(jnp.stack([part(t, point, rank) for part in self.parts]))
 
 
-def schedule(name, rho, residual=1.0):
-    """One of `DAMPED` that starts with `rho`; `residual` is `|r_0|`. The spectral one takes no notice of either."""
+def schedule(name, rho, residual=1.0, together=False):
+    """One of `DAMPED` that starts with `rho`; `residual` is `|r_0|`. The spectral one takes no notice of either.
+
+    `together` makes all four one type of damping; else those that need an implicit solver are one, and those that do not the other.
+    """
     share = {key: float(key == name) for key in DAMPED}
-    if name in ("constant", "residual"):
-        return SumDamping((rg.ConstantDamping(share["constant"] * rho), rg.ResidualDamping(share["residual"] * rho / residual)))
-    return SumDamping((rg.ExponentialDamping(share["exponential"] * rho, 1.0), rg.SpectralDamping(share["spectral"] * FACTOR)))
+    slow = rg.ConstantDamping(share["constant"] * rho), rg.ResidualDamping(share["residual"] * rho / residual)
+    quick = rg.ExponentialDamping(share["exponential"] * rho, 1.0), rg.SpectralDamping(share["spectral"] * FACTOR)
+    return SumDamping((*slow, *quick) if together else slow if name in ("constant", "residual") else quick)
 
 
-def flow(name, rho, residual=1.0):
-    """The flow called `name` in `SCHEDULES`."""
+def flow(name, rho, residual=1.0, together=False):
+    """The flow called `name` in `SCHEDULES`; see `schedule`."""
     if name in DAMPED:
-        return rg.LevenbergMarquardt(schedule(name, rho, residual))
+        return rg.LevenbergMarquardt(schedule(name, rho, residual, together))
     return rg.GradientFlow() if name == "gf" else rg.GaussNewton()
 
 

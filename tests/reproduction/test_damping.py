@@ -50,7 +50,7 @@ def a_result(worst=(), **reached):
         ({"gf": np.where(COND > 1e9, np.nan, 12.6 * COND)}, 1),
         ({"worst": {"law": 1e-6}}, 1),
         ({"worst": {"excess": 1.01}}, 1),
-        ({"worst": {"departure": 0.02}}, 1),
+        ({"worst": {"departure": 0.04}}, 1),
         ({"worst": {"residual_ratio": 1.01}}, 1),
         ({"worst": {"mode_ratio": np.nan}}, 1),
     ],
