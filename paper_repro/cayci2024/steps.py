@@ -2,9 +2,9 @@
 
 What to see: Levenberg-Marquardt with step size 1 on the kernels of `damping`. With `rho = lambda_min(K_k)` every step at least halves the residual,
 whatever cond(K): 20 iterations to a millionth. With `rho_0 exp(-k)` the count grows by one for each factor e of cond(K); Gauss-Newton, whose steps
-converge quadratically, needs three or fewer. Constant damping and damping proportional to the residual take a number of iterations in proportion to
-cond(K), as gradient descent with step `1 / lambda_max` does. As the step size eta goes to 0 the iterates approach the flow, at `t = k eta`, with
-order 1.
+converge quadratically, needs three at most (at cond(K) = 1e10 its first step is long enough to leave the linear regime). Constant damping and damping
+proportional to the residual take a number of iterations in proportion to cond(K), as gradient descent with step `1 / lambda_max` does. As the step
+size eta goes to 0 the iterates approach the flow, at `t = k eta`, with order 1.
 
 What it does not show: a schedule that does not know lambda_min and pays nothing for it; nor steps at an output scale at which the kernel moves.
 
@@ -26,7 +26,7 @@ from .schedules import FACTOR, flow, LOOKS, schedule, SHARE
 ALPHA = 1e7
 REACHED = 1e-6
 CONDITIONS = {True: (1e2, 1e4, 1e6, 1e8, 1e10), False: (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10)}
-MANY = {True: (1e2, 1e3, 1e4), False: (1e2, 1e3, 1e4, 1e5)}  # for those that take a number of steps in proportion to cond(K)
+MANY = {True: (1e2, 1e3, 1e4), False: (1e2, 3e2, 1e3, 3e3, 1e4)}  # for those that take a number of steps in proportion to cond(K)
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
 QUICKER, SLOWER = ("exponential", "spectral", "gn"), ("gd", "constant", "residual")
 FEW, MOST = 256, 200_000  # steps at most
@@ -42,7 +42,7 @@ def data(quick, data_dir=None):
     """Iterations to a millionth against cond(K), residuals at the worst, and the distance from the flow against the step size."""
     seeds = SEEDS[quick]
     quicker = [[quick_cell(cond, seed) for seed in seeds] for cond in CONDITIONS[quick]]
-    slower = [[slow_cell(cond, seed) for seed in seeds] for cond in MANY[quick] if cond <= 1e4 or not quick]
+    slower = [[slow_cell(cond, seed) for seed in seeds] for cond in MANY[quick]]
     orders = [order_cell(seed) for seed in seeds]
     rows = {name: quicker if name in QUICKER else slower for name in (*QUICKER, *SLOWER)}
     result = {
@@ -190,7 +190,8 @@ def draw(data, fig):
         band(right, data["sizes"], data["distances"][name], label=titles[name], **TITLES[name])
     guide = 0.15 * data["sizes"]
     right.plot(data["sizes"], 4 * guide, color="0.45", linewidth=1.2, linestyle="--", label="order 1")
-    right.set(xscale="log", yscale="log", xlabel=r"step size $\eta$", title=r"distance from the flow, $t_k = k\eta$")
+    right.set_xscale("log", base=2)
+    right.set(yscale="log", xlabel=r"step size $\eta$", title=r"distance from the flow, $t_k = k\eta$")
     right.set_ylabel(r"largest $|f(w_k) - f(w(t_k))| / |r_0|$")
     right.legend(loc="lower right")
 
@@ -215,7 +216,8 @@ def checks(result):
         check("gradient descent: exponent of cond(K), worst seed", farthest(slope["gd"], 1.0), "equal", 1.0, 0.05),
         check("rho constant: exponent of cond(K), worst seed", farthest(slope["constant"], 1.0), "equal", 1.0, 0.05),
         check("rho = lambda_min: exponent of cond(K), worst seed", farthest(slope["spectral"], 0.0), "equal", 0.0, 0.02, golden_rtol=ERROR),
-        check("rho = rho_0 exp(-k): slope of iterations in log cond(K), worst seed", farthest(delay, 1.0), "equal", 1.0, 0.05),
+        # whole numbers, 13 of them between the first and the last
+        check("rho = rho_0 exp(-k): slope of iterations in log cond(K), worst seed", farthest(delay, 1.0), "equal", 1.0, 0.1),
         check("Gauss-Newton: most iterations", float(np.max(counts["gn"])), "at_most", 4.0, 0.0, golden_rtol=0.5),
         check("iterations - those of a frozen kernel, exponential and spectral", off, "at_most", 0.0, 1.0, golden_rtol=ERROR),
         check("iterations / those of a frozen kernel - 1, GD and constant", apart, "at_most", 0.0, 1e-2, golden_rtol=ERROR),
