@@ -25,11 +25,11 @@ from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 
-COND, ALPHA = 1e4, 1e5
-MODULI = {True: (0.05, 0.01, 0.002), False: (0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002)}
+COND, ALPHA = 1e4, 1e4
+MODULI = {True: (0.05, 0.02, 0.005), False: (0.07, 0.05, 0.03, 0.02, 0.01, 0.005)}
 FACTORS = {True: (0.5, 8.0), False: (0.5, 2.0, 8.0)}
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
-T1, WINDOW = 10.0, 0.5  # horizon in units of the rate predicted, and the part of it that a slope is not taken from
+T1, WINDOW = 8.0, 0.5  # horizon in units of the rate predicted, and the part of it that a slope is not taken from
 LOSSES = ("logistic", "Poisson", "quadratic")
 LOOKS = {
     "logistic": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
@@ -94,7 +94,7 @@ def cell(loss, nu, seed):
     """The generalised and the plain flow on one problem."""
     problem, _ = problem_with(loss, nu, seed)
     times = np.linspace(0.0, T1, 61)
-    settings = {"rtol": 1e-9, "atol": 1e-9, "step_to_ts": True}
+    settings = {"rtol": 1e-9, "atol": 1e-9, "step_to_ts": True, "max_steps": 20000}
     inside = rg.solve(problem, rg.GeneralizedGaussNewton(), T1, ts=times, **settings)
     plain = rg.solve(problem, rg.GaussNewton(), T1 / nu, ts=times / nu, **settings)
     gaps = {name: excess_losses(traj) for name, traj in (("inside_gaps", inside), ("plain_gaps", plain))}
