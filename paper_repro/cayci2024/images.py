@@ -43,7 +43,7 @@ def image_problem(name, n, width, seed, data_dir=None):
 
     Raises: `DataUnavailableError` where the set is not at hand.
     """
-    x, y = rg.load_data(name, subset=n, seed=seed, standardize=False, target="value", data_dir=data_dir)
+    x, y = rg.load_data(name, subset=n, seed=seed, standardize=False, drop_constant=False, target="value", data_dir=data_dir)
     x, y = x / np.sqrt(np.mean(x**2)), (y - y.mean()) / y.std() / np.sqrt(n)
     net = rg.MLP((x.shape[1], width, 1))
     params = net.init(key=jax.random.key(seed))
@@ -122,7 +122,7 @@ def draw(data, fig):
         band(right, np.arange(rows.shape[1]), rows, label=title, markevery=2, **look)
     left.set(yscale="log", ylim=(1e-10, 3), xlabel="time t", ylabel="$|r| / |r_0|$", title="flows")
     middle.set(xscale="log", xlabel=r"time x $\lambda_{\max}(K_0)$", title="gradient flow, as far as it was run")
-    right.set(xlabel="iteration k", title="iterates, step size 1 (cut at $10^{-10}$)")
+    right.set(xlabel="iteration k", xticks=range(0, STEPS + 1, 4), title="iterates, step size 1 (cut at $10^{-10}$)")
     for ax in (left, middle):
         ax.legend(loc="lower left")
     right.legend(loc="upper right")

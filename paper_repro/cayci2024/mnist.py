@@ -12,7 +12,7 @@ Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C6, C7, C8,
 
 from .images import draw as draw, image_data
 
-SIZES = {True: 150, False: 300}
+SIZES = {True: 100, False: 300}
 WIDTH = 4
 SEEDS = (0, 1, 2)
 
