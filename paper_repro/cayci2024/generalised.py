@@ -157,8 +157,8 @@ def draw(data, fig):
         band(middle, times / data["shown"], data["curves"][loss]["plain_gaps"], label=loss, markevery=8, **LOOKS[loss])
         band(right, nu, data["inside"][loss], label=f"{loss}, Hessian inside", fillstyle="none", markersize=9, **LOOKS[loss])
         band(right, nu, data["plain"][loss], label=f"{loss}, plain", **LOOKS[loss])
-    for c, rows in zip(np.atleast_1d(data["factors"]), data["damped"], strict=True):
-        band(right, nu, rows, color="0.45", marker="x", linestyle="--", label=f"quadratic, damped, c = {c:g}")
+    for i, (c, rows) in enumerate(zip(np.atleast_1d(data["factors"]), data["damped"], strict=True)):
+        band(right, nu, rows, color="0.45", marker="xD*"[i % 3], linestyle=("--", "-.", ":")[i % 3], label=f"quadratic, damped, c = {c:g}")
     right.plot(nu, 2 * nu, color="0.6", linewidth=4, zorder=0, label=r"$2\nu$")
     for ax, title in ((left, "Hessian inside"), (middle, "plain Gauss-Newton")):
         ax.set(yscale="log", xlabel="time t", title=rf"{title}, $\nu$ = {data['shown']:g}")

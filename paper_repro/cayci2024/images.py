@@ -1,4 +1,4 @@
-"""Images of digits, their value as a regression target, an over-parameterised network, all flows and iterates: what `digits` and `mnist` share."""
+"""Images of digits, their value as a regression target, an over-parameterised network, all flows and iterates, for any set of images."""
 
 import equinox as eqx
 import jax
