@@ -1,0 +1,116 @@
+"""How far the parameters travel: every damping schedule keeps them in a ball whose radius the theory gives, and the loss falls as the law says.
+
+What to see: the path of the parameters, times the least singular value of J on it, over the fall of the residual's norm is at most 1 for gradient
+flow, for every schedule of Levenberg-Marquardt and for Gauss-Newton, at every output scale alpha. The displacement falls like 1 / alpha, and from the
+threshold alpha_0 on it is far inside the ball on which J keeps half its least singular value (analytic Lipschitz constant). Along the way the loss
+falls by the integral of `sum_i phi(s_i^2) (u_i^T grad g)^2`, with `phi` the gain of the flow.
+
+What it does not show: that alpha_0 is needed. It is a worst case; the displacement is far smaller than the radius there.
+
+Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C2, C15 (papers.md D1, D6).
+"""
+
+import numpy as np
+
+import riemgn as rg
+from riemgn.theory.constants import alpha_threshold
+from riemgn.theory.damped import path_length
+from riemgn.theory.outputs import dissipation
+
+from ..checks import check
+from ..picture import band
+from .damping import farthest
+from .diabetes import ERROR
+from .duplicates import duplicates, SAMPLES, WIDTH
+from .schedules import FACTOR, flow, frozen_time, LOOKS, SCHEDULES, SHARE
+
+COND = 100.0
+ALPHAS = {True: (1e2, 1e3, 1e4, 1e5), False: (3e1, 1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5)}
+SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
+LEVEL = 1e-3  # of |r_0|: how far the flows go, by the closed forms for a kernel at rest
+LAZY = 1e3  # output scale from which the displacement is held to its law
+
+
+def data(quick, data_dir=None):
+    """Displacement, path length against its bound and dissipation against the loss, for each schedule, output scale and seed."""
+    alphas, seeds = ALPHAS[quick], SEEDS[quick]
+    cells = [[cell(alpha, seed) for alpha in alphas] for seed in seeds]
+    keys = ("displacement", "path_ratio", "dissipation_error")
+    result = {key: {name: [[c[key][name] for c in row] for row in cells] for name in SCHEDULES} for key in keys}
+    result |= {"alpha": list(alphas), "radius": [row[0]["radius"] for row in cells], "threshold": [row[0]["threshold"] for row in cells]}
+    sizes = cells[0][0]
+    result["setup"] = {
+        "data": f"diabetes, {SAMPLES} samples and a copy of each, so far off that cond(K) = {COND:g}, tanh network 10-{WIDTH}-1",
+        **{"n": sizes["n"], "p": sizes["p"], "alpha": "on the axis", "tolerance": "rtol 1e-10"},
+        "seeds": f"{seeds[0]}-{seeds[-1]}, of samples, copies and weights (line: median, band: least to largest)",
+        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} lambda_min(K_t) (spectral)",
+    }
+    result["checks"] = checks(result)
+    return result
+
+
+def cell(alpha, seed):
+    """All flows at one output scale. Displacements and radii are those of w, `1 / alpha` of the solver's coordinates."""
+    case = duplicates(COND, alpha, seed)
+    threshold = alpha_threshold(case.problem)
+    found = {"displacement": {}, "path_ratio": {}, "dissipation_error": {}}
+    for name in SCHEDULES:
+        traj = travelled(case, name)
+        first, last = (float(np.sqrt(2 * traj.losses[i])) for i in (0, -1))
+        found["displacement"][name] = float(np.linalg.norm(np.asarray(traj.params), axis=1).max()) / alpha
+        # the certificate's bound is |r_0| / sigma_0, that of least squares (|r_0| - |r_t|) / sigma_0
+        found["path_ratio"][name] = path_length(traj).conclusions[0].measured * first / (first - last)
+        found["dissipation_error"][name] = abs(dissipation(traj).conclusions[0].measured - 1)
+    return {**found, "radius": threshold.ball.radius / alpha, "threshold": threshold.value, "n": case.problem.n, "p": case.problem.p}
+
+
+def travelled(case, name):
+    """The flow with its dense output, until a frozen kernel would have brought the residual to `LEVEL`."""
+    rho = SHARE * case.fastest
+    end = frozen_time(name, LEVEL, case.eigenvalues, case.amplitudes, rho)
+    times = np.concatenate([[0.0], np.geomspace(1e-2 / (1 + case.fastest), 1.0, 40) * end])
+    settings = {"ts": times, "dense": True, "step_to_ts": True}
+    return rg.solve(case.problem, flow(name, rho, together=True), end, rtol=1e-10, atol=1e-10, **settings)
+
+
+def draw(data, fig):
+    """Displacement against alpha with ball and threshold, path length over its bound, dissipation against the fall of the loss."""
+    fig.set_size_inches(12, 4.4)
+    left, middle, right = fig.subplots(1, 3)
+    alpha = data["alpha"]
+    for i, (name, (title, look)) in enumerate(LOOKS.items()):
+        places = np.asarray(alpha) * 1.12 ** (i - 2.5)  # side by side: the six lie on top of each other
+        band(left, alpha, data["displacement"][name], label=title, **look)
+        for ax, key in ((middle, "path_ratio"), (right, "dissipation_error")):
+            rows = np.atleast_2d(data[key][name])
+            spread = np.abs(np.array([rows.min(axis=0), rows.max(axis=0)]) - np.median(rows, axis=0))
+            shape = {"color": look["color"], "marker": look["marker"], "linestyle": "none", "capsize": 2}
+            ax.errorbar(places, np.median(rows, axis=0), yerr=spread, label=title, **shape)
+    left.axhline(np.median(data["radius"]), color="0.45", linestyle="--", linewidth=1.2)
+    left.annotate("radius of the ball", (alpha[-1], np.median(data["radius"])), color="0.3", va="bottom", ha="right")
+    left.axvline(np.median(data["threshold"]), color="0.45", linestyle=":", linewidth=1.5)
+    left.annotate(r" $\alpha_0$", (np.median(data["threshold"]), left.get_ylim()[0]), color="0.3", va="bottom")
+    left.set(xscale="log", yscale="log", xlabel=r"output scale $\alpha$", ylabel=r"largest $|w_t - w_0|$", title=r"displacement, like $1/\alpha$")
+    left.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
+    middle.axhline(1.0, color="0.45", linestyle="--", linewidth=1.2)
+    middle.annotate("bound", (alpha[0], 1.0), color="0.3", va="bottom")
+    middle.set(xscale="log", ylim=(0, 1.15), xlabel=r"output scale $\alpha$", title=r"path length x $\sigma_0\, /\, (|r_0| - |r_T|)$")
+    right.set(xscale="log", yscale="log", xlabel=r"output scale $\alpha$", title="|integrated dissipation / fall of the loss - 1|")
+
+
+def checks(result):
+    """The numbers the figure stands for, each of the worst flow and seed; a NaN anywhere is the worst."""
+    alpha = np.asarray(result["alpha"])
+    displacement = np.array([result["displacement"][name] for name in SCHEDULES])
+    lazy = alpha >= LAZY
+    orders = np.array([np.polyfit(np.log(alpha[lazy]), np.log(row[lazy]), 1)[0] for rows in displacement for row in rows])
+    above = alpha >= np.asarray(result["threshold"])[:, None]
+    share = displacement / np.asarray(result["radius"])[:, None]
+    path, error = (float(np.max([result[key][name] for name in SCHEDULES])) for key in ("path_ratio", "dissipation_error"))
+    return [
+        check("path length x sigma_0 / (|r_0| - |r_T|), worst of all", path, "at_most", 1.0, 1e-6),
+        check("runs above alpha_0", float(above.sum()), "at_least", 1.0, 0.0),
+        check("displacement / radius of the ball, worst above alpha_0", float(np.max(share[:, above], initial=0.0)), "at_most", 1.0, 0.0),
+        check("order of the displacement in alpha, worst of all", farthest(orders, -1.0), "equal", -1.0, 0.1),
+        check("|integrated dissipation / fall of the loss - 1|, worst of all", error, "at_most", 0.0, 1e-6, golden_rtol=ERROR),
+    ]
