@@ -6,8 +6,8 @@ region least squares, not from the flow. Each depth is shown at two output scale
 loss; at the smaller one curvature slows it, differently for each seed, and some deep runs lose rank (counted in the panels). On the right both
 ways' final losses and outputs are compared, from the flow's start (filled) and from random starts as far from it as the flow travels (hollow).
 
-What it does not show: a global optimum. The theorem speaks of the best value in the ball of the flow; the random starts that lead elsewhere are
-counted at the top of the right panel.
+What it does not show: a global optimum. The theorem speaks of the best value in the ball of the flow; the random starts that lead elsewhere, or have
+not arrived after 2000 evaluations, are counted at the top of the right panel.
 
 Reference: following Cayci, arXiv:2412.14031v4; last iterate derived in theory.md C5 (papers.md D11 (iii), (iv)), late rate in C17 (D12).
 """
