@@ -1,0 +1,183 @@
+"""Training regression networks in mini-batches: Gram-Gauss-Newton beside SGD with momentum and Adam, by epochs and by seconds.
+
+What to see: mean squared error on the training data (left: by epochs, middle: by seconds) and on test data (right), for the value of Californian
+houses (above) and for the digit an image shows, taken as a number (MNIST, below). Every method has its hyperparameters chosen from a grid of the
+same size by the training error at the end, with weights of a seed that is not shown: the learning rate of SGD (momentum 0.9) and of Adam, the step
+`1 / lambda` and the damping `a / lambda` of Gram-Gauss-Newton. All see the same batches.
+
+What it does not show: the paper's own tasks. Its data, ages from faces and from hand radiographs, are not available here, nor its convolutional
+networks; of MNIST only the 10 000 test images are used. Seconds are those of one machine, compilation left out; they are in no check.
+
+Reference: following Cai et al., arXiv:1905.11675v2; method of theory.md C12.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+import riemgn as rg
+
+from ..checks import check
+from ..picture import band
+
+BATCH, SEEDS = 128, (0, 1, 2)
+TUNING_SEED = 100
+EPOCHS = {True: 5, False: 15}
+ROWS = {True: 2048, False: 7936}  # training samples, whole batches
+GRIDS = {
+    "SGD": (0.1, 0.3, 1.0, 3.0),
+    "Adam": (0.01, 0.03, 0.1, 0.3),
+    "GGN": ((1.0, 0.1), (1.0, 1.0), (0.3, 1.0), (0.3, 10.0)),  # step, damping
+}
+LOOKS = {"SGD": ("#D55E00", "s", "--"), "Adam": ("#009E73", "^", "-."), "GGN": ("#0072B2", "o", "-")}
+TASKS = {"california_housing": ("house value", 64), "mnist": ("digit as a number", 100)}  # and the hidden width
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network, its training data and its test data, targets standardised."""
+
+    net: Any
+    x: Any
+    y: Any
+    x_test: Any
+    y_test: Any
+
+
+def data(quick, data_dir=None):
+    """For each task and method: the hyperparameters chosen, errors after every epoch and seconds, (seeds, epochs + 1)."""
+    tasks = {name: task(name, ROWS[quick], data_dir) for name in TASKS}
+    runs = [{"task": name, "method": method} | trained(each, method, EPOCHS[quick]) for name, each in tasks.items() for method in GRIDS]
+    result = {"runs": runs, "epochs": list(range(EPOCHS[quick] + 1))}
+    sizes = "; ".join(f"{name} {'-'.join(map(str, each.net.sizes))}, {len(each.y_test)} test rows" for name, each in tasks.items())
+    chosen = ", ".join(f"{run['method']} {run['chosen']}" for run in runs)
+    result["setup"] = {
+        "data": f"tanh networks, {sizes}; batches of {BATCH}; chosen ({' and '.join(TASKS)}): {chosen}",
+        **{"n": ROWS[quick], "p": ", ".join(str(parameters(each.net)) for each in tasks.values()), "alpha": 1, "rho": "second number of GGN"},
+        "seeds": f"{SEEDS[0]}-{SEEDS[-1]}, of weights and batches (line: median, band: least to largest); tuned on {TUNING_SEED}",
+        "tolerance": "float64",
+    }
+    result["checks"] = checks(result)
+    return result
+
+
+def draw(data, fig):
+    """Training error by epochs and by seconds, test error by epochs; one row for each task."""
+    fig.set_size_inches(10.5, 6.4)
+    axes = fig.subplots(len(TASKS), 3)
+    for row, (name, (title, _)) in zip(axes, TASKS.items(), strict=True):
+        for run in (run for run in data["runs"] if run["task"] == name):
+            color, marker, dash = LOOKS[run["method"]]
+            look = {"color": color, "marker": marker, "linestyle": dash, "label": run["method"]}
+            band(row[0], data["epochs"], run["train"], **look)
+            band(row[1], np.median(run["seconds"], axis=0)[1:], run["train"][:, 1:], **look)
+            band(row[2], data["epochs"], run["test"], **look)
+        for ax, label, what in zip(row, ("epoch", "seconds (this machine)", "epoch"), ("training", "training", "test"), strict=True):
+            ax.set(yscale="log", xlabel=label, ylabel=f"{what} error (variance = 1)", title=title)
+        row[1].set_xscale("log")
+        row[2].legend()
+
+
+def task(name, rows, data_dir):
+    """Whole batches for training, at most 2000 rows for the test."""
+    found = rg.load_data(name, data_dir=data_dir, subset=rows, test_fraction=0.2, seed=0, standardize=name != "mnist")
+    y, y_test = (np.asarray(values, float).reshape(len(values)) for values in (found.y, found.y_test))
+    shift, unit = y.mean(), y.std()
+    x, x_test = np.asarray(found.x), np.asarray(found.x_test)[:2000]
+    if name == "mnist":  # one factor for all pixels: many are nearly constant, which standardising would blow up
+        size = np.sqrt(np.mean(x**2))
+        x, x_test = x / size, x_test / size
+    net = rg.MLP((x.shape[1], TASKS[name][1], 1))
+    return Task(net, jnp.asarray(x), jnp.asarray((y - shift) / unit), jnp.asarray(x_test), jnp.asarray((y_test[:2000] - shift) / unit))
+
+
+def parameters(net):
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(net.sizes[:-1], net.sizes[1:], strict=True))
+
+
+def method_of(name, hyper):
+    """The method at hyperparameters that may be traced, and its loss: the sum for Gram-Gauss-Newton, the mean for the gradients."""
+    import optax
+
+    if name == "GGN":
+        return rg.GramGaussNewton(BATCH, step_size=hyper[0], damping=hyper[1]), rg.SquaredLoss()
+    optimiser = optax.sgd(hyper, momentum=0.9) if name == "SGD" else optax.adam(hyper)
+    return rg.OptaxMethod(optimiser, BATCH), rg.SquaredLoss(mean=True)
+
+
+def programs(task, name):
+    """Compiled: the first state, one epoch of steps, and the errors on training and test data."""
+    blocks = len(task.y) // BATCH
+
+    def problem_of(params, x, y, loss):
+        return rg.Problem(task.net, params, x, y, loss)
+
+    @eqx.filter_jit
+    def first(params, x, y, hyper):
+        method, loss = method_of(name, hyper)
+        problem = problem_of(params, x, y, loss)
+        return problem.w0, method.init(problem, problem.w0, jnp.asarray(0))
+
+    @eqx.filter_jit
+    def epoch(carry, params, x, y, hyper, key):
+        method, loss = method_of(name, hyper)
+        problem = problem_of(params, x, y, loss)
+
+        def step(carry, _):
+            return method.step(problem, *carry, jr.fold_in(key, carry[1].count)), None
+
+        return jax.lax.scan(step, carry, length=blocks)[0]
+
+    @eqx.filter_jit
+    def errors(w, params, x, y, x_test, y_test):
+        weights = problem_of(params, x, y, None).unflatten(w)
+        return jnp.mean((task.net(weights, x) - y) ** 2), jnp.mean((task.net(weights, x_test) - y_test) ** 2)
+
+    return first, epoch, errors
+
+
+def trained(task, name, epochs):
+    """The best of the grid by the training error at the end, then the seeds shown with it."""
+    first, epoch, errors = programs(task, name)
+
+    def run(hyper, seed):
+        params, key = task.net.init(key=jr.key(seed)), jr.key(seed + 1)
+        hyper = jnp.asarray(hyper)
+        carry = first(params, task.x, task.y, hyper)
+        seconds, found = [0.0], [errors(carry[0], params, task.x, task.y, task.x_test, task.y_test)]
+        for _ in range(epochs):
+            start = time.perf_counter()
+            carry = jax.block_until_ready(epoch(carry, params, task.x, task.y, hyper, key))
+            seconds.append(seconds[-1] + time.perf_counter() - start)
+            found.append(errors(carry[0], params, task.x, task.y, task.x_test, task.y_test))
+        train, test = np.asarray(found, float).T
+        return {"train": train, "test": test, "seconds": np.array(seconds)}
+
+    ends = [run(hyper, TUNING_SEED)["train"][-1] for hyper in GRIDS[name]]  # the first of these compiles
+    chosen = GRIDS[name][int(np.nanargmin(ends))]
+    runs = [run(chosen, seed) for seed in SEEDS]
+    return {"chosen": chosen, "tuning": ends} | {key: np.array([each[key] for each in runs]) for key in runs[0]}
+
+
+def final(result, task, method, kind):
+    """Median over seeds of the error after the last epoch."""
+    run = next(run for run in result["runs"] if (run["task"], run["method"]) == (task, method))
+    return float(np.median(np.asarray(run[kind])[:, -1]))
+
+
+def checks(result):
+    """The numbers the figure stands for."""
+    found = []
+    for task in dict.fromkeys(run["task"] for run in result["runs"]):
+        ggn = final(result, task, "GGN", "train")
+        for other in ("SGD", "Adam"):
+            ratio = ggn / final(result, task, other, "train")
+            found.append(check(f"{task}: training error, GGN / {other}", ratio, "at_most", 1.0, 0.0, golden_rtol=0.1))
+        found.append(check(f"{task}: test error of GGN", final(result, task, "GGN", "test"), "at_most", 1.0, 0.0, golden_rtol=0.1))
+    return found
