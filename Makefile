@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP) ## make the environment
 
 reproduce: $(STAMP) ## reproduce the papers' figures and claims at quick size, into runs/reproduce
-	$(BIN)/riemgn reproduce --quick --out runs/reproduce $(ARGS)
+	$(BIN)/riemgn reproduce --quick --jobs 2 --out runs/reproduce $(ARGS)
 
 gallery: $(STAMP) ## draw the essays in figures/ again and check their numbers
 	$(BIN)/python -m figures $(ARGS)

@@ -48,7 +48,12 @@ def data(quick, data_dir=None):
     result = {"runs": runs, "ladder": ladder}
     result["setup"] = {
         "data": f"diabetes, {SAMPLES} samples and near-duplicates, tanh network 10-{WIDTH}-1; (d): cond(K) = {ladder['cond'][0]:.0e}, c = 1",
-        **{"n": 2 * SAMPLES, "p": 12 * WIDTH + 1, "alpha": f"k G = {BEND:g} at the start; in (d) less", "rho": "c lambda_min(K_k)"},
+        **{
+            "n": 2 * SAMPLES,
+            "p": 12 * WIDTH + 1,
+            "alpha": f"such that k G = {BEND:g} at the start (k = L / lambda_min(K), G = |grad g|); in (d) less",
+            "rho": "c lambda_min(K_k)",
+        },
         "seeds": f"0-{SEEDS[quick] - 1}, of weights and targets (line: median, band: least to largest); (d): 0",
         "tolerance": f"float64, gaps above {REACHED:g} of the start",
     }
