@@ -1,7 +1,9 @@
 """What an item stores: how numbers come back from disk, and cells, the pieces of its work that are kept as soon as each is done."""
 
+import functools
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,28 +36,28 @@ def cells_kept_in(folder: Path, stamp: str) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def cells(compute: Callable[..., Any], arguments: Iterable[Any]) -> list[Any]:
-    """`[compute(a) for a in arguments]`, a tuple being several arguments; what an interrupted run has done is read, not done again.
+def kept(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of a function whose results are cells: what an interrupted run of the item has done is read, not done again.
 
-    A cell is what a record can hold (numbers, text, arrays, lists and tables of them) and comes back as `draw` gets it. Arguments are numbers, text
-    and tuples of them.
+    Arguments are numbers, text, and tuples of them. Outside a run nothing is kept.
     """
-    return [_cell(compute, argument) for argument in arguments]
 
+    @functools.wraps(compute)
+    def computed_or_read(*arguments: Any) -> Any:
+        shelf = _SHELF.get()
+        if shelf is None:
+            return compute(*arguments)
+        path = shelf.folder / f"{compute.__name__}-{joblib.hash((shelf.stamp, compute.__module__, arguments))}.pickle"
+        if not path.is_file():
+            found = compute(*arguments)
+            shelf.folder.mkdir(parents=True, exist_ok=True)
+            beside = path.with_suffix(f".{os.getpid()}.part")
+            joblib.dump(found, beside)
+            os.replace(beside, path)
+            return found
+        return joblib.load(path)
 
-def _cell(compute: Callable[..., Any], argument: Any) -> Any:
-    from riemgn.experiment import read_json, write_json
-    from riemgn.experiment.store import as_json
-
-    words = argument if isinstance(argument, tuple) else (argument,)
-    shelf = _SHELF.get()
-    if shelf is None:
-        return as_arrays(as_json(compute(*words)))
-    name = f"{compute.__name__}-{joblib.hash((shelf.stamp, compute.__module__, words))}.json"
-    path = shelf.folder / name
-    if not path.is_file():
-        write_json(path, {"value": compute(*words)})
-    return as_arrays(read_json(path)["value"])
+    return computed_or_read
 
 
 def as_arrays(value: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from paper_repro import runner
 from paper_repro.checks import departures, golden_entry, judge
-from paper_repro.stored import as_arrays, cells
+from paper_repro.stored import as_arrays, kept
 from riemgn import cli
 
 CLAIMS = """
@@ -169,8 +169,9 @@ def test_an_interruption_keeps_what_is_done_and_no_half_file(papers, tmp_path, c
 
 CELLS = """
 from pathlib import Path
-from paper_repro.stored import cells
+from paper_repro.stored import kept
 
+@kept
 def square(i):
     with Path(__file__).with_suffix(".cells").open("a") as log:
         log.write(str(i))
@@ -179,7 +180,7 @@ def square(i):
     return {"i": i, "square": float(i * i), "none": float("nan")}
 
 def data(quick, data_dir=None):
-    found = cells(square, range(4))
+    found = [square(i) for i in range(4)]
     setup = dict.fromkeys(("data", "n", "p", "alpha", "rho", "seeds", "tolerance"), 1)
     check = {"name": "sum", "predicted": 14.0, "measured": sum(c["square"] for c in found), "tolerance": 0.0, "relation": "equal"}
     return {"found": found, "setup": setup, "checks": [check]}
@@ -209,8 +210,9 @@ def test_the_cells_of_an_interrupted_item_are_not_done_again(papers, tmp_path, c
     assert status == 0 and (papers / "line.cells").read_text() == "23" and "holds" in out
 
 
-def test_cells_outside_a_run_are_computed_and_come_back_as_stored():
-    assert cells(lambda i, j: {"v": [i, j]}, [(1, 2)])[0]["v"].tolist() == [1, 2]
+def test_cells_outside_a_run_are_computed_each_time():
+    calls = []
+    assert kept(calls.append)(1) is None and kept(calls.append)(1) is None and calls == [1, 1]
 
 
 def test_an_item_without_its_data_does_not_stop_the_others(papers, capsys):

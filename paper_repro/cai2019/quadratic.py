@@ -23,6 +23,7 @@ from riemgn.trajectory import sample
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 
 SAMPLES, INPUTS, STEPS, ALPHA = 20, 10, 5, 10.0
 WIDTHS = {True: (64, 256, 1024), False: (64, 128, 256, 512, 1024, 2048, 4096, 8192)}
@@ -97,6 +98,7 @@ def digits_panel(ax, data):
     ax.legend(loc="upper left")
 
 
+@kept
 def cell(activation, width, seeds):
     """All kinds of signs and all seeds at one width, one compilation."""
     net = rg.MLP((INPUTS, width, 1), activation=activation)

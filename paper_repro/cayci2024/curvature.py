@@ -22,6 +22,7 @@ from riemgn.theory.directional import directional_curvature
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .diabetes import network, setup
 
 ALPHAS = {True: np.logspace(3, 8, 6), False: np.logspace(3, 8, 16)}
@@ -74,6 +75,7 @@ def guarantee(alphas, threshold, nu=1.0):
     return np.where(alphas >= threshold, nu * (1 - threshold / (2 * alphas)), np.nan)
 
 
+@kept
 def at_the_threshold(seed):
     """The certificates of the convergence theorem at `ABOVE` and at `BELOW` times the worst-case `alpha_0`."""
     threshold = alpha_threshold(network(1.0, seed)).value

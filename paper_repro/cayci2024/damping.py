@@ -21,6 +21,7 @@ from riemgn.theory.outputs import exact_residual_law
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 from .schedules import bound, FACTOR, flow, frozen_time, LOOKS, SCHEDULES, SHARE
@@ -58,6 +59,7 @@ def data(quick, data_dir=None):
     return result
 
 
+@kept
 def cell(cond, seed):
     """All flows on one problem: relative residuals with their bounds, the times to `REACHED`, and how far all that is from the closed forms."""
     case = duplicates(cond, ALPHA, seed)
@@ -116,15 +118,7 @@ def draw(data, fig):
     """Residuals and bounds at the worst conditioning, and the time to a millionth against cond(K)."""
     fig.set_size_inches(12, 5.2)
     grid = fig.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.6))
-    first = None
-    for i, name in enumerate(LOOKS):
-        ax = fig.add_subplot(grid[i // 3, i % 3], sharey=first)
-        first = first or ax
-        curve_panel(ax, name, data["curves"][name])
-        if i % 3 == 0:
-            ax.set_ylabel("$|r_t| / |r_0|$")
-        else:
-            ax.tick_params(labelleft=False)
+    curve_panels(fig, grid, data)
     upper, lower = (fig.add_subplot(place) for place in grid[:, 3].subgridspec(2, 1, height_ratios=(1.8, 1)))
     for name in SCHEDULES:
         time_curve(upper, name, data)
@@ -141,6 +135,19 @@ def time_curve(ax, name, data):
     title, look = LOOKS[name]
     ax.plot(data["cond"], data["predicted"][name], color="0.5", linewidth=0.8)
     band(ax, data["cond"], data["reached"][name], label=title, markersize=6, **look)
+
+
+def curve_panels(fig, grid, data):
+    """Six small panels left in the grid, one a flow, on one scale of residuals."""
+    first = None
+    for i, name in enumerate(LOOKS):
+        ax = fig.add_subplot(grid[i // 3, i % 3], sharey=first)
+        first = first or ax
+        curve_panel(ax, name, data["curves"][name])
+        if i % 3 == 0:
+            ax.set_ylabel("$|r_t| / |r_0|$")
+        else:
+            ax.tick_params(labelleft=False)
 
 
 def curve_panel(ax, name, curve):

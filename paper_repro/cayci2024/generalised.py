@@ -21,6 +21,7 @@ from riemgn.theory.outputs import generalized_law
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
@@ -91,6 +92,7 @@ def problem_with(loss, nu, seed):
     return rg.Problem(base.model, base.params, base.x, jnp.asarray(targets), rg.LogisticLoss()), case.slowest
 
 
+@kept
 def cell(loss, nu, seed):
     """The generalised and the plain flow on one problem."""
     problem, _ = problem_with(loss, nu, seed)
@@ -130,6 +132,7 @@ def optimum(problem):
     return y
 
 
+@kept
 def damped_rate(nu, c, seed):
     """Rate of the generalised flow with `rho = c nu lambda_min(K_0)` on the quadratic loss."""
     problem, slowest = problem_with("quadratic", nu, seed)

@@ -13,7 +13,8 @@ from riemgn.theory.outputs import exact_residual_law
 
 from ..checks import check
 from ..picture import band
-from .damping import curve_panel, curves, largest_ratio, residual_levels
+from ..stored import kept
+from .damping import curve_panels, curves, largest_ratio, residual_levels
 from .diabetes import ERROR
 from .schedules import bound, FACTOR, flow, frozen_time, LOOKS, SCHEDULES
 
@@ -29,11 +30,10 @@ WORST = ("law", "excess", "departure", "residual_ratio", "path", "quadratic", "c
 def study(name, n, width, quick, data_dir=None):
     """The data of an item: every seed's network on `n` images of the data set `name`, summarised, with the checks."""
     x, y = images(name, n, data_dir)
-    problems = [network(x, y, width, seed) for seed in SEEDS[quick]]
-    starts = [start(problem) for problem in problems]
+    starts = [start(network(x, y, width, seed)) for seed in SEEDS[quick]]
     # one grid of times for all seeds, with room for arriving later than predicted
     ends = {flow_name: 1.2 * max(begun["predicted"][flow_name] for begun in starts) for flow_name in SCHEDULES}
-    cells = [begun | cell(problem, begun, ends) for problem, begun in zip(problems, starts, strict=True)]
+    cells = [begun | cell_of(name, n, width, seed, data_dir, tuple(ends.items())) for begun, seed in zip(starts, SEEDS[quick], strict=True)]
     by_flow = ("reached", "predicted")
     result = {key: {flow_name: [c[key][flow_name] for c in cells] for flow_name in SCHEDULES} for key in by_flow}
     result |= {key: [c[key] for c in cells] for key in ("cond", "gf_left", "order")}
@@ -80,6 +80,13 @@ def start(problem):
 def clock(name, fastest):
     """The unit of time: gradient flow's counts in 1 / lambda_max(K_0)."""
     return fastest if name == "gf" else 1.0
+
+
+@kept
+def cell_of(name, n, width, seed, data_dir, ends):
+    """`cell` of one seed's network; `ends` are pairs of a flow's name and its last time."""
+    problem = network(*images(name, n, data_dir), width, seed)
+    return cell(problem, start(problem), dict(ends))
 
 
 def cell(problem, begun, ends):
@@ -146,15 +153,7 @@ def draw(data, fig):
     """Each flow's residual below its bound, the discrete methods, and the times to a millionth beside cond(K)."""
     fig.set_size_inches(12, 5.6)
     grid = fig.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.5))
-    first = None
-    for i, name in enumerate(LOOKS):
-        ax = fig.add_subplot(grid[i // 3, i % 3], sharey=first)
-        first = first or ax
-        curve_panel(ax, name, data["curves"][name])
-        if i % 3 == 0:
-            ax.set_ylabel("$|r_t| / |r_0|$")
-        else:
-            ax.tick_params(labelleft=False)
+    curve_panels(fig, grid, data)
     steps_panel(fig.add_subplot(grid[0, 3]), data["steps"])
     times_panel(fig.add_subplot(grid[1, 3]), data)
 

@@ -24,6 +24,7 @@ from riemgn.theory.directional import theta_min
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .diabetes import setup
 
 SCALES = {True: (0.1, 0.3, 1.0, 3.0), False: (0.1, 0.2, 0.3, 0.5, 1.0, 3.0)}
@@ -61,6 +62,7 @@ def problem_at(scale, alpha, seed, sizes=DRAWN, paired=False, centred=True):
     return rg.Problem(rg.Scaled(model, alpha), params, jnp.asarray(x), jnp.asarray(y))
 
 
+@kept
 def spectrum(seed, paired, centred):
     """Singular values of `J(w0)` over the largest, their numerical rank, and the largest output at the start."""
     problem = problem_at(1.0, 1.0, seed, PAIRED, paired, centred)
@@ -69,6 +71,7 @@ def spectrum(seed, paired, centred):
     return {"values": values / values[0], "rank": rank, "output": float(jnp.abs(problem.outputs(problem.w0)).max())}
 
 
+@kept
 def one_run(scale, alpha, seed):
     """How a flow ends, its late rate, and the distance it travels over the theorem's bound; without an alpha at its worst-case `alpha_0`."""
     threshold = alpha_threshold(problem_at(scale, 1.0, seed)).value

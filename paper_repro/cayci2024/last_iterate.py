@@ -20,6 +20,7 @@ from riemgn.theory.directional import theta_min
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .diabetes import ERROR, network, setup
 from .optimum import least_squares, outputs, starts_around
 
@@ -40,7 +41,7 @@ def data(quick, data_dir=None):
         depth = {"sizes": list(sizes), "cases": []}
         for name, alpha in (("bent", small), ("flat", large)):
             starts = STARTS[quick] if name == "flat" else 0
-            runs = [one_run(network(alpha, seed, sizes), HORIZONS[name], seed, starts) for seed in range(SEEDS[quick])]
+            runs = [run_from(alpha, seed, sizes, HORIZONS[name], starts) for seed in range(SEEDS[quick])]
             counts = {ending: sum(run["ending"] == ending for run in runs) for ending in ("converged", "rank lost", "under way")}
             depth["cases"].append({"name": name, "alpha": alpha, "counts": counts, "runs": [run for run in runs if run["ending"] == "converged"]})
         depths.append(depth)
@@ -51,6 +52,12 @@ def data(quick, data_dir=None):
     result["setup"] = words
     result["checks"] = checks(depths, SEEDS[quick])
     return result
+
+
+@kept
+def run_from(alpha, seed, sizes, horizon, starts):
+    """`one_run` of the diabetes network."""
+    return one_run(network(alpha, seed, sizes), horizon, seed, starts)
 
 
 def one_run(problem, horizon, seed, starts):

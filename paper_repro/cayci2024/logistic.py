@@ -22,6 +22,7 @@ from riemgn.theory.directional import theta_min
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .diabetes import ERROR
 from .optimum import newton
 
@@ -61,6 +62,7 @@ def problem_at(softness, seed):
     return rg.Problem(rg.Scaled(rg.Centred(net, params), ALPHA), params, jnp.asarray(x), soft, rg.LogisticLoss())
 
 
+@kept
 def cell(softness, seed):
     """Both flows on one problem."""
     problem = problem_at(softness, seed)

@@ -19,6 +19,7 @@ from riemgn.theory.outputs import dissipation
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
@@ -49,6 +50,7 @@ def data(quick, data_dir=None):
     return result
 
 
+@kept
 def cell(alpha, seed):
     """All flows at one output scale. Displacements and radii are those of w, `1 / alpha` of the solver's coordinates."""
     case = duplicates(COND, alpha, seed)

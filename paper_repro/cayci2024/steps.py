@@ -18,6 +18,7 @@ from riemgn.theory.constants import second_derivative_norm
 
 from ..checks import check
 from ..picture import band
+from ..stored import kept
 from .damping import farthest, residual_levels
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
@@ -85,6 +86,7 @@ def count(traj):
     return float(traj.stats["num_steps"]) if rg.result_name(traj.result) == "loss_tolerance_met" else float("nan")
 
 
+@kept
 def quick_cell(cond, seed):
     """Gauss-Newton and the schedules that do not crawl: counts, residuals, and the contraction of each step against its bound."""
     case = duplicates(cond, ALPHA, seed)
@@ -126,6 +128,7 @@ def padded(values, length=40):
     return np.concatenate([values, np.full(length, np.nan)])[:length]
 
 
+@kept
 def slow_cell(cond, seed):
     """The methods whose number of steps grows in proportion to cond(K): their counts."""
     case = duplicates(cond, ALPHA, seed)
@@ -151,6 +154,7 @@ def frozen_count(name, case):
     return float(high)
 
 
+@kept
 def order_cell(seed):
     """Largest distance of the iterates at `t = k eta <= T1` from the flow, in units of |r_0|, for each step size."""
     case = duplicates(ORDER_COND, ALPHA, seed)
