@@ -139,6 +139,8 @@ def rate_panel(ax, data):
         ylabel="late rate (per unit time)",
         title=f"runs that converge, alpha = {RATE_AT:g}",
     )
+    ax.minorticks_off()
+    ax.set_xticks(data["scales"], [f"{scale:g}" for scale in data["scales"]])
     ax.legend(loc="lower right")
 
 
