@@ -12,11 +12,10 @@ Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C6, C7, C8,
 
 from .images import draw as draw, image_data
 
-SIZES = {True: 200, False: 300}
-WIDTH = 16
-SEEDS = (0, 1, 2)
+IMAGES, WIDTH = 200, 16
+SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
 
 
 def data(quick, data_dir=None):
-    """All flows and iterates on as many images as the size asks for."""
-    return image_data("digits", SIZES[quick], WIDTH, SEEDS, data_dir)
+    """All flows and iterates for as many seeds as the size asks for."""
+    return image_data("digits", IMAGES, WIDTH, SEEDS[quick], data_dir)
