@@ -32,7 +32,7 @@ def wrapped(text: str, width: float) -> str:
     """`text` in lines of `width` inches at the size of the caption."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, int(width * 72 / (0.52 * CAPTION_SIZE))))
+    return "\n".join(textwrap.wrap(text, int(width * 72 / (0.58 * CAPTION_SIZE))))
 
 
 def band(ax: Any, x: Any, runs: Any, *, label: str | None = None, **look: Any) -> None:
@@ -41,3 +41,20 @@ def band(ax: Any, x: Any, runs: Any, *, label: str | None = None, **look: Any) -
     (line,) = ax.plot(x, np.nanmedian(runs, axis=0), label=label, **look)
     if len(runs) > 1:
         ax.fill_between(x, np.nanmin(runs, axis=0), np.nanmax(runs, axis=0), color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def tidy_ticks(fig: Any) -> None:
+    """On logarithmic axes: powers of ten where two or more are in sight, else 1, 2, 5 as plain numbers. Ticks that were set by hand stay."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for ax in fig.axes:
+        for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+            if axis.get_scale() != "log" or not isinstance(axis.get_major_locator(), LogLocator):
+                continue
+            low, high = np.log10(sorted(limits))
+            if np.floor(high) - np.ceil(low) >= 1:
+                axis.set_minor_formatter(NullFormatter())
+            else:
+                axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("{x:g}")

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from .checks import departures, golden_entry, judge
-from .picture import caption, checked_setup
+from .picture import caption, checked_setup, tidy_ticks
 from .stored import as_arrays, cells_kept_in
 
 ROOT = Path(__file__).resolve().parent
@@ -164,6 +164,8 @@ def reproduce(
 
 def run_item(item: Item, settings: Settings) -> Outcome:
     """Run, store, draw and judge one item, or take up what is stored from the same sources at the same size."""
+    import jax
+
     import riemgn
     from riemgn.data import DataUnavailableError
     from riemgn.experiment import prepare_folder, read_json, write_json
@@ -187,6 +189,7 @@ def run_item(item: Item, settings: Settings) -> Outcome:
             verdict = "no data" if isinstance(trouble, DataUnavailableError) and item.needs else "not run"
             return Outcome(item, verdict, notes=[str(trouble)], seconds=time.perf_counter() - start)
         seconds = time.perf_counter() - start
+        jax.clear_caches()  # compiled programs hold memory that the next item has no use for
         write_json(numbers, {**_metadata(item, settings.quick, stamp, seconds), "data": data})
     record = read_json(numbers)  # what is drawn and judged is what is stored
     pictures = {kind: target.with_name(f"{item.id}.{kind}") for kind in ("pdf", "png")}
@@ -219,6 +222,7 @@ def _draw(item: Item, module: ModuleType, data: dict[str, Any], target: Path) ->
     with style():
         fig = figure()
         module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
+        tidy_ticks(fig)
         if item.kind != ESSAY:
             caption(fig, data["setup"], f"{item.kind}, {item.theory}; following arXiv:{item.arxiv}")
         return write_figure(fig, target)

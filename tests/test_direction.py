@@ -148,6 +148,10 @@ def test_single_precision_to_its_own_eps_cond(shape):
         assert fast.dtype == jnp.float32
         assert BRANCHES[int(branch)] != "Cholesky"
         assert errors(fast, jac, g, np.float32(1e-3))[0] < 40 * eps * 30
+        rho = np.float32(np.sum(jac**2) / 90)
+        fast, branch = damped(jac, g, jnp.asarray(rho), 1.0, min(shape))
+        assert BRANCHES[int(branch)] == "Cholesky"
+        assert errors(fast, jac, g, rho)[0] < 40 * eps * 91
 
 
 def named(branch) -> str:

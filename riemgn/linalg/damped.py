@@ -3,7 +3,8 @@
 The rule, for the matrix `A = c G + rho I` (or `c K + rho I`, the smaller) with `cond(A)` the square of the condition number of the stacked matrix
 `S = [J; sqrt(rho / c) I]`:
 
-- `"Cholesky"` of `A`: the bound `1 + c |J|_F^2 / rho` of `cond(A)` leaves 11 digits, `eps * cond <= 1e-11` (4.5e4 in float64, never in float32).
+- `"Cholesky"` of `A`: the bound `1 + c |J|_F^2 / rho` of `cond(A)` leaves 11 digits, `eps * cond <= 1e-11` (4.5e4 in float64), or is at
+  most 100 (in float32, where that leaves 5).
 - `"corrected Cholesky"`: `J` has its full rank, one side is at least twice the other, and the estimated `cond(A)` is at most `0.1 eps^{-2/3}`
   (2.7e9 in float64, 4e3 in float32). Two corrections by residuals with `J` itself bring the error from `eps cond(A)` to `eps sqrt(cond(A))`.
 - `"QR"` of `S`: `J` has its full rank and the estimated `cond(S)` is at most `0.01 / (max(n, p) eps)`. Householder's, error `eps cond(S)`.
@@ -28,6 +29,7 @@ from .triangle import condition_estimate, least_squares, minimum_norm
 
 BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product", "mixed Cholesky")
 CORRECTIONS = 2
+SURELY_SOUND = 1e2  # a condition number that costs two digits in any precision
 
 
 def damped_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int) -> Weights:
@@ -85,7 +87,7 @@ def direction_and_rank(jac: Jac | AbstractJacobian, cotangent: Outputs, damping:
 def _damped(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, share: Scalar | float, rank: Count | None) -> tuple[Weights, Count, Count]:
     """Direction, branch and how many singular values were kept; a rank of None is decided where it comes to the SVD."""
     n, p = jac.shape
-    largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
+    largest_sound = max(1e-11 / float(jnp.finfo(jac.dtype).eps), SURELY_SOUND)
 
     def factorised():
         small = share * smaller_gram(jac) + rho * jnp.eye(min(n, p), dtype=jac.dtype)
