@@ -58,7 +58,7 @@ def data(quick, data_dir=None):
     sizes = "; ".join(f"{name} {'-'.join(map(str, each.net.sizes))}, {len(each.y_test)} test rows" for name, each in tasks.items())
     chosen = ", ".join(f"{run['method']} {run['chosen']}" for run in runs)
     result["setup"] = {
-        "data": f"tanh networks, {sizes}; batches of {BATCH}; chosen ({' and '.join(TASKS)}): {chosen}",
+        "data": f"not the paper's (ages: not available); tanh networks, {sizes}; batches of {BATCH}; chosen ({' and '.join(TASKS)}): {chosen}",
         **{"n": ROWS[quick], "p": ", ".join(str(parameters(each.net)) for each in tasks.values()), "alpha": 1, "rho": "second number of GGN"},
         "seeds": f"{SEEDS[0]}-{SEEDS[-1]}, of weights and batches (line: median, band: least to largest); tuned on {TUNING_SEED}",
         "tolerance": "float64",

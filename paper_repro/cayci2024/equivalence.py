@@ -118,7 +118,8 @@ def draw(data, fig):
     rtols = np.asarray(data["runs"][0]["rtols"])
     right.plot(rtols, rtols, color="0.45", linestyle=":", linewidth=1.2, label="gap = rtol")
     right.set(xscale="log", xlabel="relative tolerance of both", title="largest gap at the ends of solves")
-    fig.legend(loc="outside lower center", ncols=2)
+    right.set_ylim(1e-15, 1e4)
+    right.legend(loc="upper left", fontsize=8)
     fig.suptitle(r"$|f(w_t) - \psi_t|$: parameter flow $w' = -J^+ \nabla g(f(w))$ against manifold flow $\psi' = -P\,\nabla g(\psi)$, each by Dopri8")
 
 
