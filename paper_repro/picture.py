@@ -44,12 +44,12 @@ def band(ax: Any, x: Any, runs: Any, *, label: str | None = None, **look: Any) -
 
 
 def tidy_ticks(fig: Any) -> None:
-    """On logarithmic axes: powers of ten where two or more are in sight, else 1, 2, 5 as plain numbers. Ticks that were set by hand stay."""
+    """On logarithmic axes to base 10: powers of ten where two or more are in sight, else plain 1, 2, 5. Ticks set by hand stay."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     for ax in fig.axes:
         for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-            if axis.get_scale() != "log" or not isinstance(axis.get_major_locator(), LogLocator):
+            if axis.get_scale() != "log" or axis.get_transform().base != 10 or not isinstance(axis.get_major_locator(), LogLocator):
                 continue
             low, high = np.log10(sorted(limits))
             if np.floor(high) - np.ceil(low) >= 1:
