@@ -236,7 +236,7 @@ def infinite_width_kernel(model: AbstractModel, x: Float[Array, "m d"], other: F
 def _layers(model: MLP, params: Params, x: Float[Array, "n d"]) -> tuple[_Layer, ...]:
     """Forward for the activations, backward for the derivatives by the pre-activations."""
     act = ACTIVATIONS[model.activation][0]
-    scales = [layer["weight"].shape[1] ** -0.5 if model.scaling == "ntk" else 1.0 for layer in params]
+    scales = model.scales
     activations, slopes, h = [], [], x
     for depth, (layer, scale) in enumerate(zip(params, scales, strict=True)):
         activations.append(scale * h)
