@@ -17,7 +17,7 @@ def cardinality(x, share=SHARE):
 
 
 def zeros(x, share=SHARE):
-    """"# zeros": how many entries are not needed for `share` of `|x|_1`."""
+    """How many entries are not needed for `share` of `|x|_1`: "# zeros"."""
     return int(np.size(x)) - cardinality(x, share)
 
 
