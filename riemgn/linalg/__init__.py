@@ -29,3 +29,4 @@ from .spectrum import (
     ThinSVD as ThinSVD,
 )
 from .triangle import condition_estimate as condition_estimate, least_squares as least_squares, minimum_norm as minimum_norm
+from .weighted import score_direction as score_direction
