@@ -1,7 +1,7 @@
 """One GGN-SCORE step on the networks of arXiv:2404.14875, full batch, beside the dense low-rank form that one writes in NumPy (ggn_score.md 3.2).
 
-The peer forms the Jacobian, its kernel in the inverse metric and one Cholesky factor, all in float64, with the threads that NumPy takes. Error: relative
-difference of the new parameters from the peer's. The smoothing 0.01 is one at which the kernel dominates the damping.
+The peer forms the Jacobian, its kernel in the inverse metric and one Cholesky factor, all in float64, with the threads that NumPy takes. Error:
+relative difference of the new parameters from the peer's. The smoothing 0.01 is one at which the kernel dominates the damping.
 """
 
 from collections.abc import Callable, Iterator
