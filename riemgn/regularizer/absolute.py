@@ -134,7 +134,7 @@ class OstrovskiiBachPenalty(AbstractAbsolutePenalty):
     >>> round(float(rg.OstrovskiiBachPenalty(smoothing=4.0).self_concordance(p=100)), 6)
     1.414214
     >>> [round(rg.OstrovskiiBachPenalty.tight_constant(order), 5) for order in (2, 2.6, 3)]
-    [1.59075, 2.00806, 2.82843]
+    [1.59075, 2.00807, 2.82843]
 
     Reference: Ostrovskii and Bach, arXiv:1810.06838; ggn_score.md 2.
     """

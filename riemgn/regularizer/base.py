@@ -1,8 +1,8 @@
 """What every penalty has: value, gradient, diagonal of the Hessian, constants of generalised self-concordance.
 
 A function is (M, nu)-generalised self-concordant if `|D^3 h(w)[v, u, u]| <= M |u|_w^2 |v|_w^{nu - 2} |v|^{3 - nu}`, `|u|_w^2 = D^2 h(w)[u, u]`;
-in one variable, `|h'''| <= M (h'')^{nu/2}`. Every penalty here is `h_mu(w) = mu h(w / mu)` with a smoothing `mu > 0`; if `h` is (M, nu), then `h_mu` is
-`(mu^{nu/2 - 2} M, nu)`.
+in one variable, `|h'''| <= M (h'')^{nu/2}`. Every penalty here is `h_mu(w) = mu h(w / mu)` with a smoothing `mu > 0`; if `h` is (M, nu), then
+`h_mu` is `(mu^{nu/2 - 2} M, nu)`.
 """
 
 import abc

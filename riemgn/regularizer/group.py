@@ -27,8 +27,8 @@ class SparseGroupPenalty(AbstractPenalty):
     missing), and as value that of the parameters after a shrinkage of each group. The composition has no curvature at `w = 0`, because `h_mu'(0) = 0`
     twice: GGN-SCORE would divide by 0 at the very point to which the penalty pulls, and the group norms do not occur in it.
 
-    Constants: the released code's are those of `h_mu`, `(2, 2.6)` and `(2 sqrt(2), 3)`. With pseudo-Huber only `nu = 2` has a true one, 1.5: across
-    `w_g`, `h_mu(|w_g|)` has a Hessian of order `1 / t`, which its third derivative at higher orders outgrows.
+    Constants: the released code's are those of `h_mu`, `(2, 2.6)` and `(2 sqrt(2), 3)`. With pseudo-Huber only `nu = 2` has a true one, 1.5:
+    `h_mu(|w_g|)` bends as `1 / t` across `w_g` and as `1 / t^3` along it, and at higher orders the ratio to be bounded grows without end.
 
     Arguments:
 
@@ -36,8 +36,8 @@ class SparseGroupPenalty(AbstractPenalty):
     - `labels`: the group of each parameter, whole numbers 0, 1, ..., shape (p,).
     - `weights`: `c_g >= 0`, a number or one for each group; the square root of the size of the group by default, as is the custom.
 
-    Raises: `ValueError` for another `absolute`, labels that are no such numbers, weights that are negative, not finite, or not one for each group, and
-    for another number of parameters than of labels.
+    Raises: `ValueError` for another `absolute`, labels that are no such numbers, weights that are negative, not finite, or not one for each group,
+    and for another number of parameters than of labels.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> penalty = rg.SparseGroupPenalty(rg.PseudoHuberPenalty(smoothing=12.0), labels=[0, 0, 1], weights=[2.0, 1.0])
@@ -85,7 +85,9 @@ class SparseGroupPenalty(AbstractPenalty):
     def tight_constant(self, order: float) -> float:
         """A true constant: `max(1, c^{1 - nu/2})` times that of `h(|x|)`, `c` the least positive weight.
 
-        Sharp at `nu = 2`, perhaps not the least above; infinite where no constant holds for every grouping. Reference: the sum rule of Sun and Tran-Dinh, arXiv:1703.04599, proposition 1.
+        Sharp at `nu = 2`, perhaps not the least above; infinite where no constant holds for every grouping.
+
+        Reference: the sum rule of Sun and Tran-Dinh, arXiv:1703.04599, proposition 1.
         """
         weights = np.asarray(self.weights)
         least = min(1.0, float(weights[weights > 0].min(initial=1.0)))
