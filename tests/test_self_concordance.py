@@ -171,6 +171,27 @@ def test_the_group_penalty_keeps_its_constant(pair, log_mu, log_size, weights, s
     assert float(jnp.max(seen)) <= penalty.tight_constant(order) * (1 + 1e-6)
 
 
+@pytest.mark.parametrize(("make", "order"), [(PseudoHuberPenalty, 2.0), *((OstrovskiiBachPenalty, order) for order in (2.0, 2.3, 2.6, 2.9, 3.0))])
+def test_the_norm_has_the_constant_of_a_number(make, order):
+    """The worst `u` in closed form, for all `v`, by their component `a` along `x` in the local norm, and all `t = |x|`.
+
+    At `m = 1`: along `x` the Hessian is `s`, across it `q`; with `A = |h'''| / s^{3/2}`, `B = |q'| / (q sqrt(s))` and `b^2 = 1 - a^2` the largest
+    `|D^3 h[v, u, u]|` for vectors of local norm 1 is the largest eigenvalue of `[[A a, B b], [B b, B a]]`.
+    """
+    t = np.geomspace(1e-4, 1e7, 1501)[:, None]
+    a = np.append(0.0, np.geomspace(1e-7, 1.0, 1200))[None]
+    r = np.sqrt(1 + t**2)
+    if make is PseudoHuberPenalty:
+        mu, along, across, third, turned = 1.0, 1 / r**3, 1 / r, 3 * t / r**5, t / r**3
+    else:
+        mu, along, across = 2.0, 1 / (r * (r + 1)), 1 / (r + 1)
+        third, turned = t * (2 * r + 1) / (r**3 * (r + 1) ** 2), t / (r * (r + 1) ** 2)
+    big, small = third / along**1.5, turned / (across * np.sqrt(along))
+    worst = a * (big + small) / 2 + np.sqrt((a * (big - small) / 2) ** 2 + small**2 * (1 - a**2))
+    seen = np.max(worst / (a**2 / along + (1 - a**2) / across) ** ((3 - order) / 2)) * mu ** (2 - order / 2)
+    assert seen == pytest.approx(make().radial_constant(order), rel=1e-4)
+
+
 def test_the_constant_of_the_group_penalty_is_attained_and_a_smaller_one_fails():
     penalty = SparseGroupPenalty(PseudoHuberPenalty(0.7), LABELS)
     w, e = 0.7 * jnp.eye(6)[0], jnp.eye(6)[0]
