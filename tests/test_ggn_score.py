@@ -183,7 +183,7 @@ def test_with_a_ridge_and_no_weight_it_is_levenberg_marquardt():
 # --- step sizes ------------------------------------------------------------------------------------------------------
 
 PENALTIES = {
-    "pseudo-huber": PseudoHuberPenalty(0.5, constant=PseudoHuberPenalty.least_constant),
+    "pseudo-huber": PseudoHuberPenalty(0.5, constant=PseudoHuberPenalty.tight_constant(2.6)),
     "ostrovskii-bach": OstrovskiiBachPenalty(0.5),
     "exponential": ExponentialPenalty(1.0, lower=-2.0),
 }
