@@ -10,4 +10,5 @@ from .damping import (
     SpectralDamping as SpectralDamping,
 )
 from .generalized import GeneralizedGaussNewton as GeneralizedGaussNewton
+from .ggn_score import GGNScoreFlow as GGNScoreFlow
 from .spectral import GaussNewton as GaussNewton, GradientFlow as GradientFlow, Interpolated as Interpolated, LevenbergMarquardt as LevenbergMarquardt
