@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, tuple[Callable, bool]] = {
     "relu": (jax.nn.relu, False),
 }
 
-SCALINGS = ("ntk", "standard")
+SCALINGS = ("ntk", "standard", "output")
 
 
 class AbstractModel(eqx.Module):
@@ -44,7 +44,8 @@ class MLP(AbstractModel):
     """Fully connected network of any depth and width, with explicit width scaling.
 
     `h_0 = x,  h_l = act(W_l h_{l-1} c_l + b_l),  f = W_L h_{L-1} c_L + b_L`,  where `c_l = 1 / sqrt(fan_in)` and `W ~ N(0, 1)` for
-    `scaling="ntk"`, and `c_l = 1`, `W ~ N(0, 1 / fan_in)` for `scaling="standard"`. Biases start at zero and are not scaled.
+    `scaling="ntk"`, `c_l = 1`, `W ~ N(0, 1 / fan_in)` for `scaling="standard"`, and `c_L = 1 / sqrt(fan_in)`, all other `c_l = 1`, `W ~ N(0, 1)` for
+    `scaling="output"`. Biases start at zero and are not scaled.
 
     Assumptions: the theorems of the papers ask for a smooth activation; `relu` is accepted and marked `smooth = False`.
 
@@ -52,7 +53,7 @@ class MLP(AbstractModel):
 
     - `sizes`: layer sizes `(d, width_1, ..., k)`; a last entry of 1 gives outputs of shape (n,).
     - `activation`: one of `ACTIVATIONS`.
-    - `scaling`: `"ntk"` or `"standard"`.
+    - `scaling`: `"ntk"`, `"standard"` or `"output"`.
     - `bias`: whether the layers have biases.
 
     Raises: `ValueError` for fewer than two sizes, a size below 1, an unknown activation or scaling.
@@ -62,7 +63,8 @@ class MLP(AbstractModel):
     >>> net(net.init(key=jax.random.key(0)), jax.numpy.ones((5, 3))).shape
     (5,)
 
-    Reference: scaling of Jacot et al., arXiv:1806.07572; constants in theory.md section 5.
+    Reference: scaling of Jacot et al., arXiv:1806.07572; constants in theory.md section 5; "output": the networks of
+    arXiv:2404.14875, ggn_score.md 1.1.
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True)
@@ -86,6 +88,17 @@ class MLP(AbstractModel):
         self.rowwise = True
         self.smooth = ACTIVATIONS[activation][1]
 
+    @property
+    def scaled(self) -> list[bool]:
+        """Which layers, from the first to the last, have `c_l = 1 / sqrt(fan_in)`."""
+        layers = len(self.sizes) - 1
+        return [self.scaling == "ntk" or (self.scaling == "output" and depth == layers - 1) for depth in range(layers)]
+
+    @property
+    def scales(self) -> list[float]:
+        """`c_l` of each layer, from the first to the last."""
+        return [fan_in**-0.5 if scaled else 1.0 for fan_in, scaled in zip(self.sizes[:-1], self.scaled, strict=True)]
+
     def init(self, *, key: Key, paired: bool = False) -> list[dict[str, Array]]:
         """Draw parameters: a list with one `{"weight": (out, in), "bias": (out,)}` per layer.
 
@@ -101,7 +114,7 @@ class MLP(AbstractModel):
         params = []
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             key, layer_key = jr.split(key)
-            spread = 1.0 if self.scaling == "ntk" else fan_in**-0.5
+            spread = fan_in**-0.5 if self.scaling == "standard" else 1.0
             layer = {"weight": spread * jr.normal(layer_key, (fan_out, fan_in))}
             if self.bias:
                 layer["bias"] = jnp.zeros(fan_out)
@@ -111,9 +124,7 @@ class MLP(AbstractModel):
     def __call__(self, params: Params, x: Float[Array, "n d"]) -> Array:
         act = ACTIVATIONS[self.activation][0]
         h = x
-        for depth, layer in enumerate(params):
-            fan_in = layer["weight"].shape[1]
-            scale = fan_in**-0.5 if self.scaling == "ntk" else 1.0
+        for depth, (layer, scale) in enumerate(zip(params, self.scales, strict=True)):
             h = scale * (h @ layer["weight"].T)
             if self.bias:
                 h = h + layer["bias"]

@@ -143,7 +143,9 @@ class TwoLayerTanh:
 def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
     """Jacobian of an MLP by back-propagation in NumPy, one sample and one output at a time; flat parameters in the package's order."""
     act = ACTIVATIONS[net.activation][0]
-    weights = [np.asarray(layer["weight"]) / (np.sqrt(layer["weight"].shape[1]) if net.scaling == "ntk" else 1.0) for layer in params]
+    scaled = {"ntk": [True] * len(params), "standard": [False] * len(params), "output": [False] * (len(params) - 1) + [True]}[net.scaling]
+    scales = [layer["weight"].shape[1] ** -0.5 if divided else 1.0 for layer, divided in zip(params, scaled, strict=True)]
+    weights = [scale * np.asarray(layer["weight"]) for layer, scale in zip(params, scales, strict=True)]
     rows = []
     for sample in np.asarray(x):
         inputs, slopes = [sample], []
@@ -154,8 +156,7 @@ def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
         for output in np.eye(net.sizes[-1]):
             row, back = [], output
             for depth in range(len(params) - 1, -1, -1):
-                scale = len(inputs[depth]) ** -0.5 if net.scaling == "ntk" else 1.0
-                by_weight = scale * np.outer(back, inputs[depth]).reshape(-1)
+                by_weight = scales[depth] * np.outer(back, inputs[depth]).reshape(-1)
                 row = [back, by_weight, *row] if net.bias else [by_weight, *row]
                 back = (back @ weights[depth]) * slopes[depth - 1] if depth else back
             rows.append(np.concatenate(row))

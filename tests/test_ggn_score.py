@@ -10,6 +10,7 @@ import pytest
 import riemgn as rg
 from riemgn.iterate import iterate
 from riemgn.linalg import score_direction
+from riemgn.linalg.weighted import MIXED_PAYS
 from riemgn.method import GGNScore, GradientDescent, LevenbergMarquardtMethod
 from riemgn.regularizer import ExponentialPenalty, OstrovskiiBachPenalty, PseudoHuberPenalty, SquaredPenalty
 
@@ -113,6 +114,27 @@ def test_low_rank_and_dense_directions_agree(n, p, mu, c, tolerance):
     assert relative_error(got, normal) < tolerance
     assert relative_error(direction(*arguments, 1.001 * c), normal) > tolerance  # can say no
     assert relative_error(direction(jac, cotangent, 1.01 * pull, metric, c), normal) > tolerance
+
+
+@pytest.mark.parametrize("mu", [0.1, 1.0, 22.4])
+def test_large_systems_are_factorised_in_float32_and_refined_to_float64(mu):
+    n, p = 2 * MIXED_PAYS + 1, 3000
+    arguments = drawn(n, p, mu)
+    jac, cotangent, pull, metric = arguments
+    normal = -np.linalg.solve(np.diag(metric) + jac.T @ jac, jac.T @ cotangent + pull)
+    assert relative_error(direction(*arguments, 1.0), normal) < 1e-10
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_directions_by_layers_are_those_of_the_formed_jacobian(outputs):
+    net = rg.MLP((4, 120, outputs), "silu", scaling="output", bias=False)
+    targets = np.zeros(100) if outputs == 1 else np.zeros((100, outputs))
+    problem = rg.Problem(net, net.init(key=KEY), np.random.default_rng(0).standard_normal((100, 4)), targets, rg.SquaredLoss(mean=True))
+    penalty = PseudoHuberPenalty(2.0)
+    by_layers, formed = (problem.linearise(problem.w0, formed=way).whitened() for way in (False, True))
+    arguments = 1e-4 * penalty.slope(problem.w0), penalty.curvature(problem.w0), 1.0
+    expected = direction(formed.jac, formed.cotangent, *arguments)
+    assert relative_error(direction(by_layers.jac, by_layers.cotangent, *arguments), expected) < 1e-10
 
 
 def test_the_limits_of_the_damping():

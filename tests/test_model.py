@@ -31,7 +31,7 @@ def numpy_forward(net: rg.MLP, params, x):
     for depth, layer in enumerate(params):
         weight = np.asarray(layer["weight"])
         z = h @ weight.T
-        if net.scaling == "ntk":
+        if net.scaling == "ntk" or (net.scaling == "output" and depth == len(params) - 1):
             z = z / math.sqrt(weight.shape[1])
         if net.bias:
             z = z + np.asarray(layer["bias"])
@@ -44,7 +44,7 @@ def test_every_activation_has_a_reference():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("scaling", ["ntk", "standard"])
+@pytest.mark.parametrize("scaling", ["ntk", "standard", "output"])
 @pytest.mark.parametrize("bias", [True, False])
 def test_mlp_matches_numpy(activation, scaling, bias):
     for sizes in [(3, 5, 1), (3, 4, 5, 1), (3, 4, 5, 3, 2), (3, 2)]:
@@ -139,7 +139,7 @@ def test_plain_function_is_accepted():
         (((3, 2.5, 1),), r"got \(3, 2.5, 1\)"),
         (((3, -4, 1),), r"got \(3, -4, 1\)"),
         (((3, 4, 1), "sine"), "Unknown activation 'sine'; known: tanh"),
-        (((3, 4, 1), "tanh", "mup"), "Unknown scaling 'mup'; known: ntk, standard"),
+        (((3, 4, 1), "tanh", "mup"), "Unknown scaling 'mup'; known: ntk, standard, output"),
     ],
 )
 def test_bad_networks_are_rejected(arguments, fragment):

@@ -73,7 +73,7 @@ def run_command(
     width: Annotated[int, typer.Option(help="Units per hidden layer.")] = 32,
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 1,
     activation: Annotated[str, typer.Option(help="tanh, softplus, silu, erf, gelu or relu.")] = "tanh",
-    scaling: Annotated[str, typer.Option(help="Width scaling: ntk or standard.")] = "ntk",
+    scaling: Annotated[str, typer.Option(help="Width scaling: ntk, standard or output.")] = "ntk",
     bias: Annotated[bool, typer.Option(help="Whether layers have biases.")] = True,
     alpha: Annotated[float, typer.Option(help="Output scale.")] = 1000.0,
     centre: Annotated[bool, typer.Option(help="Whether the outputs start at zero.")] = True,

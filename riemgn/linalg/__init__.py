@@ -15,6 +15,8 @@ from .operator import (
     FilledJacobian as FilledJacobian,
     formed as formed,
     kernel_of as kernel_of,
+    outer_gram as outer_gram,
+    scale_columns as scale_columns,
     scale_rows as scale_rows,
     squared_norm as squared_norm,
 )

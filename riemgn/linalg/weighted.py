@@ -1,26 +1,29 @@
 """The linear system of GGN-SCORE: a Gram matrix of low rank plus a positive diagonal."""
 
-import jax
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 
 from .._types import Jac, Outputs, Scalar, Weights
-from .spectrum import thin_svd
+from .damped import damped_direction
+from .mixed import mixed_direction_and_branch
+from .operator import AbstractJacobian, scale_columns
+
+MIXED_PAYS = 256  # rows of the smaller system from which on its float32 factor and the refinement are quicker
 
 
-def score_direction(jac: Jac, cotangent: Outputs, pull: Weights, metric: Weights, damping: Scalar | float) -> Weights:
+def score_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, pull: Weights, metric: Weights, damping: Scalar | float) -> Weights:
     """`d = -(c D + J^T J)^{-1} (J^T e + tau h')`.
 
     With `A = J D^{-1/2}` and `b = D^{-1/2} tau h'`, `d = D^{-1/2} z` and
 
         z = -(c I + A^T A)^{-1} (A^T e + b) = -A^T (c I + A A^T)^{-1} (e - A b / c) - b / c
 
-    the smaller system by Cholesky (the low-rank form where `n + 1 <= p`), where its condition number `1 + |A|_F^2 / c` leaves 11 digits, as in
-    `damped_direction`; elsewhere by the singular values of `A`, which squares nothing.
+    so that `z + b / c` is the Levenberg-Marquardt direction of `A` for the cotangent `e - A b / c`, found as those are: the smaller Gram matrix by
+    Cholesky where its conditioning allows, from `MIXED_PAYS` rows on with the factor in float32 and refined in float64. Of a network the Jacobian
+    and the kernel `J D^{-1} J^T` are kept by layers.
 
     Arguments:
 
-    - `jac`: Jacobian (n, p), whitened: `Q^{1/2} J`.
+    - `jac`: Jacobian (n, p), whitened: `Q^{1/2} J`; an array or an operator.
     - `cotangent`: `e`, shape (n,), whitened: `Q^{-1/2} grad g`.
     - `pull`: `tau h'`, shape (p,).
     - `metric`: the diagonal of `D > 0`, shape (p,).
@@ -30,22 +33,12 @@ def score_direction(jac: Jac, cotangent: Outputs, pull: Weights, metric: Weights
 
     Reference: push-through identity; ggn_score.md 3.2.
     """
-    n, p = jac.shape
+    smaller, c = min(jac.shape), jnp.asarray(damping, jac.dtype)
     root = jnp.sqrt(metric)
-    a, b = jac / root, pull / root
-    largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
-
-    def factorised():
-        if n + 1 <= p:
-            factor = jsl.cho_factor(a @ a.T + damping * jnp.eye(n, dtype=a.dtype))
-            return -(a.T @ jsl.cho_solve(factor, cotangent - a @ b / damping)) - b / damping
-        factor = jsl.cho_factor(a.T @ a + damping * jnp.eye(p, dtype=a.dtype))
-        return -jsl.cho_solve(factor, a.T @ cotangent + b)
-
-    def filtered():
-        svd = thin_svd(a)
-        inside = svd.vt @ b
-        z = -(svd.vt.T @ ((svd.s * (svd.u.T @ cotangent) + inside) / (svd.s**2 + damping)))
-        return z if n >= p else z - (b - svd.vt.T @ inside) / damping
-
-    return jax.lax.cond(jnp.sum(a**2) <= largest_sound * damping, factorised, filtered) / root
+    a, b = scale_columns(jac, 1 / root), pull / root
+    shifted = cotangent - a @ b / c
+    if smaller >= MIXED_PAYS and jac.dtype == jnp.float64:
+        pulled = mixed_direction_and_branch(a, shifted, c, smaller)[0]
+    else:
+        pulled = damped_direction(a, shifted, c, 1.0, smaller)
+    return (pulled - b / c) / root

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._arguments import checked_number
-from .._types import Count, Key, Scalar, Weights
-from ..linalg import formed, score_direction
-from ..problem import Linearisation, Problem
+from .._types import Count, Key, Outputs, Scalar, Weights
+from ..linalg import score_direction
+from ..problem import Problem
 from ..regularizer import AbstractPenalty, checked_penalty, checked_score_damping
 from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise
@@ -95,13 +95,14 @@ class GGNScore(AbstractMethod):
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         order, batch = self.batches.draw(state.memory, state.count, key)
-        at_batch = linearise(problem, w, batch)
+        at_batch = linearise(problem, w, batch, formed=False)
         seen = at_batch.point.whitened()
         tau = self.weight.astype(w.dtype)
         c = tau if self.damping is None else self.damping.astype(w.dtype)
         pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
-        d = score_direction(formed(seen.jac), seen.cotangent, pull, metric, c)
-        along, local = jnp.sum((seen.jac @ d) ** 2), jnp.sum(metric * d**2)
+        d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+        change = at_batch.point.jac @ d
+        along, local = jnp.sum(at_batch.point.curvature * change**2), jnp.sum(metric * d**2)
         decrement = jnp.sqrt(along + c * local)
         size, eta = self._step_size(w, tau, jnp.linalg.norm(d), decrement)
         reached = self.penalty.reach(problem.p, size * jnp.linalg.norm(d), size * jnp.sqrt(local))
@@ -109,10 +110,10 @@ class GGNScore(AbstractMethod):
         report = {
             "step_size": size,
             "decrement": decrement,
-            "slope": (seen.jac @ d) @ seen.cotangent + pull @ d,
+            "slope": change @ at_batch.point.cotangent + pull @ d,
             "local_norm": eta,
             "predicted_decrease": size * decrement**2 - size**2 * (along / 2 + bend),
-            **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d),
+            **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d, size * change),
         }
         return w + size * d, state.after(order, report)
 
@@ -132,11 +133,10 @@ class GGNScore(AbstractMethod):
         return jnp.minimum(1.0, share / (1 + m_g * eta)), eta
 
 
-def _measured(at_batch: BatchPoint, penalty, w: Weights, step: Weights) -> dict[str, Scalar]:
+def _measured(at_batch: BatchPoint, penalty, w: Weights, step: Weights, foreseen: Outputs) -> dict[str, Scalar]:
     """What the step did: objective before, decrease, and the part of the outputs' change that the Jacobian did not foresee."""
-    point: Linearisation = at_batch.point
-    before = at_batch.objective(w) + penalty(w)
-    missed = jnp.where(at_batch.counted, at_batch.outputs(w + step) - point.outputs - point.jac @ step, 0.0)
+    before, outputs = at_batch.loss + penalty(w), at_batch.outputs(w + step)
+    missed = jnp.where(at_batch.counted, outputs - at_batch.point.outputs - foreseen, 0.0)
     return {
         "objective": before,
         "decrease": before - (at_batch.objective(w + step) + penalty(w + step)),

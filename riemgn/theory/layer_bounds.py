@@ -98,9 +98,8 @@ def _network_bounds(model: MLP, h: np.ndarray, params: Any, radius: float) -> De
     s1, s2 = bounds.slope, bounds.bend if smooth else 0.0
     first, first_rows = 0.0, np.zeros(len(h))  # A_{l-1}, A_{l-1,i}
     second, second_rows = 0.0, np.zeros(len(h))  # B_{l-1}, B_{l-1,i}
-    for depth, layer in enumerate(params):
+    for depth, (layer, c) in enumerate(zip(params, model.scales, strict=True)):
         weight = np.asarray(layer["weight"])
-        c = weight.shape[1] ** -0.5 if model.scaling == "ntk" else 1.0
         ones = np.ones((len(h), 1 if model.bias else 0))
         omega = np.linalg.norm(weight, 2) + radius
         gamma = np.max(np.linalg.norm(weight, axis=0)) + radius

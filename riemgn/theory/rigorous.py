@@ -269,7 +269,7 @@ def _network(flint: Any, model: MLP, weights: list[Ball], x: Balls) -> tuple[lis
     layers, steps = [], []
     h, used = x, 0
     for depth, (fan_in, fan_out) in enumerate(zip(model.sizes[:-1], model.sizes[1:], strict=True)):
-        scale = 1 / flint.arb(fan_in).sqrt() if model.scaling == "ntk" else flint.arb(1)
+        scale = 1 / flint.arb(fan_in).sqrt() if model.scaled[depth] else flint.arb(1)
         bias = weights[used : used + fan_out] if model.bias else [flint.arb(0)] * fan_out
         used += fan_out if model.bias else 0
         weight = flint.arb_mat(fan_out, fan_in, weights[used : used + fan_out * fan_in]) * scale
