@@ -10,7 +10,6 @@ from scipy.integrate import solve_ivp
 
 import riemgn as rg
 from riemgn.linalg import BRANCHES
-from riemgn.stiff import LowRankChord
 
 from .helpers import matrix_problem, matrix_with, relative_error, tanh_net, TwoLayerTanh
 
@@ -92,13 +91,6 @@ def test_a_stiff_flow_is_seen_and_solved():
     assert relative_error(traj.params, np.real(exact)) < 1e-7
     explicit = rg.solve(problem, flow, t1=5.0, solver=diffrax.Dopri8(), max_steps=1000, throw=False)
     assert rg.result_name(explicit.result) == "step_limit"
-
-
-def test_a_given_chord_takes_the_exact_stage_matrix():
-    problem, flow = network(), rg.GGNScoreFlow(PENALTIES["pseudo-huber"], 1e-2)
-    solver = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(LowRankChord)())
-    one = rg.solve(problem, flow, t1=2.0, ts=[0.0, 2.0], solver=solver)
-    assert relative_error(one.params[-1], rg.solve(problem, flow, t1=2.0, ts=[0.0, 2.0], **TIGHT).params[-1]) < 1e-6
 
 
 # --- the metric ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from .._arguments import checked_number
 from .._types import Scalar, Weights
-from ..linalg import BRANCHES, formed, score_direction, spectrum
+from ..linalg import BRANCHES, formed, scale_columns, score_direction, spectrum
 from ..problem import Linearisation, Problem
 from ..regularizer import AbstractPenalty, checked_penalty, checked_score_damping
 from .base import AbstractFlow, Opening
@@ -71,7 +71,7 @@ class GGNScoreFlow(AbstractFlow):
     def _direction(self, w: Weights, point: Linearisation) -> Weights:
         seen = point.whitened()
         pull = self.weight.astype(w.dtype) * self.penalty.slope(w)
-        return score_direction(formed(seen.jac), seen.cotangent, pull, self.penalty.curvature(w), self.c.astype(w.dtype))
+        return score_direction(seen.jac, seen.cotangent, pull, self.penalty.curvature(w), self.c.astype(w.dtype))
 
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         """`F(w) = g(f(w)) + tau sum_i h_mu(w_i)`."""
@@ -88,7 +88,7 @@ class GGNScoreFlow(AbstractFlow):
         The metric may change faster than that where `D` is small, but over a path it adds up to the variation of `log D`, whatever the horizon: that
         is no stiffness.
         """
-        s = spectrum(formed(point.whitened().jac) / jnp.sqrt(self.penalty.curvature(problem.w0))) ** 2
+        s = spectrum(scale_columns(point.whitened().jac, 1 / jnp.sqrt(self.penalty.curvature(problem.w0)))) ** 2
         unseen = jnp.zeros((problem.n < problem.p,), s.dtype)  # the eigenvalue 0 of the parameters that no output sees
         s = jnp.concatenate([s, unseen])
         fastest = jnp.max((s + self.weight) / (s + self.c))
