@@ -124,6 +124,56 @@ def test_without_penalty_and_damping_it_tends_to_gauss_newton_of_least_norm_in_d
     assert relative_error(gauss_newton[1], problem.jac(problem.w0) @ limit) < 1e-8
 
 
+def small_network() -> rg.Problem:
+    """p = 13: Christoffel symbols are (13, 13, 13)."""
+    net = tanh_net(N, (2, 3, 1))
+    return rg.Problem(net.model, net.params, net.x, np.linspace(0.1, 0.9, N), rg.LogisticLoss())
+
+
+@pytest.mark.parametrize("damping", ["unit", "tau"])
+def test_the_flow_is_the_gradient_flow_in_geomstats(damping):
+    problem, flow = small_network(), rg.GGNScoreFlow(PENALTIES["pseudo-huber"], 1e-2, damping)
+    space = rg.geometry.score_space(problem, flow)
+    points = np.asarray(problem.w0) + 0.3 * np.random.default_rng(0).normal(size=(3, problem.p))
+    w_dot = np.stack([flow.velocity(0.0, w, problem, N)[0] for w in points])
+    gradients = np.stack([jax.grad(flow.objective, argnums=1)(problem, w) for w in points])
+    assert relative_error(space.metric.riemannian_gradient(points), -w_dot) < 1e-9
+    assert relative_error(np.einsum("bij,bj->bi", space.metric.cometric_matrix(points), gradients), -w_dot) < 1e-9
+    np.testing.assert_allclose(space.metric.inner_product(w_dot, points, points), -np.sum(gradients * points, axis=1), rtol=1e-9)
+    np.testing.assert_allclose(space.metric.squared_norm(w_dot, points), -np.sum(gradients * w_dot, axis=1), rtol=1e-9)
+    other = rg.geometry.score_space(problem, rg.GGNScoreFlow(PENALTIES["pseudo-huber"], 1e-2, 1.001 * float(flow.c)))
+    assert relative_error(other.metric.riemannian_gradient(points), -w_dot) > 1e-5
+
+
+def test_its_geodesics_keep_their_speed():
+    problem = small_network()
+    metric = rg.geometry.score_space(problem, rg.GGNScoreFlow(PENALTIES["pseudo-huber"], 1e-2)).metric
+    w = np.asarray(problem.w0)
+    derivative = metric.inner_product_derivative_matrix(w)
+    moved = (metric.metric_matrix(w + 1e-6 * np.eye(problem.p)) - metric.metric_matrix(w - 1e-6 * np.eye(problem.p))) / 2e-6
+    np.testing.assert_allclose(derivative, np.moveaxis(moved, 0, -1), atol=1e-8)
+    start = 0.5 * np.random.default_rng(1).normal(size=problem.p)
+    times = np.linspace(0.0, 1.0, 201)
+    path = metric.geodesic(w, initial_tangent_vec=start)(times)
+    speeds = metric.norm(np.gradient(path, times, axis=0, edge_order=2)[1:-1], path[1:-1])
+    np.testing.assert_allclose(speeds, metric.norm(start, w), rtol=1e-3)
+    assert relative_error(path[-1], w + start) > 1e-2  # no straight line
+    assert relative_error(path[-1], metric.exp(start, w)) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("make", "fragment"),
+    [
+        (lambda: rg.geometry.score_space(1, rg.GGNScoreFlow(PENALTIES["pseudo-huber"])), "`problem` must be a riemgn.Problem, got int"),
+        (lambda: rg.geometry.score_space(network(), rg.GaussNewton()), "`flow` must be a GGNScoreFlow, got GaussNewton"),
+        (lambda: rg.geometry.score_space(network(), rg.GGNScoreFlow(PENALTIES["pseudo-huber"])).metric.metric_matrix(), "A base point is needed"),
+    ],
+)
+def test_a_space_of_something_else_is_rejected(make, fragment):
+    with pytest.raises(ValueError, match=fragment):
+        make()
+
+
 # --- the step and the flow -------------------------------------------------------------------------------------------
 
 
