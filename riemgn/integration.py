@@ -117,11 +117,11 @@ def locate(args, last_step):
 def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
     """One diffrax solve from `problem.w0` at time 0. Everything swept (data, damping, tolerances, times, limits) is an argument.
 
-    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi`; implicit ones, and all of a flow that is not intrinsic, carry
-    and control `w`.
+    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi`; implicit ones carry and control `w`.
     """
     w0 = args.problem.w0
     implicit = isinstance(solver, diffrax.AbstractImplicitSolver)
+    # a flow that is not intrinsic has no law for the outputs alone, so that their error says too little
     y0 = {"w": w0} if implicit or not args.flow.intrinsic else {"w": w0, "psi": args.problem.outputs(w0)}
     growth, (proportional, integral) = (STIFF_GROWTH, STIFF_GAINS) if implicit else (10.0, (0.0, 1.0))
     gains = {"pcoeff": proportional, "icoeff": integral, "factormax": growth}

@@ -16,7 +16,7 @@ from .claim import Claim
 from .presupposed import arrived, constant_curvature, flow_is, smooth, strictly_convex, truth
 
 BALANCE = "largest |F(w_0) - F(w_t) - int |grad F|^2_{1/G}| / (F(w_0) - F(w_T))"
-FEWER_NODES = 6  # of the second quadrature, whose difference from the first bounds its error
+NODES = (10, 8)  # Gauss-Legendre nodes between saved times, and fewer: the difference bounds the error of the first
 ROUNDED = 1e-10  # share of F(w_0) below which the square of the decrement is rounding
 
 
@@ -60,7 +60,7 @@ def ggn_score_flow_descent(traj: Trajectory) -> Findings:
         return Findings((the_flow,), (Conclusion(BALANCE, 0.0, float("nan"), "equal", 1e-8),))
     values = along.at_saved_times(traj, along.objective)
     fallen = values[0] - values
-    fine, coarse = (np.cumsum(along.integrals(traj, along.score_dissipation, count)) for count in (along.NODES_PER_INTERVAL, FEWER_NODES))
+    fine, coarse = (np.cumsum(along.integrals(traj, along.score_dissipation, count)) for count in NODES)
     hypotheses = (
         the_flow,
         smooth(traj),
