@@ -20,11 +20,11 @@ class GGNScoreFlow(AbstractFlow):
     `d/dt F = -|w'|_G^2 = -<grad F, G^{-1} grad F>`. A step of `GGNScore` of length `s` is Euler's step of length `s`.
 
     `G` depends on `w` beside the outputs and the penalty pulls outside the row space of `J`: the flow is no gain on the singular values of `J`, and
-    what is known of the others (residual laws, dissipation by the gain, invariance) does not apply. `Trajectory.losses` is `g` alone; `F` along a
-    trajectory is `jax.vmap(lambda w: flow.objective(problem, w))(traj.params)`.
+    what is known of the others (residual laws, dissipation by the gain, invariance) does not apply. `losses` and `grad_norms` of a trajectory are of `g`
+    alone; `F` along it is `jax.vmap(lambda w: flow.objective(problem, w))(traj.params)`.
 
     Near a minimiser where `e` vanishes the rates are `(s + tau) / (s + c)` over the eigenvalues `s` of `Q^{1/2} J D^{-1} J^T Q^{1/2}` and zero: all
-    are 1 for `c = tau`, and between `tau / c` and 1 for `c = 1`. Far from the origin `D` is small, as `mu^2 / |w|^3` for the pseudo-Huber penalty:
+    are 1 for `c = tau`, and between `tau` and 1 for `c = 1 >= tau`. Far from the origin `D` is small, as `mu^2 / |w|^3` for the pseudo-Huber penalty:
     there a parameter that no output sees moves at first at the rate `tau w^2 / (c mu^2)`, which falls with `w`. Where `c` is far below `tau` the
     metric is nearly that of the outputs alone and turns with `J`: such a path takes many short steps.
 
@@ -36,7 +36,7 @@ class GGNScoreFlow(AbstractFlow):
 
     Raises: `ValueError` for another penalty, a negative weight, damping that is not positive, `c = tau = 0`.
 
-    >>> import jax.numpy as jnp, riemgn as rg
+    >>> import riemgn as rg
     >>> problem, flow = rg.task.circle(), rg.GGNScoreFlow(rg.PseudoHuberPenalty(), weight=1e-2)
     >>> traj = rg.solve(problem, flow, t1=5.0)
     >>> bool(flow.objective(problem, traj.params[-1]) < flow.objective(problem, traj.params[0]))
