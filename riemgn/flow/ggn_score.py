@@ -20,8 +20,8 @@ class GGNScoreFlow(AbstractFlow):
     `d/dt F = -|w'|_G^2 = -<grad F, G^{-1} grad F>`. A step of `GGNScore` of length `s` is Euler's step of length `s`.
 
     `G` depends on `w` beside the outputs and the penalty pulls outside the row space of `J`: the flow is no gain on the singular values of `J`, and
-    what is known of the others (residual laws, dissipation by the gain, invariance) does not apply. `losses` and `grad_norms` of a trajectory are of `g`
-    alone; `F` along it is `jax.vmap(lambda w: flow.objective(problem, w))(traj.params)`.
+    what is known of the others (residual laws, dissipation by the gain, invariance) does not apply. A trajectory's `losses` and `grad_norms` are
+    those of `g`; `F` along it is `jax.vmap(lambda w: flow.objective(problem, w))(traj.params)`.
 
     Near a minimiser where `e` vanishes the rates are `(s + tau) / (s + c)` over the eigenvalues `s` of `Q^{1/2} J D^{-1} J^T Q^{1/2}` and zero: all
     are 1 for `c = tau`, and between `tau` and 1 for `c = 1 >= tau`. Far from the origin `D` is small, as `mu^2 / |w|^3` for the pseudo-Huber penalty:
