@@ -14,6 +14,7 @@ from .flow import (
     ExponentialDamping as ExponentialDamping,
     GaussNewton as GaussNewton,
     GeneralizedGaussNewton as GeneralizedGaussNewton,
+    GGNScoreFlow as GGNScoreFlow,
     GradientDamping as GradientDamping,
     GradientFlow as GradientFlow,
     Interpolated as Interpolated,

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike
 from ._arguments import finest_tolerance, positive, SAVED_TIMES, times_until
 from ._types import Scalar
 from .exponential_time import explicit_solver, ExponentialTime, solver_name
-from .flow import AbstractFlow
+from .flow import AbstractFlow, Opening
 from .integration import Arguments, integrate, Limits, locate
 from .linalg import BRANCHES, numerical_rank, spectrum
 from .problem import Problem
@@ -42,17 +42,14 @@ def _sample(args: Arguments, saved, w_end):
 
 
 class _Start(eqx.Module):
-    """What decides the solve before it starts: singular values, rank, fastest and slowest rate, loss, its infimum.
+    """What decides the solve before it starts: singular values, rank, the flow's opening, loss, its infimum.
 
-    Where the flow is matrix-free there are no singular values, the rank is 1 and the slowest rate 0. `branch` is the way of the direction, by its
-    place in `BRANCHES`.
+    Where the flow is matrix-free there are no singular values and the rank is 1.
     """
 
     singular_values: Array
     rank: Array
-    rate: Scalar
-    slowest: Scalar
-    branch: Array
+    opening: Opening
     loss: Scalar
     infimum: Scalar
 
@@ -62,31 +59,22 @@ def _start(problem: Problem, flow: AbstractFlow) -> _Start:
     infimum = problem.loss.infimum(problem.y)
     if flow.matrix_free is not None:
         f = problem.outputs(problem.w0)
-        at, one = problem.without_jacobian(f), jnp.ones((), int)
-        largest_gain = flow.gain(jnp.sqrt(jnp.finfo(f.dtype).max), flow.damping(jnp.zeros(()), at, one))
-        rate = largest_gain * jnp.max(at.curvature)
-        return _Start(jnp.zeros(0), one, rate, jnp.zeros_like(rate), -one, problem.loss(f, problem.y), infimum)
-    point = problem.linearise(problem.w0, formed=False)
-    s = spectrum(point.jac)
-    rank = numerical_rank(s, (problem.n, problem.p))
-    seen = point.whitened() if flow.whitens else point
-    s_seen = spectrum(seen.jac) if flow.whitens else s
-    damping = flow.damping(jnp.zeros(()), seen, rank)
-    gains, kept = flow.gain(s_seen**2, damping), jnp.arange(s.size) < rank
-    fastest = jnp.max(gains, where=kept, initial=0.0) * jnp.max(seen.curvature)
-    slowest = jnp.min(gains, where=kept, initial=jnp.inf) * jnp.min(seen.curvature)
-    _, branch = flow.direction_and_branch(seen, damping, rank)
-    return _Start(s, rank, fastest, slowest, branch, problem.loss(point.outputs, problem.y), infimum)
+        s, rank, point = jnp.zeros(0), jnp.ones((), int), problem.without_jacobian(f)
+    else:
+        point = problem.linearise(problem.w0, formed=False)
+        s = spectrum(point.jac)
+        rank = numerical_rank(s, (problem.n, problem.p))
+    return _Start(s, rank, flow.opening(problem, point, s, rank), problem.loss(point.outputs, problem.y), infimum)
 
 
 def choose_solver(flow: AbstractFlow, rate: float, t1: float, slowest: float = 0.0) -> tuple[diffrax.AbstractSolver, str]:
     """The default solver and the reason for it.
 
-    `rate = max_i phi(s_i^2) * max Hess g` at the start estimates the spectral radius of the output dynamics. A flow is called stiff when its fastest
-    rate passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability limit. Flows that
-    invert `J` are not stiff at any conditioning: all their modes have the rate of the loss. A stiff flow gets Kvaerno5 with the stage solves of
-    `LowRankChord`, another one Dopri8, in exponential time where all modes have one rate: `slowest`, the least of the rates at the start, is within
-    a hundredth of the fastest.
+    `rate` is the flow's own estimate of its fastest rate at the start (`flow.opening`), `max_i phi(s_i^2) * max Hess g` for a gain `phi`. A flow is
+    called stiff when that passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability
+    limit. Flows that invert `J` are not stiff at any conditioning: all their modes have the rate of the loss. A stiff flow gets Kvaerno5 with the
+    stage solves of `LowRankChord`, another one Dopri8, in exponential time where all modes have one rate: `slowest`, the least of the rates at the
+    start, is within a hundredth of the fastest.
 
     Reference: measured in solvers.md section 1.
     """
@@ -138,7 +126,8 @@ def solve(
     """Integrate a flow from `problem.w0` at time 0 to `t1`.
 
     `w' = flow.velocity(t, w)`; explicit solvers carry `psi' = J w'` beside `w` and control the step by the error of `psi`, the outputs, so that
-    the steps do not depend on the coordinates of the parameters (theory.md C3). Implicit solvers control the parameters.
+    the steps do not depend on the coordinates of the parameters (theory.md C3). Implicit solvers control the parameters, and so do explicit ones
+    for a flow that depends on them otherwise than through the outputs (`flow.intrinsic`).
 
     The rank of `J` is decided once, at `w0` (singular values above `max(n, p) eps s_max`), and held: a change of rank is an event, never a
     silent cut-off.
@@ -147,7 +136,7 @@ def solve(
 
     - `problem`, `flow`: what to integrate.
     - `t1`: end time > 0.
-    - `rtol`, `atol`: relative and absolute tolerance of one step, `atol` in units of the outputs (implicit solvers: of the parameters).
+    - `rtol`, `atol`: relative and absolute tolerance of one step, `atol` in units of what controls the step: the outputs or the parameters.
     - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones, fewer where their spectra would take too long (`saved_times`).
     - `solver`: a diffrax solver; by default `choose_solver` takes Dopri8, in exponential time where all modes have one rate, or, for a stiff flow,
         Kvaerno5.
@@ -190,16 +179,16 @@ def solve(
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     reason = "chosen by the caller"
     if solver is None:
-        solver, reason = choose_solver(flow, float(start.rate), t1, float(start.slowest))
-    shortest = jnp.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(float(start.rate), 1 / t1)))
+        solver, reason = choose_solver(flow, float(start.opening.fastest), t1, float(start.opening.slowest))
+    shortest = jnp.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(float(start.opening.fastest), 1 / t1)))
     formed = flow.matrix_free is None
     sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
     limits = _limits(flow, start, sigma_start, rank_tol, ball_radius, loss_tol)
-    args = Arguments(problem, flow, rank, limits)
+    args = Arguments(problem, flow, jnp.asarray(np.maximum(np.asarray(rank), 1)), limits)
     stats = {
         "solver": solver_name(solver),
         "solver_reason": reason,
-        "direction": BRANCHES[int(start.branch)] if formed else "conjugate gradients",
+        "direction": BRANCHES[int(start.opening.branch)] if formed else "conjugate gradients",
         "saved_times": reason_saved,
         "rtol": rtol,
         "atol": atol,
@@ -210,7 +199,7 @@ def solve(
         "device": str(jax.devices()[0].platform),
         "accuracy": f"float32: rtol raised from {asked_rtol:g} to {rtol:g}" if rtol != asked_rtol else f"rtol {rtol:g}",
     }
-    at_rest = _rest_reason(problem, limits, float(loss), int(rank))
+    at_rest = _rest_reason(flow, limits, float(loss), int(rank))
     if at_rest is not None:
         trajectory = _resting(args, at_rest, stats, start_time)
     else:
@@ -293,9 +282,9 @@ def _moves(args: Arguments, w):
     return jnp.all(jnp.isfinite(args.flow.velocity(jnp.zeros(()), w, args.problem, args.rank)[0]))
 
 
-def _rest_reason(problem: Problem, limits: Limits, loss: float, rank: int) -> str | None:
+def _rest_reason(flow: AbstractFlow, limits: Limits, loss: float, rank: int) -> str | None:
     """The result code of a solve that is over before it starts, or None."""
-    if rank == 0:
+    if rank == 0 and flow.intrinsic:
         return "rank_lost"
     if "loss_tolerance_met" in limits.watched and loss - float(limits.infimum) <= float(limits.loss):
         return "loss_tolerance_met"
@@ -304,8 +293,7 @@ def _rest_reason(problem: Problem, limits: Limits, loss: float, rank: int) -> st
 
 def _resting(args: Arguments, code: str, stats: dict, start_time: float) -> Trajectory:
     w0 = np.asarray(args.problem.w0)
-    one = eqx.tree_at(lambda args: args.rank, args, jnp.asarray(max(int(args.rank), 1)))
-    params, _, quantities = _sample(one, np.zeros((0, w0.size), w0.dtype), w0)
+    params, _, quantities = _sample(args, np.zeros((0, w0.size), w0.dtype), w0)
     stats = stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
     stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[getattr(RESULTS, code)])}
     result, start = getattr(RESULTS, code), jnp.asarray(np.zeros(1, w0.dtype))

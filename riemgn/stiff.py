@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ._types import Jac, Outputs, Scalar, Weights
-from .flow import AbstractFlow, GradientFlow
+from .flow import AbstractFlow, AbstractSpectralFlow, GradientFlow
 from .linalg import AbstractJacobian, formed, kernel_of
 from .problem import Problem
 
@@ -119,7 +119,7 @@ def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Probl
     return flow.velocity(t, w, problem, rank)[0]
 
 
-def low_rank_part(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> LowRankPart:
+def low_rank_part(flow: AbstractSpectralFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> LowRankPart:
     """The low-rank part of the Jacobian of `flow` at time `t` and parameters `w`.
 
     `a = lim 1 / phi(s)` for `s -> inf` and `rho = lim s / phi(s)` for `s -> 0` read the two numbers of the gain off it.
@@ -223,7 +223,8 @@ class LowRankChord(optx.AbstractRootFinder):
         step controller.
     - `norm`: measures a PyTree like the state.
     - `kappa`: tolerance of the iteration, in units of the tolerance of the step.
-    - `curvature`: `"gauss-newton"`, or `"exact"` for `I - h gamma dF/dw` with everything in it, a p x p LU: for small p.
+    - `curvature`: `"gauss-newton"`, or `"exact"` for `I - h gamma dF/dw` with everything in it, a p x p LU: for small p. A flow that is no gain on
+        the singular values of `J` takes `"exact"` always.
 
     Raises: `ValueError` for another `curvature`, or `args` without problem and flow.
 
@@ -264,7 +265,7 @@ class LowRankChord(optx.AbstractRootFinder):
 
     def _matrix(self, stage: _Stage, w: Weights) -> AbstractStageMatrix:
         flow, problem, rank = stage.args.flow, stage.args.problem, stage.args.rank
-        if self.curvature == "exact":
+        if self.curvature == "exact" or not isinstance(flow, AbstractSpectralFlow):
             slope = jax.jacfwd(lambda w: parameter_velocity(flow, stage.t, w, problem, rank))(w)
             return DenseStage(*jsl.lu_factor(jnp.eye(w.size, dtype=w.dtype) - stage.c * slope))
         matrix = factorise(low_rank_part(flow, stage.t, w, problem, rank), stage.c)

@@ -89,7 +89,7 @@ def test_every_claim_names_its_paper_and_its_evidence():
     contract = {
         "equivalence", "dissipation", "invariance", "rate_identity", "underparameterized_convergence", "exact_residual_law", "damped_rate",
         "adaptive_damping", "path_length", "generalized_law", "asymptotic_rate", "curvature_scaling", "discrete_quadratic", "discrete_adaptive",
-        "minibatch_contraction", "kernel_limit", "ggn_score_descent",
+        "minibatch_contraction", "kernel_limit", "ggn_score_descent", "ggn_score_flow_descent",
     }  # fmt: skip
     assert set(rg.claims()) == set(CLAIMS) == contract
     for name, claim in CLAIMS.items():

@@ -85,6 +85,7 @@ BROKEN = {
     "discrete_adaptive": lambda: steps_of(over(0, alpha=1.0), rg.LevenbergMarquardtMethod(rg.SpectralDamping(1.0), step_size=0.5), 30),
     "minibatch_contraction": lambda: steps_of(linear_kernel(0, 10.0), rg.GramGaussNewton(batch_size=3, order="cyclic"), 200),
     "ggn_score_descent": lambda: steps_of(over(0), rg.GGNScore(rg.OstrovskiiBachPenalty(), weight=1e-2), 5),
+    "ggn_score_flow_descent": lambda: underparameterised(),
 }
 
 
@@ -188,6 +189,11 @@ CORRUPTIONS = {
     "ggn_score_descent": (
         "predicted decrease doubled",
         lambda: both(lambda t: t.stats["per_step"]["predicted_decrease"], score(0, rg.OstrovskiiBachPenalty(), "analytic"), lambda d: 2 * d),
+        None,
+    ),
+    "ggn_score_flow_descent": (
+        "the metric of a damping one in ten thousand larger",
+        lambda: labelled(evidence("ggn_score_flow_descent"), rg.GGNScoreFlow(rg.PseudoHuberPenalty(), 1e-2, 1.0001)),
         None,
     ),
 }

@@ -12,6 +12,7 @@ from ..flow import (
     ExponentialDamping,
     GaussNewton,
     GeneralizedGaussNewton,
+    GGNScoreFlow,
     GradientFlow,
     LevenbergMarquardt,
     ResidualDamping,
@@ -190,6 +191,12 @@ def score(seed: int, penalty: Any, rule: str) -> Trajectory:
     return steps_of(problem, GGNScore(penalty, weight=1e-2, damping="tau", rule=rule), 12)
 
 
+def score_flow(seed: int, rtol: float, penalty: Any, damping: Any, loss: Any = None) -> Trajectory:
+    """GGN-SCORE's flow of a network with more parameters than the 12 data points, output scale 1."""
+    problem = over(seed, SquaredLoss(mean=True) if loss is None else loss, alpha=1.0)
+    return flow_of(problem, GGNScoreFlow(penalty, 1e-2, damping), 10.0, rtol, dense=True)
+
+
 DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
 
 CASES: tuple[Case, ...] = (
@@ -334,5 +341,8 @@ CASES: tuple[Case, ...] = (
     Case("minibatch_contraction", "linear model, batches of 3 of 8", lambda s, tol: minibatches(s), quick=True),
     Case("ggn_score_descent", "linear model, Ostrovskii-Bach", lambda s, tol: score(s, OstrovskiiBachPenalty(), "analytic"), quick=True),
     Case("ggn_score_descent", "linear model, pseudo-Huber", lambda s, tol: score(s, PseudoHuberPenalty(), "reference")),
+    Case("ggn_score_flow_descent", "tanh, pseudo-Huber, c = 1", lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(), "unit"), quick=True),
+    Case("ggn_score_flow_descent", "tanh, Ostrovskii-Bach, c = tau", lambda s, tol: score_flow(s, tol, OstrovskiiBachPenalty(), "tau")),
+    Case("ggn_score_flow_descent", "tanh, logistic, mu = 0.1", lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(0.1), "unit", LogisticLoss())),
     Case("kernel_limit", "tanh, alpha = 1e3 to 1e5", lambda s, tol: scales(lambda a: over(s, alpha=a), (1e3, 1e4, 1e5), 10.0, tol), quick=True),
 )

@@ -1,6 +1,6 @@
-"""Flows: each is a gain `phi` in `df/dt = -U phi(S^2) U^T grad g(f)`, with the quickest sound way to its direction. Knows no integrator."""
+"""Flows: most are a gain `phi` in `df/dt = -U phi(S^2) U^T grad g(f)`, with the quickest sound way to its direction. Knows no integrator."""
 
-from .base import AbstractFlow as AbstractFlow
+from .base import AbstractFlow as AbstractFlow, AbstractSpectralFlow as AbstractSpectralFlow, Opening as Opening
 from .damping import (
     AbstractDamping as AbstractDamping,
     ConstantDamping as ConstantDamping,
@@ -10,4 +10,5 @@ from .damping import (
     SpectralDamping as SpectralDamping,
 )
 from .generalized import GeneralizedGaussNewton as GeneralizedGaussNewton
+from .ggn_score import GGNScoreFlow as GGNScoreFlow
 from .spectral import GaussNewton as GaussNewton, GradientFlow as GradientFlow, Interpolated as Interpolated, LevenbergMarquardt as LevenbergMarquardt

@@ -1,33 +1,71 @@
-"""What a flow is: a gain, a damping schedule, and a direction in parameter space."""
+"""What a flow is: a velocity in parameter space; and the large family whose velocity is a gain on the singular values of the Jacobian."""
 
 import abc
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Scalar, Weights
-from ..linalg import formed, MatrixFree, spectral_direction, thin_svd
+from ..linalg import formed, MatrixFree, spectral_direction, spectrum, thin_svd
 from ..problem import Linearisation, Problem
 from .damping import AbstractDamping
 
 
+class Opening(eqx.Module):
+    """What a flow says of its start, for the choice of the integrator.
+
+    - `fastest`, `slowest`: estimates of the largest and least rate of its modes, in units of 1 / t; a `slowest` of 0 promises nothing.
+    - `branch`: the way of the direction, by its place in `riemgn.linalg.BRANCHES`; -1 where it solves by products with `J`.
+    """
+
+    fastest: Scalar
+    slowest: Scalar
+    branch: Count
+
+
 class AbstractFlow(eqx.Module):
+    """A flow `w' = F(t, w)` that lowers an objective: what `solve` needs to know.
+
+    - `name`: short name for tables, legends and the command line.
+    - `inverts`: whether the undamped inverse of `J` appears, so that the flow ends where `J` loses rank.
+    - `intrinsic`: whether `f'` depends on `f`, `J` and `t` alone: then the error of the outputs controls explicit steps, which do not depend on the
+        coordinates of the parameters, and the flow rests where `J = 0`. Else the error of the parameters controls them.
+    - `matrix_free`: how to solve by products with `J`; None forms `J`.
+    """
+
+    name: eqx.AbstractClassVar[str]
+    inverts: eqx.AbstractVar[bool]
+    intrinsic: eqx.AbstractClassVar[bool]
+    matrix_free: eqx.AbstractVar[MatrixFree | None]
+
+    @abc.abstractmethod
+    def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> tuple[Weights, Float[Array, " n"]]:
+        """`(w', f')` at time `t`, shapes (p,) and (n,), with `f' = J w'`.
+
+        `rank` is the number of singular values of `J` that count as non-zero; the driver decides it once, at the start.
+        """
+
+    @abc.abstractmethod
+    def objective(self, problem: Problem, w: Weights) -> Scalar:
+        """What the flow lowers: `g(f(w))`, with a penalty where the flow has one."""
+
+    @abc.abstractmethod
+    def opening(self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]) -> Opening:
+        """Rates and way of the direction at `problem.w0`, linearised there; `singular_values` of `J`, none where the flow is matrix-free."""
+
+
+class AbstractSpectralFlow(AbstractFlow):
     """`w' = -V phi(S^2) S^+ U^T g`, so that `f' = -U phi(S^2) U^T g`, with `J = U S V^T` and `g = grad g(f)`.
 
     A flow that puts the loss Hessian `B` inside does so by whitening: the same formula with `B^{1/2} J` and `B^{-1/2} g`.
 
     - `damping`: the schedule for `rho`; flows without damping hold `ConstantDamping(0)`.
-    - `name`: short name for tables, legends and the command line.
     - `whitens`: whether the loss Hessian is inside.
-    - `inverts`: whether the undamped inverse of `J` appears, so that the flow ends where `J` loses rank.
-    - `matrix_free`: how to solve by products with `J`; None forms `J`.
     """
 
     damping: eqx.AbstractVar[AbstractDamping]
-    name: eqx.AbstractClassVar[str]
     whitens: eqx.AbstractClassVar[bool]
-    inverts: eqx.AbstractVar[bool]
-    matrix_free: eqx.AbstractVar[MatrixFree | None]
 
     @abc.abstractmethod
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
@@ -42,10 +80,6 @@ class AbstractFlow(eqx.Module):
         return self.direction_and_branch(point, damping, rank)[0]
 
     def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> tuple[Weights, Float[Array, " n"]]:
-        """`(w', f')` at time `t`, shapes (p,) and (n,), with `f' = J w'`.
-
-        `rank` is the number of singular values of `J` that count as non-zero; the driver decides it once, at the start.
-        """
         if self.matrix_free is not None:
             f, forward, backward = problem.products(w)
             at = problem.without_jacobian(f)
@@ -55,6 +89,24 @@ class AbstractFlow(eqx.Module):
         seen = point.whitened() if self.whitens else point
         w_dot = self.direction(seen, self.damping(t, seen, rank), rank)
         return w_dot, point.jac @ w_dot
+
+    def objective(self, problem: Problem, w: Weights) -> Scalar:
+        return problem.objective(w)
+
+    def opening(self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]) -> Opening:
+        """The rates `phi(s_i^2) Hess g`: `fastest` estimates the spectral radius of the output dynamics."""
+        start = jnp.zeros(())
+        if self.matrix_free is not None:
+            largest_gain = self.gain(jnp.sqrt(jnp.finfo(point.outputs.dtype).max), self.damping(start, point, rank))
+            rate = largest_gain * jnp.max(point.curvature)
+            return Opening(rate, jnp.zeros_like(rate), -jnp.ones((), int))
+        seen = point.whitened() if self.whitens else point
+        s = spectrum(seen.jac) if self.whitens else singular_values
+        rho = self.damping(start, seen, rank)
+        gains, kept = self.gain(s**2, rho), jnp.arange(s.size) < rank
+        fastest = jnp.max(gains, where=kept, initial=0.0) * jnp.max(seen.curvature)
+        slowest = jnp.min(gains, where=kept, initial=jnp.inf) * jnp.min(seen.curvature)
+        return Opening(fastest, slowest, self.direction_and_branch(seen, rho, rank)[1])
 
     def spectral_velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> Weights:
         """The same `w'` from the gain alone, by a full SVD: the slow reference that `direction` is held to."""

@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, Int
 from .._types import Count, Scalar, Weights
 from ..linalg import damped_direction_and_branch
 from ..problem import Linearisation
-from .base import AbstractFlow
+from .base import AbstractSpectralFlow
 from .damping import AbstractDamping, as_damping, is_zero
 
 
-class GeneralizedGaussNewton(AbstractFlow):
+class GeneralizedGaussNewton(AbstractSpectralFlow):
     """`w' = -(J^T B J + rho I)^+ J^T grad g` with `B = Hess g(f)`: natural gradient where `B` is the Fisher metric.
 
     In the whitened outputs (`B^{1/2} J`, `B^{-1/2} grad g`) this is Levenberg-Marquardt, gain `phi(s) = s / (s + rho)`; `rho = 0` gives
@@ -31,6 +31,7 @@ class GeneralizedGaussNewton(AbstractFlow):
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "ggn"
     matrix_free: ClassVar[None] = None
+    intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = True
 
     def __init__(self, damping: AbstractDamping | float = 0.0):

@@ -18,11 +18,11 @@ from ..linalg import (
     pseudo_inverse_direction_and_branch,
 )
 from ..problem import Linearisation
-from .base import AbstractFlow
+from .base import AbstractSpectralFlow
 from .damping import AbstractDamping, as_damping, ConstantDamping, is_zero
 
 
-class GradientFlow(AbstractFlow):
+class GradientFlow(AbstractSpectralFlow):
     """Gradient flow, `w' = -J^T grad g(f(w))`: gain `phi(s) = s`, so its rates are those of the kernel, `lambda_min(K)` the slowest.
 
     >>> import riemgn as rg
@@ -36,6 +36,7 @@ class GradientFlow(AbstractFlow):
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gf"
     matrix_free: ClassVar[None] = None
+    intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
     def __init__(self):
@@ -49,7 +50,7 @@ class GradientFlow(AbstractFlow):
         return -(point.cotangent @ point.jac), jnp.array(BRANCHES.index("product"))
 
 
-class GaussNewton(AbstractFlow):
+class GaussNewton(AbstractSpectralFlow):
     """Gauss-Newton flow, `w' = -J^+ grad g(f(w))`: gain `phi(s) = 1`, the Riemannian gradient flow of `g` on `M = f(W)`.
 
     `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm velocity); where that rank is lost the flow ends.
@@ -73,6 +74,7 @@ class GaussNewton(AbstractFlow):
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gn"
     matrix_free: ClassVar[None] = None
+    intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
     def __init__(self, precision: str = "full"):
@@ -89,7 +91,7 @@ class GaussNewton(AbstractFlow):
         return pseudo_inverse_direction_and_branch(point.jac, point.cotangent, rank)
 
 
-class LevenbergMarquardt(AbstractFlow):
+class LevenbergMarquardt(AbstractSpectralFlow):
     """Levenberg-Marquardt flow, `w' = -(G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / (s + rho)`.
 
     Arguments:
@@ -114,6 +116,7 @@ class LevenbergMarquardt(AbstractFlow):
     precision: str = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "lm"
+    intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
     def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None, precision: str = "full"):
@@ -131,7 +134,7 @@ class LevenbergMarquardt(AbstractFlow):
         return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)
 
 
-class Interpolated(AbstractFlow):
+class Interpolated(AbstractSpectralFlow):
     """Between the two, `w' = -((1 - rho) G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / ((1 - rho) s + rho)`, GN at 0 and GF at 1.
 
     Arguments:
@@ -147,6 +150,7 @@ class Interpolated(AbstractFlow):
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "interpolated"
     matrix_free: ClassVar[None] = None
+    intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
     def __init__(self, mix: float):

@@ -1,9 +1,11 @@
-"""to_geomstats: an output manifold becomes a citizen of geomstats. geomstats is imported by the first call."""
+"""to_geomstats: an output manifold becomes a citizen of geomstats, score_space: so do the parameters. geomstats is imported by the first call."""
 
 from typing import Any
 
 import jax.numpy as jnp
 
+from ..flow import GGNScoreFlow
+from ..problem import Problem
 from .submanifold import OutputManifold
 
 
@@ -37,15 +39,50 @@ def to_geomstats(manifold: OutputManifold, chart: bool = False, *, radius: float
         raise ValueError(f"`manifold` must be an OutputManifold, got {type(manifold).__name__}.")
     if not 0 < radius < float("inf"):
         raise ValueError(f"`radius` must be positive and finite, got {radius}.")
-    if jnp.zeros(()).dtype != jnp.float64:
-        raise ValueError("geomstats computes in float64, but JAX is set to float32: call riemgn.enable_x64() first, before any array is made.")
-    if manifold.problem.w0.dtype != "float64":
-        raise ValueError(
-            f"geomstats computes in float64, but the problem was made in {manifold.problem.w0.dtype}: make it after riemgn.enable_x64()."
-        )
+    _check_double(manifold.problem)
     from .geomstats_chart import ParameterChart
     from .geomstats_space import ImageSpace
 
     image, coordinates = ImageSpace(manifold, radius), ParameterChart(manifold, radius)
     image.chart, coordinates.image = coordinates, image
     return coordinates if chart else image
+
+
+def score_space(problem: Problem, flow: GGNScoreFlow) -> Any:
+    """The parameters as a geomstats space R^p, with the metric `G(w) = c D + J^T Q J` of GGN-SCORE's flow, the gradient flow of its objective.
+
+    Unlike the chart of an output manifold it needs no rank: `G` is positive definite wherever the penalty is strictly convex.
+
+    Arguments:
+
+    - `problem`, `flow`: a `Problem` and a `GGNScoreFlow`; `space.metric.riemannian_gradient(w)` is `-w'`.
+
+    Returns: a geomstats `Euclidean` space of dimension p, equipped with the metric.
+
+    Raises: `ValueError` for another flow, float32, or geomstats' pytorch backend.
+
+    >>> import numpy as np, riemgn as rg
+    >>> rg.enable_x64()
+    >>> problem, flow = rg.task.circle(), rg.GGNScoreFlow(rg.PseudoHuberPenalty(), weight=1e-2)
+    >>> space = rg.geometry.score_space(problem, flow)
+    >>> w = np.asarray(problem.w0)
+    >>> bool(np.allclose(space.metric.riemannian_gradient(w), -flow.velocity(0.0, w, problem, 1)[0]))
+    True
+
+    Reference: derived.
+    """
+    if not isinstance(problem, Problem):
+        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    if not isinstance(flow, GGNScoreFlow):
+        raise ValueError(f"`flow` must be a GGNScoreFlow, got {type(flow).__name__}.")
+    _check_double(problem)
+    from .geomstats_score import space_with_metric
+
+    return space_with_metric(problem, flow)
+
+
+def _check_double(problem: Problem) -> None:
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError("geomstats computes in float64, but JAX is set to float32: call riemgn.enable_x64() first, before any array is made.")
+    if problem.w0.dtype != "float64":
+        raise ValueError(f"geomstats computes in float64, but the problem was made in {problem.w0.dtype}: make it after riemgn.enable_x64().")

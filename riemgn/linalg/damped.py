@@ -10,7 +10,8 @@ The rule, for the matrix `A = c G + rho I` (or `c K + rho I`, the smaller) with 
 - `"QR"` of `S`: `J` has its full rank and the estimated `cond(S)` is at most `0.01 / (max(n, p) eps)`. Householder's, error `eps cond(S)`.
 - `"SVD"`: all else. The singular values beyond `rank` are left out, those within are filtered.
 
-`"product"` is the way of the gradient flow, which solves nothing; `"mixed Cholesky"` that of `precision="mixed"`, see `mixed.py`.
+`"product"` is the way of the gradient flow, which solves nothing; `"mixed Cholesky"` that of `precision="mixed"`, see `mixed.py`;
+`"weighted"` that of GGN-SCORE's flow, see `weighted.py`.
 
 Under `vmap` a choice between branches becomes a selection: all of them run, and a direction costs the sum.
 """
@@ -27,7 +28,7 @@ from .operator import AbstractJacobian, formed, kernel_of, squared_norm
 from .spectrum import numerical_rank, spectral_direction, thin_svd
 from .triangle import condition_estimate, least_squares, minimum_norm
 
-BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product", "mixed Cholesky")
+BRANCHES = ("Cholesky", "corrected Cholesky", "QR", "SVD", "product", "mixed Cholesky", "weighted")
 CORRECTIONS = 2
 SURELY_SOUND = 1e2  # a condition number that costs two digits in any precision
 

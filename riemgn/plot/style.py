@@ -44,6 +44,7 @@ FLOW_TITLES: dict[str, str] = {
     "lm": "Levenberg-Marquardt flow",
     "interpolated": "interpolated flow",
     "ggn": "generalised Gauss-Newton flow",
+    "ggn-score": "GGN-SCORE flow",
 }
 
 

@@ -2,14 +2,18 @@
 
 import numpy as np
 
+from ..flow import GGNScoreFlow
 from ..method import GGNScore
 from ..model import LinearModel
 from ..regularizer import AbstractSeparablePenalty
 from ..trajectory import Trajectory
+from . import along
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Claim
-from .presupposed import arrived, constant_curvature, truth
+from .presupposed import arrived, constant_curvature, flow_is, smooth, strictly_convex, truth
 
+BALANCE = "largest |F(w_0) - F(w_t) - int |grad F|^2_{1/G}| / (F(w_0) - F(w_T))"
+NODES = (10, 8)  # Gauss-Legendre nodes between saved times, and fewer: the difference bounds the error of the first
 ROUNDED = 1e-10  # share of F(w_0) below which the square of the decrement is rounding
 
 
@@ -45,11 +49,45 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     )
 
 
+def ggn_score_flow_descent(traj: Trajectory) -> Findings:
+    """C13 in continuous time: `F(w_0) - F(w_t) = int |grad F|^2 dt` in the norm of `G^{-1}`, `G = c D + J^T Q J`, up to every saved time."""
+    the_flow = flow_is(traj, GGNScoreFlow)
+    if the_flow.margin < 0:
+        return Findings((the_flow,), (Conclusion(BALANCE, 0.0, float("nan"), "equal", 1e-8),))
+    values = along.at_saved_times(traj, along.objective)
+    fallen = values[0] - values
+    fine, coarse = (np.cumsum(along.integrals(traj, along.score_dissipation, count)) for count in NODES)
+    hypotheses = (
+        the_flow,
+        smooth(traj),
+        strictly_convex(traj),
+        Hypothesis(
+            "least entry of c D on the path (metric positive)",
+            float(np.min(along.at_saved_times(traj, along.least_metric))),
+            "at_least",
+            float(np.finfo(np.float64).tiny),
+            "measured on the path",
+        ),
+        Hypothesis("(F(w_0) - F(w_T)) / F(w_0)", float(fallen[-1] / values[0]), "at_least", 1e-6, "measured on the path"),
+        arrived(traj),
+    )
+    gap = float(np.max(np.abs(fallen[1:] - fine)) / fallen[-1])
+    quadrature = float(np.max(np.abs(fine - coarse)) / fallen[-1])
+    return Findings(hypotheses, (Conclusion(BALANCE, 0.0, gap, "equal", 1e-8, error=quadrature),))
+
+
 CLAIMS = (
     Claim(
         "ggn_score_descent",
         "A GGN-SCORE step is along a descent direction, <grad F, d> = -lambda^2, and lowers F at least as self-concordance predicts.",
         *("C13", "ggn_score.md 3, 5", "adeoye2024", "arXiv:2404.14875", "a Trajectory of iterate with GGNScore"),
         ggn_score_descent,
+    ),
+    Claim(
+        "ggn_score_flow_descent",
+        "GGN-SCORE's flow is the Riemannian gradient flow of F in the metric G = c D + J^T Q J: dF/dt = -<grad F, G^{-1} grad F>.",
+        *("C13", "derived; ggn_score.md 3.2", "adeoye2024", "derived, following arXiv:2404.14875"),
+        "a Trajectory of GGNScoreFlow solved with dense=True",
+        ggn_score_flow_descent,
     ),
 )

@@ -89,12 +89,17 @@ def integral(traj: Trajectory, integrand: Callable) -> float:
 
     - `integrand`: function of (t, w, problem, flow, rank) that returns a scalar; a module-level function, so that it compiles once.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_INTERVAL)
+    return float(np.sum(integrals(traj, integrand)))
+
+
+def integrals(traj: Trajectory, integrand: Callable, count: int = NODES_PER_INTERVAL) -> Float[np.ndarray, " t-1"]:
+    """`integral` over each interval between saved times by itself, with `count` nodes in each."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
     edges = np.asarray(traj.ts)
     half, middle = 0.5 * np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
     ts = (middle[:, None] + half[:, None] * nodes).ravel()
     values = _map_along(integrand, traj.problem, traj.flow, jnp.asarray(ts), states_at(traj, ts), jnp.asarray(rank_at_start(traj)))
-    return float(np.sum(np.asarray(values).reshape(half.size, nodes.size) @ weights * half))
+    return np.asarray(values).reshape(half.size, nodes.size) @ weights * half
 
 
 @eqx.filter_jit
@@ -120,6 +125,28 @@ def dissipation(t, w, problem, flow, rank):
 def speed(t, w, problem, flow, rank):
     """`|w'|`."""
     return jnp.linalg.norm(flow.velocity(t, w, problem, rank)[0])
+
+
+def score_dissipation(t, w, problem, flow, rank):
+    """`-d/dt F(w_t) = <grad F, G^{-1} grad F>` of GGN-SCORE's flow, with `grad F` by differentiation and `G = c D + J^T Q J` by its SVD.
+
+    With `A = Q^{1/2} J D^{-1/2} = U S V^T` and `b = D^{-1/2} grad F`: `sum_i (v_i^T b)^2 / (c + s_i^2) + |b - V V^T b|^2 / c`.
+    """
+    root = jnp.sqrt(flow.penalty.curvature(w))
+    b = jax.grad(flow.objective, argnums=1)(problem, w) / root
+    svd = thin_svd(problem.linearise(w).whitened().jac / root)
+    inside = svd.vt @ b
+    return jnp.sum(inside**2 / (flow.c + svd.s**2)) + jnp.sum((b - inside @ svd.vt) ** 2) / flow.c
+
+
+def objective(t, w, problem, flow, rank):
+    """What the flow lowers."""
+    return flow.objective(problem, w)
+
+
+def least_metric(t, w, problem, flow, rank):
+    """The least entry of `c D`, below which no eigenvalue of GGN-SCORE's metric lies."""
+    return flow.c * jnp.min(flow.penalty.curvature(w))
 
 
 def damping(t, w, problem, flow, rank):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..flow import AbstractFlow, ExponentialDamping, GaussNewton, GradientFlow, Interpolated, LevenbergMarquardt, SpectralDamping
+from ..flow import AbstractSpectralFlow, ExponentialDamping, GaussNewton, GradientFlow, Interpolated, LevenbergMarquardt, SpectralDamping
 from ..trajectory import Trajectory
 from . import along
 from .along import rank_at_start
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Evidence
-from .presupposed import arrived, constant_curvature, flow_is, full_row_rank, rank_kept, truth
+from .presupposed import arrived, by_a_gain, constant_curvature, flow_is, full_row_rank, rank_kept, truth
 
 FLOOR = 1e-9  # share of its start below which a decaying norm is the integrator's, at rtol 1e-8 and better
 
@@ -16,7 +16,8 @@ FLOOR = 1e-9  # share of its start below which a decaying norm is the integrator
 def damped_rate(traj: Trajectory) -> Findings:
     """C7: `g - inf g <= (g_0 - inf g) exp(-2 nu int theta ds)`, `theta = phi(lambda_min(K))`, for any damping schedule."""
     ts, gap, nu = np.asarray(traj.ts), along.gaps(traj), along.polyak_quotient(traj)
-    exponent = 2 * nu * along.cumulative(ts, along.at_saved_times(traj, along.least_gain))
+    known = by_a_gain(traj).margin >= 0
+    exponent = 2 * nu * along.cumulative(ts, along.at_saved_times(traj, along.least_gain)) if known else np.zeros_like(ts)
     seen = (gap > FLOOR**2 * gap[0]) & (exponent > 1e-3)
     ratio = float(np.min(np.log(gap[0] / gap[seen]) / exponent[seen])) if seen.any() else float("nan")
     hypotheses = (
@@ -39,7 +40,7 @@ def adaptive_damping(trajectories: Evidence) -> Findings:
     """
     trajectories = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     flows = [traj.flow for traj in trajectories]
-    schedules = [flow.damping for flow in flows if isinstance(flow, AbstractFlow)]
+    schedules = [flow.damping for flow in flows if isinstance(flow, AbstractSpectralFlow)]
     known = [schedule for schedule in schedules if isinstance(schedule, SpectralDamping | ExponentialDamping)]
     adaptive = len(known) == len(trajectories)
     drift = max(float(np.ptp(np.asarray(traj.sigma_min)) / traj.sigma_min[0]) for traj in trajectories)

@@ -7,7 +7,7 @@ from ..trajectory import Trajectory
 from . import along
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Evidence
-from .presupposed import arrived, constant_curvature, flow_is, full_row_rank, rank_kept, strictly_convex, truth
+from .presupposed import arrived, by_a_gain, constant_curvature, flow_is, full_row_rank, rank_kept, strictly_convex, truth
 
 
 def exact_residual_law(traj: Trajectory) -> Findings:
@@ -32,9 +32,9 @@ def generalized_law(traj: Trajectory) -> Findings:
 
 def dissipation(traj: Trajectory) -> Findings:
     """C2: `g(f_0) - g(f_T) = int sum_i phi(s_i^2) (u_i^T grad g)^2 dt`; for Gauss-Newton the integrand is `|P grad g|^2`."""
-    lost = float(traj.losses[0] - traj.losses[-1])
-    share = along.integral(traj, along.dissipation) / lost
-    hypotheses = (arrived(traj), Hypothesis("the loss falls", lost / float(traj.losses[0]), "at_least", 1e-6, "measured on the path"))
+    lost, gain = float(traj.losses[0] - traj.losses[-1]), by_a_gain(traj)
+    share = along.integral(traj, along.dissipation) / lost if gain.margin >= 0 else float("nan")
+    hypotheses = (gain, arrived(traj), Hypothesis("the loss falls", lost / float(traj.losses[0]), "at_least", 1e-6, "measured on the path"))
     return Findings(hypotheses, (Conclusion("integrated dissipation / (g_0 - g_T)", 1.0, share, "equal", 1e-7),))
 
 

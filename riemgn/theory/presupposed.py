@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..flow import AbstractFlow
+from ..flow import AbstractFlow, AbstractSpectralFlow
 from ..loss import SquaredLoss
 from ..result import EXPECTED, result_name
 from ..trajectory import Trajectory
@@ -18,6 +18,11 @@ def truth(name: str, holds: bool) -> Hypothesis:
 def flow_is(traj: Trajectory, *kinds: type[AbstractFlow]) -> Hypothesis:
     """The trajectory is of one of these flows."""
     return truth(f"the flow is {' or '.join(kind.__name__ for kind in kinds)}", isinstance(traj.flow, kinds))
+
+
+def by_a_gain(traj: Trajectory) -> Hypothesis:
+    """The velocity is a gain on the singular values of the Jacobian: no other flow has what claims read off the gain."""
+    return truth("the flow is a gain on the singular values of J", isinstance(traj.flow, AbstractSpectralFlow))
 
 
 def arrived(traj: Trajectory) -> Hypothesis:
