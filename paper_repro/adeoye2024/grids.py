@@ -30,7 +30,7 @@ def grid(quick: bool, few: tuple[float, ...], low: float, high: float) -> Grid:
     return Grid(S2, tuple(float(10**k) for k in np.linspace(low, high, 41).round(10)), 10, (MIDDLE, 1600))
 
 
-def swept_grid(sizes: Grid, name: str, places) -> dict:
+def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
     """All cells, `places(point)` being `(mu, tau)`: one record for each preset, arrays (points, seeds, steps), and what the seeds start from."""
     cases = [(Variant("GGN", preset, "c = 1"), point) for preset in PRESETS for point in sizes.points]
     arguments = [(sizes.setting, variant, seed, sizes.steps, *places(point)) for variant, point in cases for seed in range(sizes.seeds)]
@@ -41,7 +41,7 @@ def swept_grid(sizes: Grid, name: str, places) -> dict:
     starts = [drawn(sizes.setting, seed) for seed in range(sizes.seeds)]
     half = [float(np.mean(np.asarray(data.y_test) ** 2)) / 2 for _, _, data in starts]
     first = [zeros(np.concatenate([np.asarray(layer["weight"]).ravel() for layer in params])) for _, params, _ in starts]
-    words = setup(sizes.setting, sizes.seeds, "float64", data=f"{sizes.setting.words}, {sizes.steps[-1]} full-batch steps, c = 1")
+    words = setup(sizes.setting, sizes.seeds, "float64", data=f"{sizes.setting.words}, {sizes.steps[-1]} full-batch steps, {fixed}")
     return {"points": sizes.points, "steps": sizes.steps, "runs": runs, "half_square": half, "start_zeros": first, "setup": words}
 
 
@@ -67,8 +67,9 @@ def draw_grid(data, fig, symbol, below, ylabel):
         top.set(xscale="log", yscale="log", title=f"GGN, {run['preset']}, c = 1")
         band(bottom, data["points"], np.maximum(run[below][:, :, -1].T, FLOOR), color="black", marker="d", markersize=4, linestyle="-.")
         bottom.set(xscale="log", yscale="log", xlabel=symbol)
-    for twin in twins[1:]:
-        twin.sharey(twins[0])
+    for twin in twins:
+        twin.set_ylim(0, 1.15 * max(np.nanmax(run["zeros"]) for run in data["runs"]))
+        twin.grid(False)
     twins[-1].set_ylabel("# zeros")
     axes[0, 0].set_ylabel(f"test loss after {data['steps'][-1]} steps")
     axes[1, 0].set_ylabel(ylabel)

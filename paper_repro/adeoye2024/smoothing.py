@@ -21,8 +21,7 @@ FEW = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 
 def data(quick, data_dir=None):
     """Losses, zeros, norms and step sizes for each preset, `mu` and seed."""
-    result = swept_grid(grid(quick, FEW, -3.0, 1.0), "smoothing", lambda mu: (mu, TAU))
-    result["setup"]["rho"] = f"tau = {TAU:g}"
+    result = swept_grid(grid(quick, FEW, -3.0, 1.0), "smoothing", lambda mu: (mu, TAU), f"tau = {TAU:g}")
     result["checks"] = checks(result)
     return result
 

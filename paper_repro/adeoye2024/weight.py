@@ -23,8 +23,7 @@ FEW = (1e-8, 1e-4, 1e-2, 0.1, 1.0)
 def data(quick, data_dir=None):
     """Losses, zeros, norms and step sizes for each preset, `tau` and seed."""
     sizes = grid(quick, FEW, -8.0, 0.0)
-    result = swept_grid(sizes, "weight", lambda tau: (sizes.setting.smoothing, tau))
-    result["setup"]["rho"] = f"mu = 1/kappa = {sizes.setting.smoothing:.3g}"
+    result = swept_grid(sizes, "weight", lambda tau: (sizes.setting.smoothing, tau), f"mu = 1/kappa = {sizes.setting.smoothing:.3g}")
     result["checks"] = checks(result)
     return result
 
