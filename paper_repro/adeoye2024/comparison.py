@@ -11,7 +11,7 @@ The claim under test: GGN-SCORE reaches a given loss sooner than gradient descen
 - The released derivatives, which lack `kappa`, are GGN-SCORE with the damping `kappa^2`, hence with longer steps on those modes: slower at first,
   ahead per step later. With `c = tau`, the true Hessian, it is fastest in the first steps and then not monotone.
 
-What it does not show: other networks, batches, or real data. Arithmetic is counted from the products of the plain step (`synthetic.py`), whatever the
+What it does not show: other networks, batches, or real data. Arithmetic is counted from the products of the plain step (`variants.py`), whatever the
 implementation saves; seconds are of one machine and in no check.
 
 Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 7.2.
@@ -20,7 +20,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 
 import numpy as np
 
 from ..checks import check
-from .synthetic import after, curve, draw_curve, ERROR, GD, GD_ARMIJO, GD_FROM_ONE, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, records, S2, setup, SMALL, TAU
+from .synthetic import after, curve, draw_curve, ERROR, records, setup
+from .variants import GD, GD_ARMIJO, GD_FROM_ONE, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, S2, SMALL, TAU
 
 SEEDS = 3
 GGN_STEPS, GD_STEPS = 500, 5000

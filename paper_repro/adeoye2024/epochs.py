@@ -16,7 +16,8 @@ import numpy as np
 
 from ..checks import check
 from ..picture import band
-from .synthetic import after, curve, draw_curve, GD, GD_RELEASED, GGN, GGN_RELEASED, LOOKS, records, S1, Setting, setup, TAU
+from .synthetic import after, curve, draw_curve, records, setup
+from .variants import GD, GD_RELEASED, GGN, GGN_RELEASED, LOOKS, S1, Setting, TAU
 
 SETTING = {True: Setting(200, 400, 20, 100), False: S1}
 STEPS = {True: (200, 1000), False: (600, 10_000)}

@@ -8,8 +8,10 @@ from ..picture import band
 from ..sweep import swept
 from .measures import zeros
 from .network import PRESETS
-from .synthetic import drawn, run, S2, Setting, setup, SMALL, stacked, Variant
+from .synthetic import drawn, run, setup, stacked
+from .variants import S2, Setting, SMALL, Variant
 
+ZEROS = {"color": "#D55E00", "marker": "s", "markersize": 4, "linestyle": "--", "fillstyle": "none", "label": "# zeros (right)"}
 FLOOR = 1e-6  # what is smaller is drawn here: a collapsed run's weights are zero
 MIDDLE = 400  # steps after which the targets of ggn_score.md 7.4 are read, at either size
 
@@ -47,7 +49,7 @@ def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
 
 def value(result, preset, point, key="test", step=MIDDLE):
     """The values of all seeds at a point of the grid, after `step` steps; `"zeros"` are those of the end."""
-    mine = next(run for run in result["runs"] if run["preset"] == preset)
+    mine = next(record for record in result["runs"] if record["preset"] == preset)
     place = int(np.flatnonzero(np.isclose(result["points"], point, rtol=1e-6, atol=0.0))[0])
     found = np.asarray(mine[key], dtype=float)[place]
     return found if key == "zeros" else found[:, list(result["steps"]).index(step)]
@@ -58,20 +60,20 @@ def draw_grid(data, fig, symbol, below, ylabel):
     fig.set_size_inches(9.6, 6.2)
     axes = fig.subplots(2, len(data["runs"]), sharex=True, sharey="row", height_ratios=(3, 2))
     twins = []
-    for top, bottom, run in zip(*axes, data["runs"], strict=True):
-        band(top, data["points"], run["test"][:, :, -1].T, color="#0072B2", marker="o", markersize=4, label="test loss (left)")
+    for top, bottom, record in zip(*axes, data["runs"], strict=True):
+        band(top, data["points"], record["test"][:, :, -1].T, color="#0072B2", marker="o", markersize=4, label="test loss (left)")
         top.axhline(np.median(data["half_square"]), color="0.45", linestyle=":", label="loss of f = 0 (left)")
         twins.append(top.twinx())
-        band(twins[-1], data["points"], run["zeros"].T, color="#D55E00", marker="s", markersize=4, linestyle="--", fillstyle="none", label="# zeros (right)")
+        band(twins[-1], data["points"], record["zeros"].T, **ZEROS)
         twins[-1].axhline(np.median(data["start_zeros"]), color="#D55E00", linestyle=":", linewidth=1, label="# zeros at the start (right)")
-        top.set(xscale="log", yscale="log", title=f"GGN, {run['preset']}, c = 1")
-        band(bottom, data["points"], np.maximum(run[below][:, :, -1].T, FLOOR), color="black", marker="d", markersize=4, linestyle="-.")
+        top.set(xscale="log", yscale="log", title=f"GGN, {record['preset']}, c = 1")
+        band(bottom, data["points"], np.maximum(record[below][:, :, -1].T, FLOOR), color="black", marker="d", markersize=4, linestyle="-.")
         bottom.set(xscale="log", yscale="log", xlabel=symbol)
     for twin in twins:
-        twin.set_ylim(0, 1.15 * max(np.nanmax(run["zeros"]) for run in data["runs"]))
+        twin.set_ylim(0, 1.15 * max(np.nanmax(record["zeros"]) for record in data["runs"]))
         twin.grid(False)
     twins[-1].set_ylabel("# zeros")
     axes[0, 0].set_ylabel(f"test loss after {data['steps'][-1]} steps")
     axes[1, 0].set_ylabel(ylabel)
-    handles = [ax.get_legend_handles_labels() for ax in (axes[0, 0], twins[0])]
-    fig.legend(sum((h for h, _ in handles), []), sum((names for _, names in handles), []), loc="outside upper center", ncols=4)
+    (lines, names), (more, others) = (ax.get_legend_handles_labels() for ax in (axes[0, 0], twins[0]))
+    fig.legend([*lines, *more], [*names, *others], loc="outside upper center", ncols=4)

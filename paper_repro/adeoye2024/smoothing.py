@@ -1,8 +1,9 @@
 """The smoothing `mu` of the penalty, from 10^-3 to 10: GGN-SCORE's test loss and zeros at a fixed number of steps (S2).
 
-What to see: the final test loss falls by orders of magnitude as `mu` grows (left axis), the number of entries that are not needed for 99.9% of `|w|_1`
-stays near that of the start (right axis). `mu` acts through the metric `D = diag h_mu''`, about `1/mu` at small weights: with `c = 1` it is, up to
-`alpha`, the step size of gradient descent on all weakly curved modes. Small `mu` moreover freezes the step (below), as `M_g eta` grows.
+What to see: the final test loss falls by orders of magnitude as `mu` grows (left axis); the number of entries that are not needed for 99.9% of
+`|w|_1` comes back to about that of the start (right axis). `mu` acts through the metric `D = diag h_mu''`, about `1/mu` at small weights: with
+`c = 1` it is, up to `alpha`, the step size of gradient descent on all weakly curved modes. Small `mu` moreover freezes the step (below), as
+`M_g eta` grows.
 
 What it does not show: that the penalty matters for the fit; `tau` is fixed at 10^-4, see `weight`. The reference draws means of ten runs, here it is
 the median with a band. In the `released` preset the Jacobian is the released code's, which lacks `kappa` and couples wrong entries.
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..checks import check
 from .grids import draw_grid, grid, MIDDLE, swept_grid, value
-from .synthetic import TAU
+from .variants import TAU
 
 FEW = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 

@@ -2,8 +2,8 @@
 
 What to see: with the true Jacobian GGN-SCORE falls steeply for ten steps and slowly from then on. With the released code's Jacobian, which lacks
 `kappa`, a step is shortened by `kappa` and the damping by `kappa^2`: the loss falls by `(1 - alpha kappa)^2` per step at first and ends lower. With
-`c = tau`, the true Hessian of the penalised loss, it is not monotone. Gradient descent of step 1 is far slower; with the true gradient and step
-`1/kappa`, or with the released code's gradient, which has such a step built in, it is as fast as GGN-SCORE.
+`c = tau`, the true Hessian of the penalised loss, it is not monotone, and rounding decides its later course. Gradient descent of step 1 is far
+slower; with the true gradient and step `1/kappa`, or with the released code's gradient, which has such a step built in, it is as fast as GGN-SCORE.
 
 What it does not show: what a step costs; see `comparison`, and there why step `1/kappa` is the one that belongs beside `mu = 1/kappa`. The released
 code draws from one generator of Julia, so single numbers cannot be compared with it, only ranges over seeds.
@@ -14,7 +14,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its relea
 import numpy as np
 
 from ..checks import check
-from .synthetic import after, curve, draw_curve, ERROR, GD, GD_ARMIJO, GD_RELEASED, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, LOOKS, records, S2, setup, SMALL, TAU
+from .synthetic import after, curve, draw_curve, ERROR, records, setup
+from .variants import GD, GD_ARMIJO, GD_RELEASED, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, LOOKS, S2, SMALL, TAU
 
 SEEDS = 3
 STEPS = {GGN: 500, GGN_RELEASED: 500, GGN_TAU: 500, GD: 2000, GD_WIDE: 2000, GD_ARMIJO: 2000, GD_RELEASED: 2000}

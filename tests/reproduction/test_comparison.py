@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paper_repro.adeoye2024 import comparison
-from paper_repro.adeoye2024.synthetic import GD, GD_ARMIJO, GD_FROM_ONE, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU
+from paper_repro.adeoye2024.variants import GD, GD_ARMIJO, GD_FROM_ONE, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU
 
 from . import assert_reproduced, verdicts
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from paper_repro.adeoye2024 import grids, smoothing
-from paper_repro.adeoye2024.synthetic import GGN, run, S2, Setting
+from paper_repro.adeoye2024.synthetic import run
+from paper_repro.adeoye2024.variants import GGN, S2, Setting
 
 from . import assert_reproduced, verdicts
 

@@ -7,7 +7,7 @@ import pytest
 import riemgn as rg
 from paper_repro.adeoye2024 import synthetic, trajectories
 from paper_repro.adeoye2024.network import problem_of
-from paper_repro.adeoye2024.synthetic import GD, GD_ARMIJO, GD_RELEASED, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, Setting
+from paper_repro.adeoye2024.variants import GD, GD_ARMIJO, GD_RELEASED, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, method_of, Setting
 
 from . import assert_reproduced, verdicts
 
@@ -27,7 +27,7 @@ def test_it_holds_at_full_size(tmp_path):
 def test_a_run_is_the_iteration_of_its_method(variant):
     net, params, data = synthetic.drawn(TINY, 1)
     problem = problem_of(net, params, data.x, data.y, variant.preset, gradient=variant.method == "GD")
-    method = synthetic.method_of(variant, TINY, 3.0, 1e-3)
+    method = method_of(variant, TINY, 3.0, 1e-3)
     trajectory = rg.iterate(problem, method, steps=6, spectra=False)
     found = synthetic.run(TINY, variant, 1, (0, 2, 6), 3.0, 1e-3)
     np.testing.assert_allclose(found["train"], np.asarray(trajectory.losses)[[0, 2, 6]], rtol=1e-9)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from paper_repro.adeoye2024 import grids, weight
-from paper_repro.adeoye2024.synthetic import drawn, GGN, run, S2
+from paper_repro.adeoye2024.synthetic import drawn, run
+from paper_repro.adeoye2024.variants import GGN, S2
 
 from . import assert_reproduced, verdicts
 
