@@ -59,9 +59,11 @@ from .model import (
 )
 from .problem import Problem as Problem
 from .regularizer import (
+    BoxPenalty as BoxPenalty,
     ExponentialPenalty as ExponentialPenalty,
     OstrovskiiBachPenalty as OstrovskiiBachPenalty,
     PseudoHuberPenalty as PseudoHuberPenalty,
+    SparseGroupPenalty as SparseGroupPenalty,
     SquaredPenalty as SquaredPenalty,
 )
 from .result import result_name as result_name, RESULTS as RESULTS

@@ -2,6 +2,7 @@
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
@@ -82,6 +83,44 @@ def _least_margin(t, y, args, **kwargs):
     return jnp.min(_margins(t, y, args))
 
 
+class _ParametersKept(diffrax.AbstractAdaptiveSolver):
+    """The method `solver` with the parameters alone in its dense output.
+
+    diffrax holds each stage of `max_steps` steps, 4096 x 16 vectors for Dopri8: with outputs, n numbers each, gigabytes.
+    """
+
+    solver: diffrax.AbstractSolver
+
+    @property
+    def term_structure(self):
+        return self.solver.term_structure
+
+    @property
+    def interpolation_cls(self):
+        return self.solver.interpolation_cls
+
+    def order(self, terms):
+        return self.solver.order(terms)
+
+    def error_order(self, terms):
+        return self.solver.error_order(terms)
+
+    def init(self, terms, t0, t1, y0, args):
+        return self.solver.init(terms, t0, t1, y0, args)
+
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        y1, error, dense_info, state, result = self.solver.step(terms, t0, t1, y0, args, solver_state, made_jump)
+        dense_info = jax.tree.map(lambda part: {"w": part["w"]} if _has_outputs(part) else part, dense_info, is_leaf=_has_outputs)
+        return y1, error, dense_info, state, result
+
+    def func(self, terms, t0, y0, args):
+        return self.solver.func(terms, t0, y0, args)
+
+
+def _has_outputs(part) -> bool:
+    return isinstance(part, dict) and "psi" in part
+
+
 class _Loop(diffrax.AbstractAdjoint):
     """`diffrax.ForwardMode`, told what is known before: that the saved times are in order, and the margin of the events at the start.
 
@@ -117,7 +156,8 @@ def locate(args, last_step):
 def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
     """One diffrax solve from `problem.w0` at time 0. Everything swept (data, damping, tolerances, times, limits) is an argument.
 
-    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi`; implicit ones carry and control `w`.
+    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi`; implicit ones carry and control `w`. The dense output has
+    `w` alone.
     """
     w0 = args.problem.w0
     implicit = isinstance(solver, diffrax.AbstractImplicitSolver)
@@ -130,9 +170,9 @@ def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int
     event = diffrax.Event(_least_margin) if args.limits.watched else None
     end = diffrax.SubSaveAt(t1=True)
     saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])
-    return diffrax.diffeqsolve(
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_vector_field),
-        solver,
+        _ParametersKept(solver) if dense and not implicit else solver,
         t0=0.0,
         t1=t1,
         dt0=None,
@@ -146,3 +186,4 @@ def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int
         throw=False,
         progress_meter=diffrax.TqdmProgressMeter() if progress else diffrax.NoProgressMeter(),
     )
+    return eqx.tree_at(lambda s: s.interpolation.y0_if_trivial, solution, {"w": w0}) if dense else solution

@@ -154,7 +154,7 @@ def solve(
     - `progress`: show a progress bar on stderr.
     - `throw`: raise `SolveError` on numerical trouble. With False the trajectory so far comes back with its result code.
     - `error`: solve again at a hundredth of the tolerances; report the difference of the outputs and keep that solve as `Trajectory.tight`.
-    - `dense`: keep the dense output, for `Trajectory.evaluate`.
+    - `dense`: keep the dense output, for `Trajectory.evaluate`. It has room for all `max_steps` steps: about 16 `max_steps` p numbers.
     - `rank_tol`: flows that invert `J` stop with `rank_lost` when `sigma_min` falls below `rank_tol` times its starting value.
     - `ball_radius`: stop with `ball_left` when `|w - w0|` exceeds it.
     - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it.

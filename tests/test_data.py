@@ -44,13 +44,13 @@ def _idx(array):
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
-def _mnist(folder, part, rows, packed=True):
+def _mnist(folder, part, rows, packed=True, name="mnist"):
     rng = np.random.default_rng(rows)
     images, labels = rng.integers(0, 256, (rows, 28, 28)), np.arange(rows) % 10
-    (folder / "mnist").mkdir(parents=True, exist_ok=True)
+    (folder / name).mkdir(parents=True, exist_ok=True)
     for array, file in ((images, f"{part}-images-idx3-ubyte"), (labels, f"{part}-labels-idx1-ubyte")):
         content = _idx(array)
-        (folder / "mnist" / (file + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
+        (folder / name / (file + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
     return images, labels
 
 
@@ -236,11 +236,12 @@ def test_a_damaged_or_absent_table_ends_in_one_sentence_naming_it(tmp_path):
 # Files of the named sets
 
 
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 @pytest.mark.parametrize("packed", [True, False])
-def test_mnist_reads_idx_files_with_the_distributed_split(tmp_path, packed):
-    images, labels = _mnist(tmp_path, "train", 30, packed)
-    _mnist(tmp_path, "t10k", 20, packed)
-    loaded = load_data("mnist", data_dir=tmp_path, standardize=False, drop_constant=False)
+def test_idx_files_are_read_with_the_distributed_split(tmp_path, packed, name):
+    images, labels = _mnist(tmp_path, "train", 30, packed, name)
+    _mnist(tmp_path, "t10k", 20, packed, name)
+    loaded = load_data(name, data_dir=tmp_path, standardize=False, drop_constant=False)
     np.testing.assert_allclose(loaded.x, images.reshape(30, 784) / 255, rtol=1e-15)
     np.testing.assert_array_equal(loaded.y, labels)
     assert loaded.x_test.shape == (20, 784) and loaded.record["split"]["kind"] == "as distributed"

@@ -263,6 +263,21 @@ def test_times_asked_for_are_the_times_saved_and_dense_output_lies_on_them():
             trajectory.evaluate(t)
 
 
+def test_dense_output_holds_the_parameters_alone():
+    """The outputs carried beside them, n numbers in every stage of `max_steps` steps, are left out; events are located without them."""
+    problem, flow = small_net(SEED, ALPHA), rg.LevenbergMarquardt(0.1)
+    free = rg.solve(problem, flow, t1=3.0)
+    limits = {"loss_tol": 0.5 * float(free.losses[0] + free.losses[-1]), "ball_radius": 1e3}
+    plain, dense = rg.solve(problem, flow, t1=3.0, **limits), rg.solve(problem, flow, t1=3.0, **limits, dense=True)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(dense.interpolation)]
+    assert sum(shape[:1] == (4096,) for shape in shapes) >= 3
+    assert all(shape[1:] == () or shape[-1] == problem.p for shape in shapes)
+    assert name_of(dense) == "loss_tolerance_met"
+    assert math.isclose(dense.ts[-1], plain.ts[-1], rel_tol=1e-9)
+    assert relative_error(dense.params, plain.params) < 1e-9
+    assert relative_error(dense.evaluate(float(dense.ts[-1])), dense.params[-1]) < 1e-9
+
+
 def test_a_solver_of_the_callers_choice():
     problem = small_net(SEED, ALPHA)
     trajectory = rg.solve(problem, rg.GaussNewton(), t1=3.0, solver=diffrax.Tsit5())

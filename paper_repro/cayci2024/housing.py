@@ -25,7 +25,7 @@ from .last_iterate import AGREED, excess, one_run
 from .optimum import least_squares
 
 NUMERIC = 8  # the columns of numbers; the rarest kind of place is met five times in 20 640 rows, and a network cannot be told apart on it
-ROWS, SEEDS, STARTS = {True: 2000, False: 8000}, {True: 3, False: 4}, {True: 1, False: 2}
+ROWS, SEEDS, STARTS = {True: 2000, False: 16000}, {True: 3, False: 4}, {True: 1, False: 2}
 ALPHA, HORIZON = 100.0, 40.0
 CLOCK = np.concatenate([[0.0], np.logspace(-1, 9, 61)])
 

@@ -55,8 +55,8 @@ def read_idx(path: Path) -> tuple[np.ndarray, str]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape), digest
 
 
-def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...] | None = None) -> tuple[Frame, str]:
-    """A delimited text file as a frame whose columns are float64 or text, and the sha256 of the file.
+def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...] | None = None, ended: bool = False) -> tuple[Frame, str]:
+    """A delimited text file as a frame whose columns are float64 or text and whose index is the line number, and the sha256 of the file.
 
     Empty fields, `?` and the usual words for a missing value become NaN. A first line without any number is the header.
 
@@ -64,9 +64,10 @@ def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...]
         path: comma, semicolon or tab separated text, plain or gzip.
         names: the columns, for a format without header; each line must have as many fields.
         text: the columns that may hold text; None lets every column.
+        ended: whether the last line must end; the files of the named sets do, so one that does not was cut off, perhaps within a number.
 
     Raises:
-        ValueError: not UTF-8, no rows, a line with too few or too many fields, a text among numbers, an infinity.
+        ValueError: not UTF-8, no rows, a line with too few or too many fields, a text among numbers, an infinity, a last line that does not end.
     """
     import pandas as pd
 
@@ -74,10 +75,13 @@ def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...]
     try:
         content = stored.decode("utf-8-sig")
     except UnicodeDecodeError as trouble:
-        raise ValueError(f"'{path}' is not UTF-8 text: byte {trouble.start} cannot be decoded.") from None
+        line = stored.count(b"\n", 0, trouble.start) + 1
+        raise ValueError(f"'{path}', line {line}: this is not UTF-8 text, byte {trouble.start} of the file cannot be decoded.") from None
     first = content.lstrip("\r\n").partition("\n")[0]
     separator = max(",;\t", key=first.count)
     lines, header = _checked_lines(path, content, separator, names)
+    if ended and not content.endswith(("\n", "\r")):
+        raise ValueError(f"'{path}', line {lines[-1]}: the last line does not end, so the file is cut off (or lacks the line break at its end).")
     frame = pd.read_csv(
         io.StringIO(content), sep=separator, header=0 if header else None, names=names, index_col=False,
         na_values=["?"], skipinitialspace=True, low_memory=False,
@@ -85,6 +89,7 @@ def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...]
     frame.columns = [str(c).strip() if header or names else f"column_{c}" for c in frame.columns]
     for column in frame.columns:
         frame[column] = _numeric_or_text(frame[column], path, lines, text is None or column in text)
+    frame.index = pd.Index(lines)
     return frame, digest
 
 

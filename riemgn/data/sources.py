@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from .files import Frame, read_idx, read_table
+from .labels import as_classes, check_labels
 
 DATASETS: dict[str, str] = {
     "diabetes": "442 x 10, disease progression (a real target); bundled with scikit-learn",
@@ -50,7 +51,6 @@ _OPENML: dict[str, str] = {
 }
 _IDX_TRAIN_ROWS = 60000  # OpenML keeps the order of the distributed files, training rows first
 _FETCH_TIMEOUT_SECONDS = 30.0
-MAX_CATEGORIES = 50  # more one-hot columns than this is an identifier or free text, not a category
 
 
 class DataUnavailableError(ValueError):
@@ -109,7 +109,7 @@ def _read_bundled(name: str) -> Table:
     source = {"name": name, "kind": "bundled", "origin": "scikit-learn"}
     if name == "diabetes":
         return Table(features, bunch.target.astype(float), None, source)
-    return Table(features, *_as_classes(bunch.target, name), source)
+    return Table(features, *as_classes(bunch.target, name), source)
 
 
 def _find(name: str, folder: Path | None) -> dict[str, Path]:
@@ -134,15 +134,16 @@ def _read_files(name: str, paths: dict[str, Path]) -> Table:
     if columns and _FILES[name][0] not in paths:
         raise ValueError(f"The training file '{_FILES[name][0]}' of '{name}' is missing beside '{next(iter(paths.values()))}'.")
     text = ("ocean_proximity",) if columns is None else () if name == "pendigits" else ("class",)
-    parts, digests = zip(*(read_table(path, columns, text) for path in paths.values()), strict=True)
+    parts, digests = zip(*(read_table(path, columns, text, ended=True) for path in paths.values()), strict=True)
     source = _file_source(name, list(paths.values()), digests)
     frame = pd.concat(parts, ignore_index=True)
     if columns is None:
         if "median_house_value" not in frame:
             raise ValueError(f"'{paths['housing.csv']}' has no column 'median_house_value', its columns are {', '.join(frame)}.")
         return Table(frame.drop(columns="median_house_value"), frame["median_house_value"].to_numpy(), None, source)
+    check_labels(name, list(paths.values()), [part["class"].to_numpy() for part in parts], lambda part, row: f"line {parts[part].index[row]}")
     test_rows = len(frame) // 4 if name == "letter" else len(frame) - len(parts[0])
-    return Table(frame.drop(columns="class"), *_as_classes(frame["class"].to_numpy(), name), source, test_rows)
+    return Table(frame.drop(columns="class"), *as_classes(frame["class"].to_numpy(), name), source, test_rows)
 
 
 def _read_idx_pairs(name: str, paths: dict[str, Path]) -> Table:
@@ -159,14 +160,19 @@ def _read_idx_pairs(name: str, paths: dict[str, Path]) -> Table:
         if pixels.ndim != 3 or marks.ndim != 1 or len(pixels) != len(marks):
             shapes = f"shapes {pixels.shape} and {marks.shape}"
             raise ValueError(f"'{paths[image_file]}' and '{paths[label_file]}' are not images with one label each: {shapes}.")
+        if images and pixels[0].size != images[0].shape[1]:
+            sizes = f"{pixels[0].size} pixels, {images[0].shape[1]} expected"
+            raise ValueError(f"The images of '{paths[image_file]}' have {sizes} as in '{paths[_IDX_FILES[0]]}'.")
         images.append(pixels.reshape(len(pixels), -1))
         labels.append(marks)
         digests += [digest, label_digest]
+    label_paths = [paths[file] for file in (_IDX_FILES[1], _IDX_FILES[3]) if file in paths]
+    check_labels(name, label_paths, labels, lambda part, row: f"sample {row + 1}")
     features = pd.DataFrame(np.concatenate(images))
     features.columns = [f"pixel{i}" for i in range(features.shape[1])]
     test_rows = len(labels[1]) if len(labels) == 2 else 0
     source = _file_source(name, list(paths.values()), digests)
-    return Table(features, *_as_classes(np.concatenate(labels), name), source, test_rows, unit=1 / 255)
+    return Table(features, *as_classes(np.concatenate(labels), name), source, test_rows, unit=1 / 255)
 
 
 def _file_source(name: str, paths: list[Path], digests: Any) -> dict[str, Any]:
@@ -207,7 +213,7 @@ def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
     if name == "california_housing":
         return Table(pd.DataFrame(bunch.data, columns=list(bunch.feature_names)), np.asarray(bunch.target, float), None, source)
     pixels = name in ("mnist", "fashion_mnist")
-    classes = _as_classes(np.asarray(bunch.target, object), name)
+    classes = as_classes(np.asarray(bunch.target, object), name)
     test_rows = max(len(bunch.target) - _IDX_TRAIN_ROWS, 0) if pixels else 0
     return Table(bunch.data, *classes, source, test_rows, unit=1 / 255 if pixels else 1.0)
 
@@ -233,17 +239,4 @@ def _read_user_table(path: Path, target: str | None) -> Table:
     features = frame.drop(columns=column)
     if values.dtype != object and encoding in (None, "value"):
         return Table(features, values.to_numpy(), None, source, encoding=encoding)
-    return Table(features, *_as_classes(values.to_numpy(), column), source, encoding=encoding)
-
-
-def _as_classes(labels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels as text (NaN stays) and the sorted classes: numbers sort as numbers."""
-    import pandas as pd
-
-    known = pd.notna(labels)
-    distinct = sorted(set(labels[known].tolist()))
-    if len(distinct) > MAX_CATEGORIES:
-        raise ValueError(f"The target '{name}' has {len(distinct)} different classes, at most {MAX_CATEGORIES} are allowed.")
-    words = {c: str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in distinct}
-    text = np.array([words[c] if ok else None for c, ok in zip(labels.tolist(), known, strict=True)], dtype=object)
-    return text, tuple(words.values())
+    return Table(features, *as_classes(values.to_numpy(), column), source, encoding=encoding)

@@ -53,18 +53,18 @@ class _Layer(eqx.Module):
         """
         samples = len(self.activation)
         bias, weight = self._split(weights)
-        if self.pullback is not None and outputs == 1:
-            return self._by_rows(bias, weight).reshape(samples, 1, samples, 1)
+        if self.pullback is None:
+            each = jnp.stack([outer_gram(self.activation * jnp.sqrt(w)) + b for w, b in zip(weight, bias, strict=True)])
+            return jnp.einsum("aij,ab->iajb", each, jnp.eye(outputs, dtype=each.dtype))
+        if outputs == 1:
+            return self._by_rows(self.pullback[:, 0], bias, weight).reshape(samples, 1, samples, 1)
 
         def row(h, pullback):
             inner = (self.activation * h) @ weight.T + bias  # of this sample with all, neuron by neuron: (n, fan_out)
-            if self.pullback is None:
-                return jnp.einsum("jb,ab->ajb", inner, jnp.eye(outputs, dtype=inner.dtype))
             left = (self.pullback * inner[:, None, :]).reshape(-1, self.fan_out)
             return (pullback @ left.T).reshape(outputs, samples, outputs)
 
-        nothing = jnp.zeros((samples, 0), self.activation.dtype)
-        return jax.lax.map(lambda each: row(*each), (self.activation, nothing if self.pullback is None else self.pullback))
+        return jax.lax.map(lambda each: row(*each), (self.activation, self.pullback))
 
     def weighted_squared_rows(self, weights: Weights, outputs: int) -> Float[Array, "n k"]:
         """The diagonal of `weighted_kernel`."""
@@ -77,15 +77,15 @@ class _Layer(eqx.Module):
         bias, weight = jnp.split(weights, [self.fan_out * self.bias])
         return (bias if self.bias else jnp.zeros(self.fan_out, weights.dtype)), weight.reshape(self.fan_out, -1)
 
-    def _by_rows(self, bias: Array, weight: Array) -> Float[Array, "n n"]:
-        assert self.pullback is not None
-        back, total = self.pullback[:, 0], jnp.zeros((), weight.dtype)
+    def _by_rows(self, back: Float[Array, "n fan_out"], bias: Array, weight: Array) -> Float[Array, "n n"]:
+        """The weighted kernel of one output from chunks of the columns of the Jacobian, of `BLOCK_BYTES` each."""
         inputs = jnp.concatenate([self.activation, jnp.ones_like(back[:, :1])], axis=1) if self.bias else self.activation
         roots = jnp.sqrt(jnp.concatenate([weight, bias[:, None]], axis=1) if self.bias else weight)
         neurons = max(1, BLOCK_BYTES // (inputs.size * inputs.dtype.itemsize))
+        total = jnp.zeros((), weight.dtype)
         for start in range(0, self.fan_out, neurons):
             part = slice(start, start + neurons)
-            rows = back[:, part, None] * inputs[:, None, :] * roots[part]
+            rows = back[:, part, None] * (inputs[:, None, :] * roots[part])
             total = total + outer_gram(rows.reshape(len(back), -1))
         return total
 

@@ -1,13 +1,18 @@
 """The linear system of GGN-SCORE: a Gram matrix of low rank plus a positive diagonal."""
 
+import jax
 import jax.numpy as jnp
 
 from .._types import Jac, Outputs, Scalar, Weights
 from .damped import damped_direction
+from .krylov import MatrixFree
 from .mixed import mixed_direction_and_branch
-from .operator import AbstractJacobian, scale_columns
+from .operator import AbstractJacobian, scale_columns, squared_norm
 
-MIXED_PAYS = 256  # rows of the smaller system from which on its float32 factor and the refinement are quicker
+LARGE = 256  # rows of the smaller system from which on products, or a factor in float32 with its refinement, are quicker than Cholesky
+EASY = 100.0  # bound of the condition number, 1 + |A|_F^2 / c, below which conjugate gradients need few steps
+RESIDUAL = 1e-13  # of conjugate gradients, relative
+STEPS_PAY = 16  # a step of conjugate gradients takes about as long as this many rows of the factorisation
 
 
 def score_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, pull: Weights, metric: Weights, damping: Scalar | float) -> Weights:
@@ -17,9 +22,14 @@ def score_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, pull: Weigh
 
         z = -(c I + A^T A)^{-1} (A^T e + b) = -A^T (c I + A A^T)^{-1} (e - A b / c) - b / c
 
-    so that `z + b / c` is the Levenberg-Marquardt direction of `A` for the cotangent `e - A b / c`, found as those are: the smaller Gram matrix by
-    Cholesky where its conditioning allows, from `MIXED_PAYS` rows on with the factor in float32 and refined in float64. Of a network the Jacobian
-    and the kernel `J D^{-1} J^T` are kept by layers.
+    so that `z + b / c` is the Levenberg-Marquardt direction of `A` for the cotangent `e - A b / c`. It is found as those are, the smaller Gram matrix
+    by Cholesky where its conditioning allows. From `LARGE` rows on, in float64:
+
+    - where the damping leads, `|A|_F^2 <= EASY c` (the rule for `c = 1` and a smoothing that is not small): conjugate gradients by products with `A`
+      to a residual of `RESIDUAL`, no matrix formed;
+    - else, and where those need more steps than pay, the factor in float32 and refined to float64.
+
+    Of a network the products and the kernel `J D^{-1} J^T` are by layers.
 
     Arguments:
 
@@ -37,8 +47,20 @@ def score_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, pull: Weigh
     root = jnp.sqrt(metric)
     a, b = scale_columns(jac, 1 / root), pull / root
     shifted = cotangent - a @ b / c
-    if smaller >= MIXED_PAYS and jac.dtype == jnp.float64:
-        pulled = mixed_direction_and_branch(a, shifted, c, smaller)[0]
-    else:
+    if smaller < LARGE or jac.dtype != jnp.float64:
         pulled = damped_direction(a, shifted, c, 1.0, smaller)
+    else:
+        pulled = _large(a, shifted, c)
     return (pulled - b / c) / root
+
+
+def _large(a: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar) -> Weights:
+    """`-A^T (c I + A A^T)^{-1} e` of many rows, by products where few are enough."""
+    n, p = a.shape
+
+    def by_products():
+        found = MatrixFree(RESIDUAL, min(n, p) // STEPS_PAY).direction(lambda v: a @ v, lambda u: u @ a, jnp.zeros(p, a.dtype), cotangent, damping)
+        return found.w_dot, found.converged
+
+    w_dot, done = jax.lax.cond(squared_norm(a) <= EASY * damping, by_products, lambda: (jnp.zeros(p, a.dtype), jnp.array(False)))
+    return jax.lax.cond(done, lambda: w_dot, lambda: mixed_direction_and_branch(a, cotangent, damping, min(n, p))[0])

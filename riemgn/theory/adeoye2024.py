@@ -1,13 +1,10 @@
 """Claims on GGN-SCORE: Adeoye, Petersen, Bemporad, arXiv:2404.14875, as far as its released code and self-concordance tell."""
 
-from collections.abc import Callable
-from typing import cast
-
 import numpy as np
 
 from ..method import GGNScore
 from ..model import LinearModel
-from ..regularizer import AbstractPenalty
+from ..regularizer import AbstractSeparablePenalty
 from ..trajectory import Trajectory
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Claim
@@ -21,7 +18,7 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     method = traj.flow
     is_score = isinstance(method, GGNScore)
     steps = traj.stats.get("per_step", {}) if is_score else {}
-    least = float(method.penalty.least_constant) if is_score else float("nan")
+    least = method.penalty.tight_constant(float(method.penalty.order)) if is_score else float("nan")
     used = float(method.penalty.constant) * traj.problem.p ** ((3 - float(method.penalty.order)) / 2) if is_score else float("nan")
     predicted = np.asarray(steps.get("predicted_decrease", [np.nan]))
     decrease, objective = np.asarray(steps.get("decrease", [np.nan])), np.asarray(steps.get("objective", [np.nan]))
@@ -29,12 +26,11 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     scale = float(np.abs(objective[0]))
     kept = (decrease - predicted) / scale  # a prediction of minus infinity promises nothing and is kept
     moving = square > ROUNDED * scale
-    default_order = is_score and float(method.penalty.order) == float(cast(Callable[[], AbstractPenalty], type(method.penalty))().order)
     hypotheses = (
         truth("the method is GGN-SCORE on all samples", is_score and method.batches.size is None),
         truth("the outputs are linear in the parameters", isinstance(traj.problem.model, LinearModel)),
         constant_curvature(traj),
-        truth("the penalty has its default order nu, at which the least M_h is known", default_order),
+        truth("the penalty is separable, so that the metric D is its Hessian", is_score and isinstance(method.penalty, AbstractSeparablePenalty)),
         Hypothesis("p^{(3 - nu)/2} M_h used for the sum", used, "at_least", least, "least true M_h"),
         Hypothesis("steps that promise something", float(np.isfinite(predicted).sum()), "at_least", 1.0, "counted"),
         arrived(traj),

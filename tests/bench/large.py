@@ -62,7 +62,8 @@ class Work:
     def run(self, problem: rg.Problem, horizon: float, rtol: float = RTOL) -> rg.Trajectory:
         if isinstance(self.solver, rg.flow.AbstractFlow):
             return rg.solve(problem, self.solver, horizon, rtol=rtol, atol=rtol, ts=[0.0, horizon], throw=False)
-        return rg.iterate(problem, self.solver, steps=int(self.horizon), throw=False)
+        spectra = not isinstance(self.solver, rg.GGNScore)  # its Jacobian is never formed
+        return rg.iterate(problem, self.solver, steps=int(self.horizon), throw=False, spectra=spectra)
 
     def multiplications(self) -> float:
         """Of a kernel by layers, two Gram matrices a layer, and its Cholesky factor, times two for the additions."""
@@ -71,6 +72,7 @@ class Work:
 
 
 FREE = rg.MatrixFree(rtol=1e-6, max_steps=200)
+SCORE = rg.GGNScore(rg.PseudoHuberPenalty(512**0.5))
 DAMPED, GN, GF = rg.LevenbergMarquardtMethod(1.0), rg.GaussNewton(), rg.GradientFlow()
 WORKS = {
     "stiff GF, n = 100, p = 1e5, cond 1e6": Work((7, 12500, 1), 100, GF, 0.0, cond=1e6, reference="tight"),
@@ -80,10 +82,12 @@ WORKS = {
     "LM step, n = 2000, p = 96300": Work((20, 300, 300, 1), 2000, DAMPED, 1, counted=True),
     "GN flow, n = 2000, p = 96300": Work((20, 300, 300, 1), 2000, GN, 1.0, reference="law"),
     "stiff GF, n = 2000, p = 96300": Work((20, 300, 300, 1), 2000, GF, 1e5),
+    "GGN-SCORE, batch of 16 x 10 outputs, p = 406528": Work((784, 512, 10), 16, SCORE, 5),
 }
 QUICK = {
     "GN flow, n = 100, p = 1900": Work((18, 100, 1), 100, GN, 5.0, reference="law"),
     "LM step, n = 100, p = 3640": Work((20, 52, 50, 1), 100, DAMPED, 1, counted=True),
+    "GGN-SCORE, batch of 16 x 3 outputs, p = 2580": Work((40, 60, 3), 16, SCORE, 5),
     "LM step, matrix-free, n = 1000, p = 190": Work((18, 10, 1), 1000, rg.LevenbergMarquardtMethod(1e3, matrix_free=FREE), 1),
 }
 
