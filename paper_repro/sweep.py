@@ -12,6 +12,7 @@ import numpy as np
 from .stored import is_kept, kept_elsewhere
 
 WORTH_PROCESSES = 120.0  # seconds of work left from which on it pays to start processes, which import and compile anew
+FIRST = 4  # cells done before, some of which compile
 EVERY = 20.0  # seconds between two lines of progress
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
@@ -30,7 +31,7 @@ def swept(cell: Callable[..., Any], arguments: Sequence[tuple], label: str, proc
     processes = (1 if _in_worker() else _cores()) if processes is None else processes
     report = _Report(label, len(arguments), len(arguments) - len(missing))
     while order:
-        if processes > 1 and len(found) >= 2 and report.left(len(order)) > WORTH_PROCESSES:
+        if processes > 1 and len(found) >= FIRST and min(report.seconds) * len(order) > WORTH_PROCESSES:
             break
         place = order.pop(0)
         started = time.perf_counter()
@@ -63,7 +64,7 @@ def _timed(cell: Callable[..., Any], place: int, arguments: tuple) -> tuple[int,
 
 
 class _Report:
-    """Lines on stderr: cells done, time gone, time left by the median cell, which a compilation does not move."""
+    """Lines on stderr: cells done, time gone, time left by the mean of all cells but the two longest, which compile."""
 
     def __init__(self, label: str, total: int, before: int):
         self.label, self.total, self.before, self.processes = label, total, before, 1
@@ -71,7 +72,7 @@ class _Report:
         self.start = self.last = time.perf_counter()
 
     def left(self, cells: int) -> float:
-        return float(np.median(self.seconds)) * cells / self.processes
+        return float(np.mean(sorted(self.seconds)[: max(1, len(self.seconds) - 2)])) * cells / self.processes
 
     def done(self, seconds: float) -> None:
         self.seconds.append(seconds)
