@@ -1,15 +1,14 @@
 """Loss against iterations and against seconds, GGN-SCORE beside gradient descent of step 1, in both presets (S1).
 
-What to see: at equal numbers of steps GGN-SCORE is far ahead of gradient descent of step 1 on the true gradient, at equal seconds they are close. With
-the released code's derivatives both are faster, gradient descent most: its gradient lacks `kappa`, so that "step 1" is a step of `1/kappa`; after 600
-steps against 10 000 the two end level, and by seconds gradient descent is ahead until then.
+What to see: at equal numbers of steps GGN-SCORE is far ahead of gradient descent of step 1 on the true gradient, at equal seconds they are close.
+With the released code's derivatives both are faster, gradient descent most: its gradient lacks `kappa`, so that "step 1" is a step of `1/kappa`;
+after 600 steps against 10 000 the two end level, and by seconds gradient descent is ahead until then.
 
 On the small network of the quick size the released GGN-SCORE is only level with the released gradient descent, at equal numbers of steps.
 
 What it does not show: that GGN-SCORE is the better method; the gap depends on a step that was not tuned, see `comparison`. The paper's script runs
-4000 steps of GGN-SCORE, here it is 600: at this size a step takes a twentieth to a quarter of a
-second, and all losses still fall at the end. One seed at
-full size, as in the script.
+4000 steps of GGN-SCORE, here it is 600: at this size a step takes a twentieth to a quarter of a second, and all losses still fall at the end. One
+seed at full size, as in the script.
 
 Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code; ggn_score.md 4.1 (S1), 7.3.
 """
