@@ -1,0 +1,129 @@
+"""One run of one variant of the synthetic experiments, curves over seeds, and what their pictures and captions share.
+
+Seconds are processor seconds of the steps alone, without compilation and without evaluating what is plotted (the released code's clock runs on while
+it evaluates both losses).
+"""
+
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+import riemgn as rg
+
+from ..picture import band
+from ..stored import kept
+from .measures import zeros
+from .network import initial, network, problem_of, teacher_data, TeacherData
+from .variants import ALPHA, flops, look, method_of, Setting, TAU, Variant
+
+MANTISSAS = (1, 2, 3, 4, 5, 6, 8)
+ERROR = 10.0  # golden numbers of chaotic or rounding-sized quantities: free within ten times their tolerance
+
+
+def drawn(setting: Setting, seed: int) -> tuple[rg.MLP, list, TeacherData]:
+    """Network, weights and data of a seed: the same for every variant and at every point of a sweep."""
+    data_key, weight_key = jr.split(jr.key(seed))
+    net = network(setting.inputs, setting.width)
+    return net, initial(net, weight_key), teacher_data(setting.train, setting.test, setting.inputs, data_key)
+
+
+def checkpoints(steps: int) -> list[int]:
+    """0, then 1, 2, 3, 4, 5, 6, 8 times the powers of ten up to `steps`, and `steps`.
+
+    >>> checkpoints(25)
+    [0, 1, 2, 3, 4, 5, 6, 8, 10, 20, 25]
+    """
+    found = {mantissa * 10**power for power in range(len(str(steps))) for mantissa in MANTISSAS}
+    return [0, *sorted({count for count in found if count < steps} | {steps})]
+
+
+@eqx.filter_jit
+def advanced(problem, method, w, state, halvings, steps):
+    """After `steps` more steps: parameters, state, and how often the line search has halved in all. One program for any number of steps."""
+
+    def body(_, carry):
+        w, state, halvings = carry
+        w, state = method.step(problem, w, state, jr.key(0))
+        return w, state, halvings + jnp.log2(method.step_size / state.report["step_size"])
+
+    return jax.lax.fori_loop(0, steps, body, (w, state, halvings))
+
+
+@eqx.filter_jit
+def measured(problem, x_test, y_test, w, mu, tau):
+    """Loss on training and test rows, `|w|_1`, `|w|`, and the penalised loss with the smoothed norm."""
+    test = problem.loss(problem.model(problem.unflatten(w), x_test).reshape(-1), y_test)
+    train, sizes = problem.objective(w), jnp.sum(jnp.abs(w))
+    smooth = train + tau * jnp.sum(jnp.sqrt(mu**2 + w**2) - mu)
+    return {"train": train, "test": test, "reported": train + tau * sizes, "objective": smooth, "norm": jnp.linalg.norm(w)}
+
+
+@kept
+def run(setting: Setting, variant: Variant, seed: int, steps: tuple[int, ...], mu: float | None = None, tau: float = TAU) -> dict:
+    """One run, measured after each of the numbers of `steps`.
+
+    Returns: `train`, `test` loss `f`, `reported = f + tau |w|_1` (what the released code reports), `objective = f + tau sum h_mu` (what it lowers),
+    `norm` `|w|`, `step_size` of the step before, `seconds`, `flops` and `halvings` of the line search so far, (checkpoints,) each, and `zeros` of the
+    final `w`.
+    A run that overflows goes on as NaN.
+    """
+    mu = setting.smoothing if mu is None else mu
+    net, params, data = drawn(setting, seed)
+    problem = problem_of(net, params, data.x, data.y, variant.preset, gradient=variant.method == "GD")
+    method = method_of(variant, setting, mu, tau)
+    w, halvings = problem.w0, jnp.zeros(())
+    state = method.init(problem, w, jnp.asarray(problem.n))
+    jax.block_until_ready(advanced(problem, method, w, state, halvings, jnp.asarray(0)))  # compiles
+    rows, seconds, done = [], 0.0, 0
+    for count in steps:
+        start = time.process_time()
+        w, state, halvings = jax.block_until_ready(advanced(problem, method, w, state, halvings, jnp.asarray(count - done)))
+        seconds, done = seconds + time.process_time() - start, count
+        values = {key: float(value) for key, value in measured(problem, data.x_test, data.y_test, w, jnp.asarray(mu), jnp.asarray(tau)).items()}
+        work = flops(setting, variant, count, float(halvings))
+        rows.append({**values, "step_size": float(state.report["step_size"]), "seconds": seconds, "flops": work, "halvings": float(halvings)})
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]} | {"zeros": zeros(w) if bool(jnp.all(jnp.isfinite(w))) else None}
+
+
+def stacked(runs: list[dict]) -> dict:
+    """Runs of several seeds as one record, (seeds, checkpoints) and (seeds,)."""
+    return {key: np.array([run[key] for run in runs], dtype=float) for key in runs[0]}
+
+
+def records(setting: Setting, variants: dict[Variant, int], seeds: int) -> list[dict]:
+    """Curves of every variant over its number of steps, (seeds, checkpoints)."""
+    found = []
+    for variant, steps in variants.items():
+        counts = checkpoints(steps)
+        runs = [run(setting, variant, seed, tuple(counts)) for seed in range(seeds)]
+        found.append({"variant": variant.label, "steps": counts, **stacked(runs)})
+    return found
+
+
+def curve(result: dict, variant: Variant) -> dict:
+    """The record of a variant."""
+    return next(record for record in result["runs"] if record["variant"] == variant.label)
+
+
+def after(result: dict, variant: Variant, count: int, key: str = "test") -> np.ndarray:
+    """The values of all seeds after `count` steps."""
+    record = curve(result, variant)
+    return np.asarray(record[key], dtype=float)[:, list(record["steps"]).index(count)]
+
+
+def draw_curve(ax, result: dict, variant: Variant, against: str = "steps", key: str = "test", **more) -> None:
+    """Median and band of `key` against the steps, or against the seconds or flops of the median run; the start is left out."""
+    record = curve(result, variant)
+    places = np.asarray(record["steps"]) if against == "steps" else np.median(record[against], axis=0)
+    band(ax, places[1:], np.asarray(record[key])[:, 1:], **look(variant, **more))
+
+
+def setup(setting: Setting, seeds: int, tolerance: str, **words) -> dict:
+    """The caption's words: the size that was drawn is in `data`."""
+    spread = "0" if seeds == 1 else f"0-{seeds - 1} (line: median, band: least to largest)"
+    common = {"n": setting.train, "p": setting.p, "alpha": f"{ALPHA:g} (GGN)", "rho": "-"}
+    return {"data": setting.words, **common, "seeds": spread, "tolerance": tolerance, **words}
