@@ -21,30 +21,49 @@ from .trajectory import sample, SolveError, Trajectory
 
 
 class _Carry(eqx.Module):
-    """One point of the iteration; `finite` and `above` (the loss tolerance) say whether it goes on."""
+    """One point of the iteration; `finite`, `above` (the loss tolerance) and `moving` (more than the step tolerance) say whether it goes on."""
 
     w: Weights
     state: MethodState
     finite: Flag
     above: Flag
+    moving: Flag
+
+    @property
+    def going(self) -> Flag:
+        """Whether there is a next step."""
+        return self.finite & self.above & self.moving
 
 
 @eqx.filter_jit
-def _run(problem: Problem, method: AbstractMethod, w0: Weights, rank: Array, key: Key, target: Array | None, saves: int, stride: int):
+def _run(
+    problem: Problem,
+    method: AbstractMethod,
+    w0: Weights,
+    rank: Array,
+    key: Key,
+    target: Array | None,
+    step_tol: Array | None,
+    saves: int,
+    stride: int,
+):
     """All steps in one scan of scans; after an ending the remaining steps change nothing. Everything swept is an argument."""
 
     def advance(carry: _Carry, _):
-        going = carry.finite & carry.above
-
         def step():
             w, state = method.step(problem, carry.w, carry.state, jr.fold_in(key, carry.state.count))
             finite = jnp.all(jnp.isfinite(w))
             above = jnp.array(True) if target is None else problem.objective(w) > target
+            moving = jnp.array(True)
+            if step_tol is not None:
+                least = step_tol * jnp.maximum(jnp.linalg.norm(w), 1.0)
+                # a step that was tried and rejected is none
+                moving = (jnp.linalg.norm(w - carry.w) >= least) | (state.report.get("accepted", 1.0) == 0)
             # a step that is not finite is not taken
             w, state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (w, state), (carry.w, carry.state))
-            return _Carry(w, state, finite, above | ~finite)
+            return _Carry(w, state, finite, above | ~finite, moving | ~finite)
 
-        new = jax.lax.cond(going, step, lambda: carry)
+        new = jax.lax.cond(carry.going, step, lambda: carry)
         return new, new.state.report
 
     def advance_to_save(carry: _Carry, _):
@@ -52,7 +71,7 @@ def _run(problem: Problem, method: AbstractMethod, w0: Weights, rank: Array, key
         return carry, (carry.w, carry.state.time, carry.state.count, reports)
 
     above = jnp.array(True) if target is None else problem.objective(w0) > target
-    start = _Carry(w0, method.init(problem, w0, rank), jnp.array(True), above)
+    start = _Carry(w0, method.init(problem, w0, rank), jnp.array(True), above, jnp.array(True))
     end, (params, times, counts, reports) = jax.lax.scan(advance_to_save, start, None, length=saves)
     params = jnp.concatenate([w0[None], params])
     times, counts = jnp.append(start.state.time, times), jnp.append(start.state.count, counts)
@@ -84,6 +103,7 @@ def iterate(
     error: bool = False,
     rank_tol: float = 1e-5,
     loss_tol: float | None = None,
+    step_tol: float | None = None,
     spectra: bool = True,
 ) -> Trajectory:
     """Take `steps` steps of a discrete method from `problem.w0`.
@@ -101,6 +121,7 @@ def iterate(
       `|f - f'| + 8 eps |f|`, and keep that run as `Trajectory.tight`.
     - `rank_tol`: methods that invert `J` end with `rank_lost` where `sigma_min` falls below `rank_tol` times its starting value.
     - `loss_tol`: stop with `loss_tolerance_met` when `g - inf g` falls below it; costs one evaluation of all outputs per step.
+    - `step_tol`: stop with `step_tolerance_met` after a step shorter than `step_tol max(|w|, 1)`; steps that a method rejects do not count.
     - `spectra`: with False nothing is asked of the Jacobian of all samples, neither at the start nor at the points kept: `sigma_min` and
       `grad_norms` are NaN and the rank, where a damped method asks for it, is presumed full. For mini-batches of large data: a point kept then
       costs one evaluation of all outputs, and n + p numbers.
@@ -125,6 +146,7 @@ def iterate(
     if not (np.isfinite(loss) and np.all(np.isfinite(s))):
         raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     target = None if loss_tol is None else infimum + positive("loss_tol", loss_tol)
+    shortest = None if step_tol is None else jnp.asarray(positive("step_tol", step_tol))
     key = jr.key(0) if key is None else key
     sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if spectra else math.nan
     stats = {
@@ -141,7 +163,8 @@ def iterate(
 
     def run(w0: Weights) -> Trajectory:
         started = time.perf_counter()
-        raw = jax.block_until_ready(_run(problem, method, w0, jnp.asarray(rank), key, target, steps // save_every if int(rank) else 0, save_every))
+        saves = steps // save_every if int(rank) else 0
+        raw = jax.block_until_ready(_run(problem, method, w0, jnp.asarray(rank), key, target, shortest, saves, save_every))
         trajectory = _trajectory(problem, method, jnp.asarray(max(int(rank), 1)), spectra, raw, rank_tol * sigma_start, stats)
         trajectory.stats["seconds"] = time.perf_counter() - started
         return trajectory
@@ -159,7 +182,7 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, spectra: 
     """Evaluate the points kept, cut at the first that is in trouble, name the ending."""
     end, params, times, counts, reports = raw
     quantities = _sample(problem, params, rank, spectra)
-    read, counts, reports, finite_end, above_end = jax.device_get((quantities, counts, reports, end.finite, end.above))
+    read, counts, reports, finite_end, above_end, moving_end = jax.device_get((quantities, counts, reports, end.finite, end.above, end.moving))
     finite = np.isfinite(read["losses"]) & np.all(np.isfinite(read["outputs"]), axis=1)
     lost = read["sigma_min"] < sigma_least if method.inverts else np.zeros(finite.size, bool)
     code = "successful"
@@ -168,6 +191,8 @@ def _trajectory(problem: Problem, method: AbstractMethod, rank: Array, spectra: 
         code = "krylov_limit" if method.matrix_free is not None and finite.all() else "non_finite"
     elif not above_end:
         code = "loss_tolerance_met"
+    elif not moving_end:
+        code = "step_tolerance_met"
     last = int(np.argmax(counts))  # the first of the points that an early end repeats
     if not finite[: last + 1].all():
         last, code = int(np.argmin(finite)) - 1, "non_finite"

@@ -277,6 +277,30 @@ def _checked_constants(constant: float, order: float) -> tuple[float, float]:
     return float(constant), float(order)
 
 
+def checked_penalty(penalty: Any) -> AbstractPenalty:
+    """The penalty itself.
+
+    Raises: `ValueError` for anything else.
+    """
+    if not isinstance(penalty, AbstractPenalty):
+        raise ValueError(f"`penalty` must be a penalty such as PseudoHuberPenalty(), got {penalty!r}.")
+    return penalty
+
+
+def checked_score_damping(damping: float | str, weight: Array) -> Array | None:
+    """The `c` of GGN-SCORE's matrix `c D + J^T Q J`, from a positive number, `"unit"` (1) or `"tau"`; None stands for `c = tau = weight`.
+
+    Raises: `ValueError` for anything else, and for `c = tau = 0`.
+    """
+    if not isinstance(damping, str):
+        return checked_number("damping", damping)
+    if damping not in ("unit", "tau"):
+        raise ValueError(f"`damping` must be a positive number, 'unit' or 'tau', got {damping!r}.")
+    if damping == "tau" and not is_traced(weight) and float(weight) == 0:
+        raise ValueError("`weight` must be positive where damping='tau', got 0.")
+    return jnp.asarray(1.0, dtype=float) if damping == "unit" else None
+
+
 PENALTIES: dict[str, type[AbstractPenalty]] = {
     "pseudo-huber": PseudoHuberPenalty,
     "ostrovskii-bach": OstrovskiiBachPenalty,

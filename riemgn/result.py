@@ -12,6 +12,7 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     )
     ball_left = "The parameters left the ball of radius `ball_radius` around the starting point. Raise the output scale alpha or the radius."
     loss_tolerance_met = "The loss minus its infimum fell below `loss_tol`, as asked."
+    step_tolerance_met = "A step was shorter than `step_tol` times the larger of 1 and the norm of the parameters, as asked."
     step_limit = (
         "All `max_steps` steps were used before t1. The flow is stiff for this solver, or t1 is too large: "
         "damp, set `loss_tol`, or raise `max_steps`."
@@ -32,6 +33,7 @@ NAMES = (
     "rank_lost",
     "ball_left",
     "loss_tolerance_met",
+    "step_tolerance_met",
     "step_limit",
     "step_collapsed",
     "krylov_limit",
@@ -39,7 +41,7 @@ NAMES = (
 )
 
 # Endings a caller asked for: `throw=True` lets them pass.
-EXPECTED = ("successful", "ball_left", "loss_tolerance_met")
+EXPECTED = ("successful", "ball_left", "loss_tolerance_met", "step_tolerance_met")
 
 
 def result_name(result: RESULTS) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 import riemgn as rg
 from riemgn.iterate import iterate
-from riemgn.method import GGNScore, GradientDescent, LevenbergMarquardtMethod, score_direction
+from riemgn.linalg import score_direction
+from riemgn.linalg.weighted import MIXED_PAYS
+from riemgn.method import GGNScore, GradientDescent, LevenbergMarquardtMethod
 from riemgn.regularizer import ExponentialPenalty, OstrovskiiBachPenalty, PseudoHuberPenalty, SquaredPenalty
 
 from .helpers import matrix_with, relative_error, tanh_net, TwoLayerTanh
@@ -52,8 +54,8 @@ def golden_problem(model) -> rg.Problem:
 
 
 GOLDEN = {  # |J|, |d|, |theta+|, f+, d[0], d[17]
-    "corrected, c = 1": (golden_net, 1.0, [0.968026051586, 0.666524873686, 3.21324098328, 0.133464836911, 0.07280989580588, 0.03337645404425]),
-    "corrected, c = tau": (golden_net, "weight", [0.968026051586, 10.7370184537, 5.1087541218, 0.678917336117, -4.02013566097, 0.28084173715]),
+    "corrected, c = 1": (golden_net, "unit", [0.968026051586, 0.666524873686, 3.21324098328, 0.133464836911, 0.07280989580588, 0.03337645404425]),
+    "corrected, c = tau": (golden_net, "tau", [0.968026051586, 10.7370184537, 5.1087541218, 0.678917336117, -4.02013566097, 0.28084173715]),
     "released, c = 1": (released_net, 1.0, [2.37116988411, 0.597792213103, 3.34433662452, 0.15671840023, 0.11003095376749, 0.03333372195138]),
 }
 
@@ -112,6 +114,27 @@ def test_low_rank_and_dense_directions_agree(n, p, mu, c, tolerance):
     assert relative_error(got, normal) < tolerance
     assert relative_error(direction(*arguments, 1.001 * c), normal) > tolerance  # can say no
     assert relative_error(direction(jac, cotangent, 1.01 * pull, metric, c), normal) > tolerance
+
+
+@pytest.mark.parametrize("mu", [0.1, 1.0, 22.4])
+def test_large_systems_are_factorised_in_float32_and_refined_to_float64(mu):
+    n, p = 2 * MIXED_PAYS + 1, 3000
+    arguments = drawn(n, p, mu)
+    jac, cotangent, pull, metric = arguments
+    normal = -np.linalg.solve(np.diag(metric) + jac.T @ jac, jac.T @ cotangent + pull)
+    assert relative_error(direction(*arguments, 1.0), normal) < 1e-10
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_directions_by_layers_are_those_of_the_formed_jacobian(outputs):
+    net = rg.MLP((4, 120, outputs), "silu", scaling="output", bias=False)
+    targets = np.zeros(100) if outputs == 1 else np.zeros((100, outputs))
+    problem = rg.Problem(net, net.init(key=KEY), np.random.default_rng(0).standard_normal((100, 4)), targets, rg.SquaredLoss(mean=True))
+    penalty = PseudoHuberPenalty(2.0)
+    by_layers, formed = (problem.linearise(problem.w0, formed=way).whitened() for way in (False, True))
+    arguments = 1e-4 * penalty.slope(problem.w0), penalty.curvature(problem.w0), 1.0
+    expected = direction(formed.jac, formed.cotangent, *arguments)
+    assert relative_error(direction(by_layers.jac, by_layers.cotangent, *arguments), expected) < 1e-10
 
 
 def test_the_limits_of_the_damping():
@@ -179,7 +202,7 @@ def test_step_sizes_follow_their_formulas(name):
     local_norm = float(penalty.local_norm(problem.w0))
     sizes = {}
     for rule in ("reference", "theory", "analytic"):
-        trajectory = iterate(problem, GGNScore(penalty, TAU, 0.8, "weight", rule), steps=STEPS)
+        trajectory = iterate(problem, GGNScore(penalty, TAU, 0.8, "tau", rule), steps=STEPS)
         sizes[rule] = trajectory.stats["per_step"]["step_size"][0]
         length = float(jnp.linalg.norm(trajectory.params[1] - trajectory.params[0])) / sizes[rule]
         decrement = trajectory.stats["per_step"]["decrement"][0]
@@ -203,7 +226,7 @@ def test_a_step_size_above_one_counts_as_one():
 # --- descent (C13) ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damping", [1.0, "weight"])
+@pytest.mark.parametrize("damping", [1.0, "tau"])
 def test_every_step_descends_on_the_smoothed_objective(damping):
     """`<grad F, d> = -d^T (c D + J^T Q J) d < 0`, with the gradient of `F` by automatic differentiation."""
     problem, penalty = tanh_net(8, (3, 10, 1), loss=rg.SquaredLoss(mean=True)), PENALTIES["pseudo-huber"]
@@ -232,7 +255,7 @@ def kept_promise(problem, penalty, weight, damping, rule) -> tuple[bool, np.ndar
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-@pytest.mark.parametrize(("damping", "rule"), [(1.0, "reference"), ("weight", "reference"), ("weight", "theory"), ("weight", "analytic")])
+@pytest.mark.parametrize(("damping", "rule"), [(1.0, "reference"), ("tau", "reference"), ("tau", "theory"), ("tau", "analytic")])
 def test_on_a_linear_model_the_decrease_is_at_least_the_predicted_one(name, damping, rule):
     kept, predicted = kept_promise(linear_problem(), PENALTIES[name], TAU, damping, rule)
     assert kept
@@ -243,13 +266,13 @@ def test_on_a_linear_model_the_decrease_is_at_least_the_predicted_one(name, damp
 def test_without_self_concordance_the_predicted_decrease_is_not_kept():
     """A wall of width 0.3 said to be twenty times as smooth as it is."""
     honest, liar = (ExponentialPenalty(0.3, lower=-2.0, constant=constant) for constant in (1.0, 0.05))
-    assert kept_promise(linear_problem(), honest, TAU, "weight", "analytic")[0]
-    assert not kept_promise(linear_problem(), liar, TAU, "weight", "analytic")[0]
+    assert kept_promise(linear_problem(), honest, TAU, "tau", "analytic")[0]
+    assert not kept_promise(linear_problem(), liar, TAU, "tau", "analytic")[0]
 
 
 def test_a_curved_model_need_not_keep_it():
     problem = golden_problem(golden_net)
-    kept, _ = kept_promise(problem, PseudoHuberPenalty(22.4), 1e-4, "weight", "reference")
+    kept, _ = kept_promise(problem, PseudoHuberPenalty(22.4), 1e-4, "tau", "reference")
     assert not kept
 
 

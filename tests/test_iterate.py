@@ -89,6 +89,16 @@ def test_the_loss_tolerance_ends_the_iteration():
     assert (name_of(at_rest), at_rest.stats["num_steps"], at_rest.ts.tolist()) == ("loss_tolerance_met", 0, [0.0])
 
 
+def test_a_step_shorter_than_the_step_tolerance_ends_the_iteration():
+    full = iterate(NET, GaussNewtonMethod(0.5), steps=STEPS)
+    lengths = np.linalg.norm(np.diff(full.params, axis=0), axis=1) / np.maximum(np.linalg.norm(full.params[1:], axis=1), 1.0)
+    short = iterate(NET, GaussNewtonMethod(0.5), steps=STEPS, step_tol=1.01 * lengths[3])
+    assert name_of(short) == "step_tolerance_met"
+    assert short.stats["num_steps"] == 1 + int(np.argmax(lengths < 1.01 * lengths[3])) < STEPS
+    np.testing.assert_allclose(short.params, full.params[: len(short.params)], rtol=1e-13)
+    assert name_of(iterate(NET, GaussNewtonMethod(0.5), steps=STEPS, step_tol=1e-10)) == "successful"
+
+
 def test_the_loss_tolerance_between_two_points_kept_keeps_the_end():
     full = iterate(NET, GaussNewtonMethod(0.5), steps=STEPS)
     short = iterate(NET, GaussNewtonMethod(0.5), steps=STEPS, save_every=3, loss_tol=1.5 * float(full.losses[4]))
@@ -248,6 +258,7 @@ GN = GaussNewtonMethod()
         (lambda: iterate(NET, GN, steps=0), "`steps` must be a positive integer, got 0"),
         (lambda: iterate(NET, GN, steps=2.0), "`steps` must be a positive integer, got 2.0"),
         (lambda: iterate(NET, GN, steps=True), "got True"),
+        (lambda: iterate(NET, GN, steps=4, step_tol=-1.0), "`step_tol` must be positive and finite, got -1.0"),
         (lambda: iterate(NET, GN, steps=4, save_every=3), "`steps` must be a multiple of `save_every`, got 4 and 3"),
         (lambda: iterate(NET, GN, steps=4, save_every=-1), "`save_every` must be a positive integer, got -1"),
         (lambda: iterate(NET, GN, steps=4, rank_tol=0.0), "`rank_tol` must be positive and finite, got 0.0"),

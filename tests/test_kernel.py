@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 import riemgn as rg
-from riemgn.kernel import infinite_width_kernel, is_layerwise, layer_jacobian, layer_kernel
+from riemgn.kernel import infinite_width_kernel, is_layerwise, layer_jacobian, layer_kernel, layers
 from riemgn.model import ACTIVATIONS, Reparametrised, Weighted
 
 from .helpers import network_jacobian, relative_error, tanh_net
@@ -69,6 +69,45 @@ def test_layer_jacobian_is_the_jacobian(depth, outputs, bias, scaling):
     for found, value in zip(every_use(problem, w, v, jnp.asarray(u), factors), exact, strict=True):
         assert found.shape == value.shape
         assert relative_error(found, value) < ROUNDING
+
+
+@eqx.filter_jit
+def every_scaled_use(problem: rg.Problem, w, v, u, factors, columns, block_bytes):
+    """The same of a `ScaledLayerJacobian`, compiled anew for other blocks."""
+    jac = layer_jacobian(problem.model, problem.unflatten(w), problem.x).scale_columns(columns)
+    scaled = jac.scale_rows(factors)
+    return jac.formed(), jac @ v, u @ jac, jac.kernel(), jac.squared_norm()[None], scaled @ v, u @ scaled, scaled.kernel(), scaled.formed()
+
+
+ONE_NEURON = [(*case, 200) for case in CASES if case[:2] == (3, 1)]  # bytes
+
+
+@pytest.mark.parametrize(("depth", "outputs", "bias", "scaling", "block_bytes"), [(*case, 2**28) for case in CASES] + ONE_NEURON)
+def test_columns_are_scaled_without_forming_the_jacobian(depth, outputs, bias, scaling, block_bytes, monkeypatch):
+    monkeypatch.setattr(layers, "BLOCK_BYTES", block_bytes)
+    problem = tanh_net(7, (3, *HIDDEN[depth], outputs), bias=bias, scaling=scaling)
+    w, rng = moved(problem), np.random.default_rng(3)
+    v, u, factors = rng.standard_normal(problem.p), rng.standard_normal(problem.n), rng.uniform(0.5, 2.0, problem.n)
+    columns = rng.uniform(0.1, 10.0, problem.p)
+    exact = every_use_dense(network_jacobian(problem.model, problem.unflatten(w), problem.x) * columns, v, u, factors)
+    for found, value in zip(every_scaled_use(problem, w, v, jnp.asarray(u), factors, columns, block_bytes), exact, strict=True):
+        assert found.shape == value.shape
+        assert relative_error(found, value) < ROUNDING
+
+
+def test_the_kernel_of_scaled_columns_forms_nothing_of_the_size_of_the_jacobian():
+    """An MNIST batch of 16 with 512 hidden units: J has 160 x 406 528 entries, 520 MB."""
+    net = rg.MLP((784, 512, 10), "relu", scaling="output", bias=False)
+    params = jax.eval_shape(lambda: net.init(key=jax.random.key(0)))
+    x, columns = jax.ShapeDtypeStruct((16, 784), float), jax.ShapeDtypeStruct((512 * 794,), float)
+
+    def kernel(params, x, columns, by_layers):
+        jac = layer_jacobian(net, params, x)
+        return jac.scale_columns(columns).kernel() if by_layers else (jac.formed() * columns) @ jac.formed().T
+
+    taken = [jax.jit(kernel, static_argnums=3).lower(params, x, columns, way).compile().memory_analysis().temp_size_in_bytes for way in (True, False)]
+    assert taken[0] < 30e6  # the weights once more, and T of one sample
+    assert taken[1] > 160 * 406_528 * 8
 
 
 @pytest.mark.parametrize("outputs", [1, 2])

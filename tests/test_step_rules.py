@@ -141,6 +141,12 @@ def test_the_damping_stays_within_its_bounds():
     assert high.max() == 2e-3
 
 
+def test_a_rejected_step_does_not_meet_the_step_tolerance():
+    trajectory = iterate(VALLEY, trusted(start=1e-3), steps=12, step_tol=1e-12)
+    assert trajectory.stats["num_rejected_steps"] > 0
+    assert trajectory.stats["num_steps"] == 12
+
+
 def test_outputs_that_overflow_are_a_rejected_step():
     problem = rg.Problem(lambda params, x: jnp.exp(x @ params), jnp.array([-5.0]), [[1.0], [150.0]], [20.0, 1.0])
     trajectory = iterate(problem, trusted(start=1e-9), steps=40)

@@ -187,7 +187,7 @@ def score(seed: int, penalty: Any, rule: str) -> Trajectory:
     """GGN-SCORE on a linear model with the mean squared loss, 8 data points and 12 parameters."""
     problem = linear_kernel(seed, 100.0)
     problem = Problem(problem.model, problem.params, problem.x, problem.y, SquaredLoss(mean=True))
-    return steps_of(problem, GGNScore(penalty, weight=1e-2, damping="weight", rule=rule), 12)
+    return steps_of(problem, GGNScore(penalty, weight=1e-2, damping="tau", rule=rule), 12)
 
 
 DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)

@@ -15,6 +15,8 @@ from .operator import (
     FilledJacobian as FilledJacobian,
     formed as formed,
     kernel_of as kernel_of,
+    outer_gram as outer_gram,
+    scale_columns as scale_columns,
     scale_rows as scale_rows,
     squared_norm as squared_norm,
 )
@@ -29,3 +31,4 @@ from .spectrum import (
     ThinSVD as ThinSVD,
 )
 from .triangle import condition_estimate as condition_estimate, least_squares as least_squares, minimum_norm as minimum_norm
+from .weighted import score_direction as score_direction

@@ -3,7 +3,7 @@
 from .base import AbstractMethod as AbstractMethod, check_use as check_use, MethodState as MethodState
 from .batch import Batches as Batches
 from .gauss_newton import GaussNewtonMethod as GaussNewtonMethod
-from .ggn_score import GGNScore as GGNScore, score_direction as score_direction
+from .ggn_score import GGNScore as GGNScore
 from .gradient_descent import GradientDescent as GradientDescent
 from .gram_gauss_newton import GramGaussNewton as GramGaussNewton
 from .levenberg_marquardt import LevenbergMarquardtMethod as LevenbergMarquardtMethod

@@ -3,16 +3,14 @@
 from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 from jaxtyping import Array
 
-from .._arguments import checked_number, is_traced
-from .._types import Count, Jac, Key, Outputs, Scalar, Weights
-from ..linalg import formed, thin_svd
-from ..problem import Linearisation, Problem
-from ..regularizer import AbstractPenalty
+from .._arguments import checked_number
+from .._types import Count, Key, Outputs, Scalar, Weights
+from ..linalg import score_direction
+from ..problem import Problem
+from ..regularizer import AbstractPenalty, checked_penalty, checked_score_damping
 from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise
 
@@ -36,7 +34,8 @@ class GGNScore(AbstractMethod):
     - `penalty`: `h_mu`, such as `PseudoHuberPenalty(smoothing=...)`.
     - `weight`: `tau >= 0`.
     - `step_size`: `alpha > 0`, 0.95 by default; values above 1 count as 1.
-    - `damping`: `c > 0`, 1 by default as in the released code's low-rank branch, or `"weight"` for `c = tau`, the Hessian of `F`.
+    - `damping`: `c`, a positive number; `"unit"` (default) for `c = 1` as in the released code's low-rank branch; `"tau"` for `c = tau`, with which
+        the matrix is the Gauss-Newton part of the Hessian of `F`.
     - `rule`: `"reference"` (default), `"theory"` or `"analytic"`.
     - `batch_size`, `order`: samples per step and how they are dealt, see `Batches`; None takes all. `F` is then that of the batch.
 
@@ -75,23 +74,17 @@ class GGNScore(AbstractMethod):
         penalty: AbstractPenalty,
         weight: float = 1e-4,
         step_size: float = 0.95,
-        damping: float | str = 1.0,
+        damping: float | str = "unit",
         rule: str = "reference",
         batch_size: int | None = None,
         order: str = "shuffled",
     ):
-        if not isinstance(penalty, AbstractPenalty):
-            raise ValueError(f"`penalty` must be a penalty such as PseudoHuberPenalty(), got {penalty!r}.")
-        if isinstance(damping, str) and damping != "weight":
-            raise ValueError(f"`damping` must be a positive number or 'weight', got {damping!r}.")
         if rule not in RULES:
             raise ValueError(f"Unknown rule {rule!r}; known: {', '.join(RULES)}.")
-        self.penalty = penalty
+        self.penalty = checked_penalty(penalty)
         self.weight = checked_number("weight", weight, positive=False)
         self.step_size = checked_number("step_size", step_size)
-        self.damping = None if isinstance(damping, str) else checked_number("damping", damping)
-        if self.damping is None and not is_traced(self.weight) and float(self.weight) == 0:
-            raise ValueError("`weight` must be positive where damping='weight', got 0.")
+        self.damping = checked_score_damping(damping, self.weight)
         self.rule = rule
         self.batches = Batches(batch_size, order)
         self.inverts = False
@@ -102,13 +95,14 @@ class GGNScore(AbstractMethod):
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         order, batch = self.batches.draw(state.memory, state.count, key)
-        at_batch = linearise(problem, w, batch)
+        at_batch = linearise(problem, w, batch, formed=False)
         seen = at_batch.point.whitened()
         tau = self.weight.astype(w.dtype)
         c = tau if self.damping is None else self.damping.astype(w.dtype)
         pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
-        d = score_direction(formed(seen.jac), seen.cotangent, pull, metric, c)
-        along, local = jnp.sum((seen.jac @ d) ** 2), jnp.sum(metric * d**2)
+        d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+        change = at_batch.point.jac @ d
+        along, local = jnp.sum(at_batch.point.curvature * change**2), jnp.sum(metric * d**2)
         decrement = jnp.sqrt(along + c * local)
         size, eta = self._step_size(w, tau, jnp.linalg.norm(d), decrement)
         reached = self.penalty.reach(problem.p, size * jnp.linalg.norm(d), size * jnp.sqrt(local))
@@ -116,10 +110,10 @@ class GGNScore(AbstractMethod):
         report = {
             "step_size": size,
             "decrement": decrement,
-            "slope": (seen.jac @ d) @ seen.cotangent + pull @ d,
+            "slope": change @ at_batch.point.cotangent + pull @ d,
             "local_norm": eta,
             "predicted_decrease": size * decrement**2 - size**2 * (along / 2 + bend),
-            **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d),
+            **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d, size * change),
         }
         return w + size * d, state.after(order, report)
 
@@ -139,54 +133,10 @@ class GGNScore(AbstractMethod):
         return jnp.minimum(1.0, share / (1 + m_g * eta)), eta
 
 
-def score_direction(jac: Jac, cotangent: Outputs, pull: Weights, metric: Weights, damping: Scalar | float) -> Weights:
-    """`d = -(c D + J^T J)^{-1} (J^T e + tau h')`.
-
-    With `A = J D^{-1/2}` and `b = D^{-1/2} tau h'`, `d = D^{-1/2} z` and
-
-        z = -(c I + A^T A)^{-1} (A^T e + b) = -A^T (c I + A A^T)^{-1} (e - A b / c) - b / c
-
-    the smaller system by Cholesky (the low-rank form where `n + 1 <= p`), where its condition number `1 + |A|_F^2 / c` leaves 11 digits, as in
-    `damped_direction`; elsewhere by the singular values of `A`, which squares nothing.
-
-    Arguments:
-
-    - `jac`: Jacobian (n, p), whitened: `Q^{1/2} J`.
-    - `cotangent`: `e`, shape (n,), whitened: `Q^{-1/2} grad g`.
-    - `pull`: `tau h'`, shape (p,).
-    - `metric`: the diagonal of `D > 0`, shape (p,).
-    - `damping`: `c > 0`.
-
-    Returns: the direction `d`, shape (p,).
-
-    Reference: push-through identity; ggn_score.md 3.2.
-    """
-    n, p = jac.shape
-    root = jnp.sqrt(metric)
-    a, b = jac / root, pull / root
-    largest_sound = 1e-11 / jnp.finfo(jac.dtype).eps
-
-    def factorised():
-        if n + 1 <= p:
-            factor = jsl.cho_factor(a @ a.T + damping * jnp.eye(n, dtype=a.dtype))
-            return -(a.T @ jsl.cho_solve(factor, cotangent - a @ b / damping)) - b / damping
-        factor = jsl.cho_factor(a.T @ a + damping * jnp.eye(p, dtype=a.dtype))
-        return -jsl.cho_solve(factor, a.T @ cotangent + b)
-
-    def filtered():
-        svd = thin_svd(a)
-        inside = svd.vt @ b
-        z = -(svd.vt.T @ ((svd.s * (svd.u.T @ cotangent) + inside) / (svd.s**2 + damping)))
-        return z if n >= p else z - (b - svd.vt.T @ inside) / damping
-
-    return jax.lax.cond(jnp.sum(a**2) <= largest_sound * damping, factorised, filtered) / root
-
-
-def _measured(at_batch: BatchPoint, penalty, w: Weights, step: Weights) -> dict[str, Scalar]:
+def _measured(at_batch: BatchPoint, penalty, w: Weights, step: Weights, foreseen: Outputs) -> dict[str, Scalar]:
     """What the step did: objective before, decrease, and the part of the outputs' change that the Jacobian did not foresee."""
-    point: Linearisation = at_batch.point
-    before = at_batch.objective(w) + penalty(w)
-    missed = jnp.where(at_batch.counted, at_batch.outputs(w + step) - point.outputs - point.jac @ step, 0.0)
+    before, outputs = at_batch.loss + penalty(w), at_batch.outputs(w + step)
+    missed = jnp.where(at_batch.counted, outputs - at_batch.point.outputs - foreseen, 0.0)
     return {
         "objective": before,
         "decrease": before - (at_batch.objective(w + step) + penalty(w + step)),
