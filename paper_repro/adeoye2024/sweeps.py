@@ -1,7 +1,7 @@
 """Weight and smoothing of the penalty swept on images: accuracies, T-I and # zeros after one epoch of GGN-SCORE (ggn_score.md 4.2, R4 to R6).
 
-One epoch in batches of 16, `c = 1`, step by the reference's rule from `alpha = 1`. Every value of `tau` (at `mu = 1 / kappa`) and of `mu` (at
-`tau = 1e-4`) starts from the same weights and sees the same batches; all numbers are of the last point.
+One epoch in batches of 16, `c = 1`, step by the reference's rule from `alpha = 1`. Every value of `tau` (at `mu = 1 / kappa`) and of `mu` (at `tau
+= 1e-4`) starts from the same weights and sees the same batches; all numbers are of the last point.
 """
 
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 
 import riemgn as rg
 
+from ..checks import check
 from ..picture import band
 from .classification import Task, trained
 from .network import network
@@ -17,7 +18,7 @@ BATCH, TAU, ALPHA = 16, 1e-4, 1.0
 TAUS = tuple(10.0**k for k in range(-6, 1))
 LARGE_MUS, SMALL_MUS = tuple(10.0**k for k in range(-3, 4)), tuple(10.0**k for k in range(-6, 1))
 ROWS = {True: (800, 200), False: (8000, 2000)}  # of the 10 000 test images of a set: training, test
-SEEDS = {True: (0, 1), False: (0, 1, 2)}
+SEEDS = (0, 1)
 PERCENT = {
     "train_accuracy": ("training accuracy", {"color": "#0072B2", "marker": "o", "linestyle": "--", "markerfacecolor": "none"}),
     "test_accuracy": ("test accuracy", {"color": "#0072B2", "marker": "o", "linestyle": "-"}),
@@ -66,18 +67,18 @@ def swept(compute, width, mus, seeds):
     return result
 
 
-def setup(what, task, seeds):
+def setup(what, task, sweeps):
     """The setting below the picture."""
     rows, outputs = task.y.shape
     n0, n1, _ = task.net.sizes
     return {
         "data": f"{what}; {task.net.activation} network {n0}-{n1}-{outputs} without biases; one epoch in batches of {BATCH}; presets coincide "
-        "(several outputs)",
+        f"(several outputs); |theta| = {value(sweeps, 'tau', 'norm', TAU):.3g}, at tau = 1 {value(sweeps, 'tau', 'norm', TAUS[-1]):.3g}",
         "n": f"{rows} x {outputs}",
         "p": n1 * (n0 + outputs),
         "alpha": ALPHA,
         "rho": f"c = 1, tau = {TAU:g} or as drawn, mu = {n1**0.5:.4g} (1/kappa) or as drawn",
-        "seeds": f"{seeds[0]}-{seeds[-1]}, of weights and batches (line: median, band: least to largest)",
+        "seeds": f"{SEEDS[0]}-{SEEDS[-1]}, of weights and batches (line: median, band: least to largest)",
         "tolerance": "float64",
     }
 
@@ -92,14 +93,13 @@ def draw(data, fig):
             band(above, sweep["at"], sweep[key], label=label, **look)
         above.set(xscale="log", xlabel=symbol, ylabel="percent", ylim=(0, None))
         beside = below.twinx()
-        band(below, sweep["at"], sweep["test"], color="#0072B2", marker="o", label="test loss")
-        band(beside, sweep["at"], sweep["zeros"], color="#CC79A7", marker="D", linestyle=":", label="# zeros (right)")
-        below.set(xscale="log", yscale="log", xlabel=symbol, ylabel="loss on the test data")
-        beside.set(ylabel=f"# zeros of {data['setup']['p']}")
+        band(below, sweep["at"], sweep["test"], color="#0072B2", marker="o")
+        band(beside, sweep["at"], sweep["zeros"], color="#CC79A7", marker="D", linestyle=":")
+        below.set(xscale="log", yscale="log", xlabel=symbol, ylabel="loss on the test data (solid, circles)")
+        beside.set(ylabel=f"# zeros of {data['setup']['p']} (dotted, diamonds)")
         beside.grid(False)
         if not column:
-            above.legend()
-            below.legend(handles=[below.lines[0], beside.lines[0]])
+            above.legend(loc="lower left")
 
 
 def value(sweeps, name, key, at):
@@ -108,8 +108,19 @@ def value(sweeps, name, key, at):
     return float(np.median(np.asarray(sweep[key])[:, int(np.argmin(np.abs(np.log(np.asarray(sweep["at"]) / at))))]))
 
 
-def default(sweeps, key):
-    """Median over seeds at `tau = 1e-4`, `mu = 1 / kappa`."""
-    return value(sweeps, "tau", key, TAU)
-
-
+def checks(sweeps, least):
+    """The numbers the figure stands for, medians over seeds; `least` is the test accuracy [%] asked for at `tau = 1e-4`, `mu = 1 / kappa`."""
+    small = min(sweeps["mu"]["at"])
+    loss, right, stays = (value(sweeps, "tau", key, TAU) for key in ("test", "test_accuracy", "stability"))
+    tiny, large = (value(sweeps, "tau", "test_accuracy", tau) for tau in (TAUS[0], TAUS[-1]))
+    frozen = {key: value(sweeps, "mu", key, small) for key in ("test", "stability", "mean_step")}
+    return [
+        check("test accuracy at tau = 1e-4, mu = 1/kappa [%]", right, "at_least", least, 0.0, golden_rtol=5e-2),
+        check("tau = 1e-6 less tau = 1e-4: test accuracy [points]", tiny - right, "equal", 0.0, 5.0, golden_rtol=1.0),
+        check("tau = 1e-4 less tau = 1: test accuracy [points]", right - large, "at_least", 10.0, 0.0, golden_rtol=0.2),
+        check("tau = 1 over tau = 1e-4: test loss", value(sweeps, "tau", "test", TAUS[-1]) / loss, "at_least", 1.5, 0.0, golden_rtol=0.2),
+        check("least mu: mean step size", frozen["mean_step"], "at_most", 1e-3, 0.0, golden_rtol=0.1),
+        check("least mu over mu = 1/kappa: test loss", frozen["test"] / loss, "at_least", 100.0, 0.0, golden_rtol=0.2),
+        check("least mu less mu = 1/kappa: T-I [points]", frozen["stability"] - stays, "at_least", 10.0, 0.0, golden_rtol=0.2),
+        check("T-I at tau = 1e-4, mu = 1/kappa [%]", stays, "equal", 70.0, 10.0, golden_rtol=5e-2),
+    ]

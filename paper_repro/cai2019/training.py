@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -145,7 +144,9 @@ def trained(task, name, epochs):
         params, key = task.net.init(key=jr.key(seed)), jr.key(seed + 1)
         hyper = jnp.asarray(hyper)
         carry = first(params, task.x, task.y, hyper)
-        points, seconds, _ = walked(lambda carry, count: advance(carry, jnp.asarray(count), params, task.x, task.y, hyper, key), carry, range(epochs + 1))
+        points, seconds, _ = walked(
+            lambda carry, count: advance(carry, jnp.asarray(count), params, task.x, task.y, hyper, key), carry, range(epochs + 1)
+        )
         found = [errors(w, params, task.x, task.y, task.x_test, task.y_test) for w in points]
         train, test = np.asarray(found, float).T
         return {"train": train, "test": test, "seconds": seconds}

@@ -21,7 +21,7 @@ def test_it_holds_at_full_size(tmp_path):
 
 
 def runs(ggn=93.0, early=60.0, late=95.0, seeds=3, epochs=(0, 1, 5, 20, 50), slow=(0, 1, 5, 20, 50, 100, 200, 2000)):
-    """Runs whose test accuracies are `ggn` for GGN-SCORE after the first epoch, `early` for gradient descent before epoch 200 and `late` from then on."""
+    """Test accuracies: `ggn` of GGN-SCORE from epoch 1 on; `early` of gradient descent before epoch 200, `late` from then on."""
     quick = {"epochs": list(epochs), "test_accuracy": [[10.0] + [ggn] * (len(epochs) - 1)] * seeds}
     gd = {"epochs": list(slow), "test_accuracy": [[10.0] + [early if e < 200 else late for e in slow[1:]]] * seeds}
     return {"GGN": quick, "GD": gd}
@@ -29,7 +29,15 @@ def runs(ggn=93.0, early=60.0, late=95.0, seeds=3, epochs=(0, 1, 5, 20, 50), slo
 
 @pytest.mark.parametrize(
     ("changed", "refused"),
-    [({}, 0), ({"ggn": 90.0}, 1), ({"early": 89.0}, 1), ({"early": 94.0}, 2), ({"late": 70.0}, 1), ({"ggn": np.nan}, 2), ({"early": 79.0, "late": 79.0}, 1)],
+    [
+        ({}, 0),
+        ({"ggn": 90.0}, 1),
+        ({"early": 89.0}, 1),
+        ({"early": 94.0}, 2),
+        ({"late": 70.0}, 1),
+        ({"ggn": np.nan}, 2),
+        ({"early": 79.0, "late": 79.0}, 1),
+    ],
 )
 def test_few_right_a_small_lead_and_an_equally_quick_gradient_descent_are_refused(changed, refused):
     assert sum(not holds for holds in verdicts(digits.checks(runs(**changed), quick=False)).values()) == refused
