@@ -2,8 +2,8 @@
 
 ReLU networks of 128 hidden neurons, one-hot targets, squared loss, `c = 1`, step by the reference's rule from `alpha = 1`; the penalty is in
 GGN-SCORE's objective alone. Gradient descent searches its step from 1 down in every batch (Armijo), as the released code does; beside it the same
-from `1 / kappa` down, which is as little tuned and the natural size for these outputs, and step 1 throughout. For several outputs the released
-derivatives are the true ones, so that the two presets are one here.
+from `1 / kappa` down, which is as little tuned, and step 1 throughout. For several outputs the released derivatives are the true ones, so that the
+two presets are one here.
 """
 
 import functools
@@ -238,23 +238,22 @@ def draw(data, fig):
     """Test loss and accuracies by epochs, accuracies by seconds; training dashed and hollow, test solid and filled."""
     fig.set_size_inches(12, 4.2)
     loss, by_epoch, by_seconds = fig.subplots(1, 3)
+    styles = {"test_accuracy": {"linestyle": "-"}, "train_accuracy": {"linestyle": "--", "markerfacecolor": "none"}}
     for label, run in data["runs"].items():
         title, look = LOOKS[label][0].format(data["variant"]), LOOKS[label][1]
         finite = np.isfinite(tail(run, "test")).any(axis=0)
         epochs, seconds = run["epochs"][1:][finite], np.median(np.atleast_2d(run["seconds"]), axis=0)[1:][finite]
         every = max(1, len(epochs) // 10)
         band(loss, epochs, tail(run, "test")[:, finite], label=title, markevery=every, **look)
-        styles = {"test_accuracy": {"linestyle": "-"}, "train_accuracy": {"linestyle": "--", "markerfacecolor": "none"}}
         for key, style in styles.items() if label in BOTH else [*styles.items()][:1]:
             for ax, x in ((by_epoch, epochs), (by_seconds, seconds)):
                 band(ax, x, tail(run, key)[:, finite], markevery=every, **look, **style)
     loss.set(xscale="log", yscale="log", xlabel="epoch", ylabel="loss on the test data (squared loss)", title="test loss")
     by_epoch.set(xscale="log", xlabel="epoch", ylabel="correct [%]", title="accuracy by epochs")
     by_seconds.set(xscale="log", xlabel="seconds of training (this machine)", ylabel="correct [%]", title="accuracy by seconds")
-    loss.legend()
-    for style, what in (({"linestyle": "-"}, "test"), ({"linestyle": "--", "markerfacecolor": "none"}, "training")):
-        by_epoch.plot([], [], color="0.3", marker="o", label=what, **style)
-    by_epoch.legend(loc="lower right")
+    for style, what in ((styles["test_accuracy"], "test"), (styles["train_accuracy"], "training")):
+        loss.plot([], [], color="0.3", marker="o", label=what, **style)
+    fig.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4)
 
 
 def tail(run, key):

@@ -73,7 +73,7 @@ def setup(what, task, sweeps):
     n0, n1, _ = task.net.sizes
     return {
         "data": f"{what}; {task.net.activation} network {n0}-{n1}-{outputs} without biases; one epoch in batches of {BATCH}; presets coincide "
-        f"(several outputs); |theta| = {value(sweeps, 'tau', 'norm', TAU):.3g}, at tau = 1 {value(sweeps, 'tau', 'norm', TAUS[-1]):.3g}",
+        f"(several outputs); |theta| = {value(sweeps, 'tau', 'norm', TAU):.3g} (tau = 1: {value(sweeps, 'tau', 'norm', TAUS[-1]):.2g})",
         "n": f"{rows} x {outputs}",
         "p": n1 * (n0 + outputs),
         "alpha": ALPHA,
