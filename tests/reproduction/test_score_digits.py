@@ -24,7 +24,7 @@ def runs(ggn=93.0, early=60.0, late=95.0, seeds=3, epochs=(0, 1, 5, 20, 50), slo
     """Test accuracies: `ggn` of GGN-SCORE from epoch 1 on; `early` of gradient descent before epoch 200, `late` from then on."""
     quick = {"epochs": list(epochs), "test_accuracy": [[10.0] + [ggn] * (len(epochs) - 1)] * seeds}
     gd = {"epochs": list(slow), "test_accuracy": [[10.0] + [early if e < 200 else late for e in slow[1:]]] * seeds}
-    return {"GGN": quick, "GD": gd}
+    return {"GGN": quick, "GD": gd, "GD 1/k": gd}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,8 @@ def test_where_gradient_descent_never_arrives_its_last_epoch_counts():
     assert classification.reached(runs(late=80.0)) is None
     assert classification.epochs_ratio(runs(late=80.0)) == 2000 / 50
     assert classification.epochs_ratio(runs()) == 200 / 50
-    assert "did not reach" in classification.times({label: run | {"seconds": [[0.0, 1.0]]} for label, run in runs(late=80.0).items()})
+    slow = {label: run | {"seconds": [range(len(run["epochs"]))] * 3} for label, run in runs(late=80.0).items()}
+    assert "gradient descent from 1 did not in 7 s (2000 epochs)" in classification.times(slow)
 
 
 def test_epochs_are_ascending_and_contain_those_the_checks_ask_for():
