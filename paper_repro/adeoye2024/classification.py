@@ -56,7 +56,7 @@ class Plan:
 QUICK_ROWS = (960, 1000)
 QUICK_SEEDS, SEEDS = (0,), (0, 1, 2)
 PLANS = {
-    "pendigits": Plan(1e-3, 64, {True: (25, 100), False: (10, 1000)}, {True: QUICK_ROWS, False: None}, "raw, 0 to 100"),
+    "pendigits": Plan(1e-3, 64, {True: (16, 100), False: (10, 1000)}, {True: QUICK_ROWS, False: None}, "raw, 0 to 100"),
     "letter": Plan(10, 8, {True: (5, 50), False: (20, 200)}, {True: QUICK_ROWS, False: (10500, 5000)}, "to [-1, 1]"),
     "avila": Plan(10, 64, {True: (10, 100), False: (10, 500)}, {True: QUICK_ROWS, False: None}, "as shipped"),
     "digits": Plan(1, 64, {True: (10, 100), False: (50, 2000)}, {True: None, False: None}, "to [0, 1]"),

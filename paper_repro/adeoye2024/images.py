@@ -2,7 +2,8 @@
 
 What to see: above, training and test accuracy, the share of hidden activations whose sign is that of the start (T-I), and T-I with the new zeros of
 the hidden layer; below, test loss with the number of entries not needed for 99.9 % of the parameters' absolute sum. Left against tau, right against
-mu. A small mu makes `M_g eta` large, so that the step all but stops: near 100 % T-I is then a network that has not moved.
+mu. A small mu makes `M_g eta` large, so that the step all but stops: near 100 % T-I is then a network that has not moved. A large tau at the full
+size takes all parameters to zero (their norm is in the caption), where # zeros means nothing.
 
 What it does not show: the paper's 60 000 training images (8000 of the 10 000 test images train here, 2000 test), or convergence: one epoch, as the
 released code's sample call has it. `fashion` is the same on Fashion-MNIST.
