@@ -251,7 +251,7 @@ def _judged(outcome: Outcome, settings: Settings) -> Outcome:
 def _stamp(item: Item, quick: bool) -> str:
     from riemgn.experiment.provenance import package_sources, source_hash
 
-    own = [*item.folder.rglob("*.py")]
+    own = [*item.folder.rglob("*.py"), Path(__file__).with_name("epochs.py")]
     return source_hash([*package_sources(), *own], item.name, "quick" if quick else "full")
 
 

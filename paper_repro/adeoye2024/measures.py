@@ -35,4 +35,4 @@ def stability_with_zeros(before, after, x):
 
 def accuracy(outputs, labels):
     """Percent of rows whose largest output is where the largest target is."""
-    return 100.0 * float(np.mean(np.argmax(outputs, axis=1) == np.argmax(labels, axis=1)))
+    return 100.0 * float(np.mean(np.argmax(np.asarray(outputs), axis=1) == np.argmax(np.asarray(labels), axis=1)))

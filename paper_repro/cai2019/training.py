@@ -11,12 +11,10 @@ networks; of MNIST only the 10 000 test images are used. Seconds are those of on
 Reference: following Cai et al., arXiv:1905.11675v2; method of theory.md C12.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -24,6 +22,7 @@ import numpy as np
 import riemgn as rg
 
 from ..checks import check
+from ..epochs import taken, walked
 from ..picture import band
 
 BATCH, SEEDS = 128, (0, 1, 2)
@@ -112,7 +111,7 @@ def method_of(name, hyper):
 
 
 def programs(task, name):
-    """Compiled: the first state, one epoch of steps, and the errors on training and test data."""
+    """Compiled: the first state, epochs of steps, and the errors on training and test data."""
     blocks = len(task.y) // BATCH
 
     def problem_of(params, x, y, loss):
@@ -125,39 +124,32 @@ def programs(task, name):
         return problem.w0, method.init(problem, problem.w0, jnp.asarray(0))
 
     @eqx.filter_jit
-    def epoch(carry, params, x, y, hyper, key):
+    def advance(carry, count, params, x, y, hyper, key):
         method, loss = method_of(name, hyper)
-        problem = problem_of(params, x, y, loss)
-
-        def step(carry, _):
-            return method.step(problem, *carry, jr.fold_in(key, carry[1].count)), None
-
-        return jax.lax.scan(step, carry, length=blocks)[0]
+        return taken(problem_of(params, x, y, loss), method, carry, key, count * blocks)
 
     @eqx.filter_jit
     def errors(w, params, x, y, x_test, y_test):
         weights = problem_of(params, x, y, None).unflatten(w)
         return jnp.mean((task.net(weights, x) - y) ** 2), jnp.mean((task.net(weights, x_test) - y_test) ** 2)
 
-    return first, epoch, errors
+    return first, advance, errors
 
 
 def trained(task, name, epochs):
     """The best of the grid by the training error at the end, then the seeds shown with it."""
-    first, epoch, errors = programs(task, name)
+    first, advance, errors = programs(task, name)
 
     def run(hyper, seed):
         params, key = task.net.init(key=jr.key(seed)), jr.key(seed + 1)
         hyper = jnp.asarray(hyper)
         carry = first(params, task.x, task.y, hyper)
-        seconds, found = [0.0], [errors(carry[0], params, task.x, task.y, task.x_test, task.y_test)]
-        for _ in range(epochs):
-            start = time.perf_counter()
-            carry = jax.block_until_ready(epoch(carry, params, task.x, task.y, hyper, key))
-            seconds.append(seconds[-1] + time.perf_counter() - start)
-            found.append(errors(carry[0], params, task.x, task.y, task.x_test, task.y_test))
+        points, seconds, _ = walked(
+            lambda carry, count: advance(carry, jnp.asarray(count), params, task.x, task.y, hyper, key), carry, range(epochs + 1)
+        )
+        found = [errors(w, params, task.x, task.y, task.x_test, task.y_test) for w in points]
         train, test = np.asarray(found, float).T
-        return {"train": train, "test": test, "seconds": np.array(seconds)}
+        return {"train": train, "test": test, "seconds": seconds}
 
     ends = [run(hyper, TUNING_SEED)["train"][-1] for hyper in GRIDS[name]]  # the first of these compiles
     chosen = GRIDS[name][int(np.nanargmin(ends))]
