@@ -1,4 +1,4 @@
-"""Claims on GGN-SCORE: Adeoye, Petersen, Bemporad, arXiv:2404.14875, as far as its released code and self-concordance tell."""
+"""Claims on GGN-SCORE: Adeoye, Petersen, Bemporad, arXiv:2404.14875v1, as far as its released code and self-concordance tell."""
 
 import numpy as np
 
@@ -80,13 +80,13 @@ CLAIMS = (
     Claim(
         "ggn_score_descent",
         "A GGN-SCORE step is along a descent direction, <grad F, d> = -lambda^2, and lowers F at least as self-concordance predicts.",
-        *("C13", "ggn_score.md 3, 5", "adeoye2024", "arXiv:2404.14875", "a Trajectory of iterate with GGNScore"),
+        *("C13", "ggn_score.md 3, 5", "adeoye2024", "arXiv:2404.14875v1", "a Trajectory of iterate with GGNScore"),
         ggn_score_descent,
     ),
     Claim(
         "ggn_score_flow_descent",
         "GGN-SCORE's flow is the Riemannian gradient flow of F in the metric G = c D + J^T Q J: dF/dt = -<grad F, G^{-1} grad F>.",
-        *("C13", "derived; ggn_score.md 3.2", "adeoye2024", "derived, following arXiv:2404.14875"),
+        *("C13", "derived; ggn_score.md 3.2", "adeoye2024", "derived, following arXiv:2404.14875v1"),
         "a Trajectory of GGNScoreFlow solved with dense=True",
         ggn_score_flow_descent,
     ),

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from paper_repro.adeoye2024 import classification, digits
+from paper_repro.adeoye2024 import classification, optdigits
 
 from . import assert_reproduced, verdicts
 
 
 def test_it_holds_at_quick_size_and_matches_its_golden_numbers(tmp_path):
-    assert_reproduced("adeoye2024/digits", tmp_path)
+    assert_reproduced("adeoye2024/optdigits", tmp_path)
 
 
 @pytest.mark.slow
 def test_it_holds_at_full_size(tmp_path):
-    assert_reproduced("adeoye2024/digits", tmp_path, quick=False)
+    assert_reproduced("adeoye2024/optdigits", tmp_path, quick=False)
 
 
 def runs(ggn=93.0, early=60.0, late=95.0, seeds=3, epochs=(0, 1, 5, 20, 50), slow=(0, 1, 5, 20, 50, 100, 200, 2000)):
@@ -40,13 +40,13 @@ def runs(ggn=93.0, early=60.0, late=95.0, seeds=3, epochs=(0, 1, 5, 20, 50), slo
     ],
 )
 def test_few_right_a_small_lead_and_an_equally_quick_gradient_descent_are_refused(changed, refused):
-    assert sum(not holds for holds in verdicts(digits.checks(runs(**changed), quick=False)).values()) == refused
+    assert sum(not holds for holds in verdicts(optdigits.checks(runs(**changed), quick=False)).values()) == refused
 
 
 def test_one_bad_seed_is_refused():
     one_bad = runs()
     one_bad["GGN"]["test_accuracy"] = [*one_bad["GGN"]["test_accuracy"][:2], [10.0, 85.0, 85.0, 85.0, 93.0]]
-    refused = [name for name, holds in verdicts(digits.checks(one_bad, quick=False)).items() if not holds]
+    refused = [name for name, holds in verdicts(optdigits.checks(one_bad, quick=False)).items() if not holds]
     assert refused == ["test accuracy of GGN-SCORE after 20 epochs, least [%]"]
 
 
