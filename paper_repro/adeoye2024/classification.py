@@ -17,6 +17,7 @@ import numpy as np
 
 import riemgn as rg
 
+from ..checks import check
 from ..epochs import taken, walked
 from ..picture import band
 from ..stored import kept
@@ -259,3 +260,19 @@ def draw(data, fig):
 def tail(run, key):
     """A curve from the first epoch on, (seeds, epochs)."""
     return np.atleast_2d(np.asarray(run[key], dtype=float))[:, 1:]
+
+
+def lead_checks(runs, least, spread):
+    """GGN-SCORE's accuracy after 5 epochs is at least `least` percent, ahead of gradient descent by 5 points, which needs many times the epochs.
+
+    `spread` is the relative room of the golden ratios of epochs.
+    """
+    ggn, gd = at_epoch(runs, "GGN", 5), at_epoch(runs, "GD", 5)
+    lead = "GGN-SCORE less gradient descent (Armijo from 1) after 5 epochs, least [points]"
+    ratio = "epochs of gradient descent (Armijo from {}) to GGN-SCORE's last accuracy over GGN-SCORE's"
+    return [
+        check("test accuracy of GGN-SCORE after 5 epochs, least [%]", float(ggn.min()), "at_least", least, 0.0, golden_rtol=3e-2),
+        check(lead, float((ggn - gd).min()), "at_least", 5.0, 0.0, golden_rtol=0.1),
+        check(ratio.format("1"), epochs_ratio(runs), "at_least", 3.0, 0.0, golden_rtol=spread),
+        check(ratio.format("1/kappa"), epochs_ratio(runs, "GD 1/k"), "at_least", 2.0, 0.0, golden_rtol=spread),
+    ]

@@ -10,8 +10,7 @@ file's 20 000, features from 0..15 to [-1, 1]. Seconds are those of one machine,
 Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R2.
 """
 
-from ..checks import check
-from .classification import at_epoch, draw as draw, epochs_ratio, study
+from .classification import draw as draw, lead_checks, study
 
 
 def data(quick, data_dir=None):
@@ -23,19 +22,4 @@ def data(quick, data_dir=None):
 
 def checks(runs, quick):
     """The numbers the figure stands for."""
-    least = 30.0 if quick else 60.0
-    ggn, gd = at_epoch(runs, "GGN", 5), at_epoch(runs, "GD", 5)
-    ratio = "epochs of gradient descent (Armijo from {}) to GGN-SCORE's last accuracy over GGN-SCORE's"
-    return [
-        check("test accuracy of GGN-SCORE after 5 epochs, least [%]", float(ggn.min()), "at_least", least, 0.0, golden_rtol=3e-2),
-        check(
-            "GGN-SCORE less gradient descent (Armijo from 1) after 5 epochs, least [points]",
-            float((ggn - gd).min()),
-            "at_least",
-            5.0,
-            0.0,
-            golden_rtol=0.1,
-        ),
-        check(ratio.format("1"), epochs_ratio(runs), "at_least", 3.0, 0.0, golden_rtol=0.3),
-        check(ratio.format("1/kappa"), epochs_ratio(runs, "GD 1/k"), "at_least", 2.0, 0.0, golden_rtol=0.3),
-    ]
+    return lead_checks(runs, 30.0 if quick else 60.0, 0.3)
