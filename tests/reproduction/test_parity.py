@@ -17,7 +17,6 @@ NOT_RUN = {
     "adeoye2024/fashion": {"quick", "full"},
     "adeoye2024/smoothing": {"full"},
     "adeoye2024/weight": {"full"},
-    "adeoye2024/teacher_student": {"full"},
 }
 
 
