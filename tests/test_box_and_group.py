@@ -182,6 +182,6 @@ def test_the_certificate_asks_for_a_constant_that_is_true(penalty, unmet):
     p = 3 if isinstance(penalty, SparseGroupPenalty) else 1
     x = jnp.asarray(np.random.default_rng(0).standard_normal((5, p)))
     problem = rg.Problem(rg.LinearModel(), jnp.full(p, 2.0), x, jnp.ones(5), loss=rg.SquaredLoss(mean=True))
-    cert = rg.certify("ggn_score_descent", rg.iterate(problem, rg.GGNScore(penalty, weight=1e-2, damping="weight"), steps=3))
+    cert = rg.certify("ggn_score_descent", rg.iterate(problem, rg.GGNScore(penalty, weight=1e-2, damping="tau"), steps=3))
     failed = [h.name for h in cert.hypotheses if h.status != "holds"]
     assert (unmet is None and failed == []) or (len(failed) == 1 and unmet in failed[0]), cert

@@ -35,6 +35,7 @@ FLOW_STYLES: dict[str, dict[str, Any]] = {
     "lm": {"color": "#009E73", "linestyle": "-.", "marker": "^"},
     "interpolated": {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "D"},
     "ggn": {"color": "#000000", "linestyle": ":", "marker": "v"},
+    "ggn-score": {"color": "#56B4E9", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "*"},
 }
 OTHER_FLOW: dict[str, Any] = {"color": "0.35", "linestyle": (0, (3, 1)), "marker": "x"}
 BOUND: dict[str, Any] = {"color": "0.45", "linestyle": "--", "linewidth": 1.2, "label": "bound"}
