@@ -3,7 +3,7 @@
 import abc
 import cmath
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from .._arguments import checked_number
 from .._types import Weights
-from .base import AbstractSeparablePenalty, checked_constants
+from .base import AbstractPenalty, AbstractSeparablePenalty, checked_constants
 
 
 class AbstractAbsolutePenalty(AbstractSeparablePenalty):
@@ -55,6 +55,42 @@ class AbstractAbsolutePenalty(AbstractSeparablePenalty):
     def _radius(self, w: Weights) -> Weights:
         size = stop_gradient(jnp.maximum(jnp.abs(w), self.core()))
         return size * jnp.sqrt((self.core() / size) ** 2 + (w / size) ** 2)
+
+
+class AbstractPenaltyOnAbsolute(AbstractPenalty):
+    """A penalty made of a smoothing `absolute` of `|x|`, whose `mu` and constants it has."""
+
+    absolute: eqx.AbstractVar[AbstractAbsolutePenalty]
+
+    @property
+    def smoothing(self) -> Array:
+        """That of `absolute`."""
+        return self.absolute.smoothing
+
+    @property
+    def reference_constants(self) -> tuple[float, float] | None:
+        """That of `absolute`."""
+        return self.absolute.reference_constants
+
+    @property
+    def constant(self) -> float:
+        """That of `absolute`."""
+        return self.absolute.constant
+
+    @property
+    def order(self) -> float:
+        """That of `absolute`."""
+        return self.absolute.order
+
+
+def checked_absolute(absolute: Any) -> AbstractAbsolutePenalty:
+    """The smoothing itself.
+
+    Raises: `ValueError` for anything else.
+    """
+    if not isinstance(absolute, AbstractAbsolutePenalty):
+        raise ValueError(f"`absolute` must be a PseudoHuberPenalty or an OstrovskiiBachPenalty, got {type(absolute).__name__}.")
+    return absolute
 
 
 class PseudoHuberPenalty(AbstractAbsolutePenalty):

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from .._arguments import checked_number, is_traced
 from .._types import Weights
-from .absolute import AbstractAbsolutePenalty
+from .absolute import AbstractAbsolutePenalty, AbstractPenaltyOnAbsolute, checked_absolute
 from .base import AbstractSeparablePenalty, checked_constants
 
 
@@ -71,7 +71,7 @@ class ExponentialPenalty(AbstractSeparablePenalty):
         return jnp.exp((self.lower - w) / self.smoothing), jnp.exp((w - self.upper) / self.smoothing)
 
 
-class BoxPenalty(AbstractSeparablePenalty):
+class BoxPenalty(AbstractPenaltyOnAbsolute, AbstractSeparablePenalty):
     """Distance from the box `[a, b]`, smoothed: `h_mu(x - a)` below it, 0 inside, `h_mu(x - b)` above.
 
     With `h_mu` of `PseudoHuberPenalty` it is the released code's box, whose gradient has its sign flipped and tests `-x < a` for `x < a`. The Hessian
@@ -101,31 +101,9 @@ class BoxPenalty(AbstractSeparablePenalty):
     floor: Array
 
     def __init__(self, absolute: AbstractAbsolutePenalty, lower: Any = 0.0, upper: Any = None, floor: float = 1e-3):
-        if not isinstance(absolute, AbstractAbsolutePenalty):
-            raise ValueError(f"`absolute` must be a PseudoHuberPenalty or an OstrovskiiBachPenalty, got {type(absolute).__name__}.")
-        self.absolute = absolute
+        self.absolute = checked_absolute(absolute)
         self.lower, self.upper = _checked_bounds(lower, upper)
         self.floor = checked_number("floor", floor)
-
-    @property
-    def smoothing(self) -> Array:
-        """That of `absolute`."""
-        return self.absolute.smoothing
-
-    @property
-    def reference_constants(self) -> tuple[float, float] | None:
-        """That of `absolute`."""
-        return self.absolute.reference_constants
-
-    @property
-    def constant(self) -> float:
-        """That of `absolute`."""
-        return self.absolute.constant
-
-    @property
-    def order(self) -> float:
-        """That of `absolute`."""
-        return self.absolute.order
 
     @staticmethod
     def tight_constant(order: float) -> float:

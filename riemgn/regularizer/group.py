@@ -10,13 +10,12 @@ from jaxtyping import Array, Float, Int
 
 from .._arguments import is_traced
 from .._types import Scalar, Weights
-from .absolute import AbstractAbsolutePenalty
-from .base import AbstractPenalty
+from .absolute import AbstractAbsolutePenalty, AbstractPenaltyOnAbsolute, checked_absolute
 
 Groups = Float[Array, " groups"]
 
 
-class SparseGroupPenalty(AbstractPenalty):
+class SparseGroupPenalty(AbstractPenaltyOnAbsolute):
     """Sparse group lasso, smoothed: `h(w) = sum_i h_mu(w_i) + sum_g c_g h_mu(|w_g|)`, where `w_g` are the parameters of group `g`.
 
     The first sum makes single parameters small, the second whole groups. The Hessian is not diagonal between members of a group; `curvature` is its
@@ -52,35 +51,13 @@ class SparseGroupPenalty(AbstractPenalty):
     weights: Groups
 
     def __init__(self, absolute: AbstractAbsolutePenalty, labels: Any, weights: Any = None):
-        if not isinstance(absolute, AbstractAbsolutePenalty):
-            raise ValueError(f"`absolute` must be a PseudoHuberPenalty or an OstrovskiiBachPenalty, got {type(absolute).__name__}.")
         marks = np.asarray(labels)
         if marks.ndim != 1 or marks.size == 0 or marks.dtype.kind not in "iu" or marks.min() < 0:
             raise ValueError(f"`labels` must be whole numbers >= 0 of shape (p,), got {_described(marks)}.")
         sizes = np.bincount(marks)
-        self.absolute = absolute
+        self.absolute = checked_absolute(absolute)
         self.labels = jnp.asarray(marks)
         self.weights = jnp.sqrt(jnp.asarray(sizes, dtype=float)) if weights is None else _checked_weights(weights, len(sizes))
-
-    @property
-    def smoothing(self) -> Array:
-        """That of `absolute`."""
-        return self.absolute.smoothing
-
-    @property
-    def reference_constants(self) -> tuple[float, float] | None:
-        """That of `absolute`."""
-        return self.absolute.reference_constants
-
-    @property
-    def constant(self) -> float:
-        """That of `absolute`."""
-        return self.absolute.constant
-
-    @property
-    def order(self) -> float:
-        """That of `absolute`."""
-        return self.absolute.order
 
     def tight_constant(self, order: float) -> float:
         """A true constant: `max(1, c^{1 - nu/2})` times that of `h(|x|)`, `c` the least positive weight.
