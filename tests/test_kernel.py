@@ -48,8 +48,8 @@ def test_layer_kernel_is_the_gram_matrix_of_the_jacobian(depth, outputs, bias, s
 
 
 @eqx.filter_jit
-def every_use(problem: rg.Problem, w, v, u, factors):
-    """What a `LayerJacobian` tells, and what NumPy tells of the Jacobian."""
+def every_use(problem: rg.Problem, w, v, u, factors, few):
+    """What a `LayerJacobian` tells, and what NumPy tells of the Jacobian; compiled anew for another `FEW`."""
     jac = layer_jacobian(problem.model, problem.unflatten(w), problem.x)
     scaled = jac.scale_rows(factors)
     return jac.formed(), jac @ v, u @ jac, jac.kernel(), jac.squared_norm()[None], scaled @ v, u @ scaled, scaled.kernel(), scaled.formed()
@@ -60,13 +60,17 @@ def every_use_dense(jac, v, u, factors):
     return jac, jac @ v, u @ jac, jac @ jac.T, np.sum(jac**2)[None], scaled @ v, u @ scaled, scaled @ scaled.T, scaled
 
 
-@pytest.mark.parametrize(("depth", "outputs", "bias", "scaling"), CASES)
-def test_layer_jacobian_is_the_jacobian(depth, outputs, bias, scaling):
+THIN = [(*case, 0) for case in CASES if case[:2] == (3, 1)]  # no product column by column
+
+
+@pytest.mark.parametrize(("depth", "outputs", "bias", "scaling", "few"), [(*case, layers.FEW) for case in CASES] + THIN)
+def test_layer_jacobian_is_the_jacobian(depth, outputs, bias, scaling, few, monkeypatch):
+    monkeypatch.setattr(layers, "FEW", few)
     problem = tanh_net(7, (3, *HIDDEN[depth], outputs), bias=bias, scaling=scaling)
     w, rng = moved(problem), np.random.default_rng(3)
     v, u, factors = rng.standard_normal(problem.p), rng.standard_normal(problem.n), rng.uniform(0.5, 2.0, problem.n)
     exact = every_use_dense(network_jacobian(problem.model, problem.unflatten(w), problem.x), v, u, factors)
-    for found, value in zip(every_use(problem, w, v, jnp.asarray(u), factors), exact, strict=True):
+    for found, value in zip(every_use(problem, w, v, jnp.asarray(u), factors, few), exact, strict=True):
         assert found.shape == value.shape
         assert relative_error(found, value) < ROUNDING
 

@@ -13,6 +13,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
+from riemgn.method import MethodState
 
 from ..picture import band
 from ..stored import kept
@@ -42,15 +43,20 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @eqx.filter_jit
-def advanced(problem, method, w, state, halvings, steps):
-    """After `steps` more steps: parameters, state, and how often the line search has halved in all. One program for any number of steps."""
+def advanced(problem, method, w, memory, halvings, done, steps):
+    """After `steps` steps from step `done` on: parameters, the method's memory, the last step size, and how often the line search has halved in all.
 
-    def body(_, carry):
-        w, state, halvings = carry
-        w, state = method.step(problem, w, state, jr.key(0))
-        return w, state, halvings + jnp.log2(method.step_size / state.report["step_size"])
+    One program for any number of steps. Of what a step reports only its size is kept, so that the rest is not computed.
+    """
+    blank = method.init(problem, w, jnp.asarray(problem.n)).report
 
-    return jax.lax.fori_loop(0, steps, body, (w, state, halvings))
+    def body(i, carry):
+        w, memory, _, halvings = carry
+        w, state = method.step(problem, w, MethodState(jnp.zeros(()), done + i, memory, blank), jr.key(0))
+        size = state.report["step_size"]
+        return w, state.memory, size, halvings + jnp.log2(method.step_size / size)
+
+    return jax.lax.fori_loop(0, steps, body, (w, memory, jnp.zeros(()), halvings))
 
 
 @eqx.filter_jit
@@ -76,16 +82,17 @@ def run(setting: Setting, variant: Variant, seed: int, steps: tuple[int, ...], m
     problem = problem_of(net, params, data.x, data.y, variant.preset, gradient=variant.method == "GD")
     method = method_of(variant, setting, mu, tau)
     w, halvings = problem.w0, jnp.zeros(())
-    state = method.init(problem, w, jnp.asarray(problem.n))
-    jax.block_until_ready(advanced(problem, method, w, state, halvings, jnp.asarray(0)))  # compiles
+    memory = method.init(problem, w, jnp.asarray(problem.n)).memory
+    jax.block_until_ready(advanced(problem, method, w, memory, halvings, jnp.asarray(0), jnp.asarray(0)))  # compiles
     rows, seconds, done = [], 0.0, 0
     for count in steps:
         start = time.process_time()
-        w, state, halvings = jax.block_until_ready(advanced(problem, method, w, state, halvings, jnp.asarray(count - done)))
+        more = advanced(problem, method, w, memory, halvings, jnp.asarray(done), jnp.asarray(count - done))
+        w, memory, size, halvings = jax.block_until_ready(more)
         seconds, done = seconds + time.process_time() - start, count
         values = {key: float(value) for key, value in measured(problem, data.x_test, data.y_test, w, jnp.asarray(mu), jnp.asarray(tau)).items()}
         work = flops(setting, variant, count, float(halvings))
-        rows.append({**values, "step_size": float(state.report["step_size"]), "seconds": seconds, "flops": work, "halvings": float(halvings)})
+        rows.append({**values, "step_size": float(size), "seconds": seconds, "flops": work, "halvings": float(halvings)})
     return {key: np.array([row[key] for row in rows]) for key in rows[0]} | {"zeros": zeros(w) if bool(jnp.all(jnp.isfinite(w))) else None}
 
 

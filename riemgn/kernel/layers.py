@@ -11,6 +11,7 @@ from ..linalg import AbstractJacobian, outer_gram
 from ..model import ACTIVATIONS, MLP
 
 BLOCK_BYTES = 2**28  # of rows of a layer's Jacobian that are made at a time
+FEW = 8  # columns up to which a product with a thin matrix is quicker column by column, on a CPU
 
 
 class _Layer(eqx.Module):
@@ -29,14 +30,19 @@ class _Layer(eqx.Module):
     def forward(self, v: Weights) -> Float[Array, "n k"]:
         """`J v` of the layer's part of `v`, bias before weight."""
         bias, weight = self._split(v)
-        z = self.activation @ weight.T + bias
-        return z if self.pullback is None else jnp.sum(self.pullback * z[:, None, :], axis=2)
+        if self.pullback is None:
+            return self.activation @ weight.T + bias
+        return self._by_output(self.pullback, self.activation, bias, weight)
 
     def backward(self, u: Float[Array, "n k"]) -> list[Array]:
         """The layer's part of `J^T u`, in pieces."""
-        back = u if self.pullback is None else jnp.sum(u[:, :, None] * self.pullback, axis=1)
-        weight = (back.T @ self.activation).reshape(-1)
-        return [jnp.sum(back, axis=0), weight] if self.bias else [weight]
+        if self.pullback is None or not self._thin:
+            back = u if self.pullback is None else jnp.sum(u[:, :, None] * self.pullback, axis=1)
+            bias, weight = jnp.sum(back, axis=0), back.T @ self.activation
+        else:
+            rows, back = self.pullback.reshape(-1, self.fan_out), (u[:, :, None] * self.activation[:, None, :]).reshape(u.size, -1)
+            bias, weight = u.reshape(-1) @ rows, _transposed_by_thin(rows, back)
+        return [bias, weight.reshape(-1)] if self.bias else [weight.reshape(-1)]
 
     def kernel(self, other: "_Layer", outputs: int) -> Float[Array, "m k n k"]:
         """`(c^2 <h_i, h'_j> + [bias]) <D_ia, D'_jb>`."""
@@ -69,8 +75,26 @@ class _Layer(eqx.Module):
     def weighted_squared_rows(self, weights: Weights, outputs: int) -> Float[Array, "n k"]:
         """The diagonal of `weighted_kernel`."""
         bias, weight = self._split(weights)
-        inner = self.activation**2 @ weight.T + bias
-        return inner if self.pullback is None else jnp.sum(self.pullback**2 * inner[:, None, :], axis=2)
+        if self.pullback is None:
+            return self.activation**2 @ weight.T + bias
+        return self._by_output(self.pullback**2, self.activation**2, bias, weight)
+
+    @property
+    def _thin(self) -> bool:
+        """Whether the sum over the neurons comes before that over the inputs: it leaves the smaller numbers in between."""
+        return self.pullback is not None and self.pullback.shape[1] * self.activation.shape[1] < self.fan_out
+
+    def _by_output(self, back: Float[Array, "n k fan_out"], inputs: Float[Array, "n fan_in"], bias: Array, weight: Array) -> Float[Array, "n k"]:
+        """`sum_o back_iao (bias_o + sum_j weight_oj inputs_ij)`."""
+        if not self._thin:
+            return jnp.sum(back * (inputs @ weight.T + bias)[:, None, :], axis=2)
+        outputs, rows = back.shape[1], back.reshape(-1, self.fan_out)
+        total = rows @ bias if self.bias else jnp.zeros((), rows.dtype)
+        if inputs.shape[1] <= FEW:
+            total = total + sum(jnp.repeat(inputs[:, j], outputs) * (rows @ weight[:, j]) for j in range(inputs.shape[1]))
+        else:
+            total = total + jnp.sum(jnp.repeat(inputs, outputs, axis=0) * (rows @ weight), axis=1)
+        return total.reshape(-1, outputs)
 
     def _split(self, weights: Weights) -> tuple[Array, Array]:
         """The bias and the weight that a flat vector (size,) stands for; without a bias zeros."""
@@ -101,6 +125,13 @@ class _Layer(eqx.Module):
         pullback = whole if self.pullback is None else self.pullback
         weight = (pullback[:, :, :, None] * self.activation[:, None, None, :]).reshape(samples, outputs, -1)
         return [pullback, weight] if self.bias else [weight]
+
+
+def _transposed_by_thin(rows: Float[Array, "m fan_out"], thin: Float[Array, "m fan_in"]) -> Float[Array, "fan_out fan_in"]:
+    """`rows^T thin`."""
+    if thin.shape[1] > FEW:
+        return rows.T @ thin
+    return jnp.stack([thin[:, j] @ rows for j in range(thin.shape[1])], axis=1)
 
 
 class LayerJacobian(AbstractJacobian):

@@ -1,22 +1,29 @@
 """Tangent kernels of fully connected networks: of finite width by layers, of infinite width in closed form."""
 
+from functools import singledispatch
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Params
+from ..linalg import AbstractJacobian
 from ..model import AbstractModel, Centred, MLP, Scaled, Weighted
 from .layers import LayerJacobian, layers_of
 
 
 def is_layerwise(model: AbstractModel) -> bool:
-    """Whether `layer_jacobian` knows the model: an `MLP`, or one inside `Scaled`, `Centred` and `Weighted`."""
+    """Whether `layer_jacobian` knows the model: an `MLP`, one inside `Scaled`, `Centred` and `Weighted`, or of a class registered with it."""
     if isinstance(model, Scaled | Centred | Weighted):
         return is_layerwise(model.model)
-    return isinstance(model, MLP)
+    return layer_jacobian.dispatch(type(model)) is not layer_jacobian.dispatch(object)
 
 
-def layer_jacobian(model: AbstractModel, params: Params, x: Float[Array, "n d"]) -> LayerJacobian:
-    """The Jacobian of the outputs at the inputs `x`, stacked row by row, as a `LayerJacobian`: one forward and one backward pass.
+@singledispatch
+def layer_jacobian(model: AbstractModel, params: Params, x: Float[Array, "n d"]) -> AbstractJacobian:
+    """The Jacobian of the outputs at the inputs `x`, stacked row by row and never formed: one forward and one backward pass.
+
+    Of an `MLP` it is a `LayerJacobian`. A model whose Jacobian has another structure is taught with `@layer_jacobian.register`; the methods then use
+    its products and its kernel.
 
     Arguments:
 
@@ -32,17 +39,29 @@ def layer_jacobian(model: AbstractModel, params: Params, x: Float[Array, "n d"])
     >>> (layer_jacobian(net, net.init(key=jax.random.key(0)), jnp.ones((5, 3))) @ jnp.ones(41)).shape
     (5,)
     """
-    if isinstance(model, Centred):
-        return layer_jacobian(model.model, params, x)
-    if isinstance(model, Scaled):
-        jac = layer_jacobian(model.model, params, x)
-        return jac.scale_rows(jnp.full_like(jac.scale, model.alpha))
-    if isinstance(model, Weighted):
-        jac = layer_jacobian(model.model, params, x[:, :-1])
-        return jac.scale_rows(jnp.repeat(x[:, -1], jac.scale.size // x.shape[0]))
-    if not isinstance(model, MLP):
-        raise ValueError(f"The layer-wise kernel needs an MLP, plain or inside Scaled, Centred and Weighted, got {type(model).__name__}.")
+    raise ValueError(f"The layer-wise kernel needs an MLP, plain or inside Scaled, Centred and Weighted, got {type(model).__name__}.")
+
+
+@layer_jacobian.register
+def _(model: MLP, params: Params, x: Float[Array, "n d"]) -> AbstractJacobian:
     return LayerJacobian(layers_of(model, params, x), jnp.ones(x.shape[0] * model.sizes[-1], x.dtype))
+
+
+@layer_jacobian.register
+def _(model: Centred, params: Params, x: Float[Array, "n d"]) -> AbstractJacobian:
+    return layer_jacobian(model.model, params, x)
+
+
+@layer_jacobian.register
+def _(model: Scaled, params: Params, x: Float[Array, "n d"]) -> AbstractJacobian:
+    jac = layer_jacobian(model.model, params, x)
+    return jac.scale_rows(jnp.full(jac.shape[0], model.alpha, jac.dtype))
+
+
+@layer_jacobian.register
+def _(model: Weighted, params: Params, x: Float[Array, "n d"]) -> AbstractJacobian:
+    jac = layer_jacobian(model.model, params, x[:, :-1])
+    return jac.scale_rows(jnp.repeat(x[:, -1], jac.shape[0] // x.shape[0]))
 
 
 def layer_kernel(model: AbstractModel, params: Params, x: Float[Array, "m d"], other: Float[Array, "n d"] | None = None) -> Float[Array, "mk nk"]:
@@ -74,7 +93,12 @@ def layer_kernel(model: AbstractModel, params: Params, x: Float[Array, "m d"], o
     Reference: Jacot et al., arXiv:1806.07572 (the recursion at finite width); Novak et al., arXiv:2206.08720 (structured derivatives).
     """
     here = layer_jacobian(model, params, x)
-    return here.kernel() if other is None else here.cross_kernel(layer_jacobian(model, params, other))
+    if other is None:
+        return here.kernel()
+    there = layer_jacobian(model, params, other)
+    if isinstance(here, LayerJacobian) and isinstance(there, LayerJacobian):
+        return here.cross_kernel(there)
+    return here.formed() @ there.formed().T
 
 
 def infinite_width_kernel(model: AbstractModel, x: Float[Array, "m d"], other: Float[Array, "n d"] | None = None) -> Float[Array, "mk nk"]:

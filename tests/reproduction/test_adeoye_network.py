@@ -9,6 +9,7 @@ import pytest
 import riemgn as rg
 from paper_repro.adeoye2024 import measures
 from paper_repro.adeoye2024.network import initial, network, PRESETS, problem_of, teacher_data
+from paper_repro.adeoye2024.released import ReleasedJacobian
 
 from ..helpers import network_jacobian, relative_error
 
@@ -80,6 +81,26 @@ def test_the_released_jacobian_lacks_kappa_and_couples_other_columns():
     order = released_order(n0, n1)
     np.testing.assert_allclose(released, true[:, order] * n1**0.5, rtol=1e-14, atol=1e-15)
     assert relative_error(released, true * n1**0.5) > 0.1  # without the permutation
+
+
+@pytest.mark.parametrize(("n0", "n1"), [(3, 11), (1, 4)])
+def test_the_released_jacobian_by_layers_is_that_by_autodiff(n0, n1):
+    *_, problem = drawn(n0, n1, "released")
+    rng = np.random.default_rng(0)
+    v, u, rows, columns = (rng.uniform(0.5, 2.0, size) for size in (problem.p, problem.n, problem.n, problem.p))
+    jac = problem.linearise(problem.w0, formed=False).jac
+    assert isinstance(jac, ReleasedJacobian)
+    scaled, exact = jac.scale_rows(rows).scale_columns(columns), rows[:, None] * np.asarray(problem.jac(problem.w0)) * columns
+    for found, value in (
+        (scaled.formed(), exact),
+        (scaled @ v, exact @ v),
+        (jnp.asarray(u) @ scaled, exact.T @ u),
+        (scaled.kernel(), exact @ exact.T),
+    ):
+        assert relative_error(found, value) < 1e-14
+    np.testing.assert_allclose(scaled.squared_norm(), np.sum(exact**2), rtol=1e-14)
+    true = np.asarray(problem.jac(problem.w0))
+    assert relative_error(problem.ntk(problem.w0, problem.x[:2]), true[:2] @ true.T) < 1e-14
 
 
 def test_a_released_step_is_a_shorter_one_with_less_damping():
