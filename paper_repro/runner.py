@@ -152,10 +152,9 @@ def reproduce(
             outcomes.append(run_item(item, settings))
             on_done(outcomes[-1])
         return outcomes
-    from joblib import delayed, Parallel
+    from riemgn.experiment.parallel import side_by_side
 
-    work = (delayed(run_item)(item, settings) for item in items)
-    for outcome in Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")(work):
+    for outcome in side_by_side(run_item, ((item, settings) for item in items), jobs):
         outcomes.append(outcome)
         on_done(outcome)
     order = {item.name: place for place, item in enumerate(items)}

@@ -1,20 +1,19 @@
 """Many cells of one item: side by side where there are cores for it, each kept as soon as it is done, with the time left on stderr."""
 
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from riemgn.experiment.parallel import side_by_side
 
 from .stored import is_kept, kept_elsewhere
 
 WORTH_PROCESSES = 120.0  # seconds of work left from which on it pays to start processes, which import and compile anew
 FIRST = 4  # cells done before, some of which compile
 EVERY = 20.0  # seconds between two lines of progress
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 def swept(cell: Callable[..., Any], arguments: Sequence[tuple], label: str, processes: int | None = None) -> list[Any]:
@@ -40,25 +39,14 @@ def swept(cell: Callable[..., Any], arguments: Sequence[tuple], label: str, proc
     if order:
         report.processes = processes
         report.say()
-        for place, result, seconds in _side_by_side(cell, arguments, order, processes):
+        elsewhere = kept_elsewhere(cell)
+        for place, result, seconds in side_by_side(_timed, ((elsewhere, at, arguments[at]) for at in order), processes):
             found[place] = result
             report.done(seconds)
     return [found[place] if place in found else cell(*each) for place, each in enumerate(arguments)]
 
 
-def _side_by_side(cell: Callable[..., Any], arguments: list[tuple], order: list[int], processes: int) -> Iterator[tuple[int, Any, float]]:
-    from joblib import delayed, Parallel, parallel_config
-
-    elsewhere = kept_elsewhere(cell)
-    with _one_thread_each(), parallel_config(backend="loky", inner_max_num_threads=1):
-        work = (delayed(_timed)(elsewhere, place, arguments[place]) for place in order)
-        yield from Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1, pre_dispatch=processes)(work)
-
-
 def _timed(cell: Callable[..., Any], place: int, arguments: tuple) -> tuple[int, Any, float]:
-    import riemgn
-
-    riemgn.enable_x64()
     started = time.perf_counter()
     return place, cell(*arguments), time.perf_counter() - started
 
@@ -112,17 +100,3 @@ def _cores() -> int:
     from joblib import cpu_count
 
     return cpu_count()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside give XLA one thread, as they fill the cores by their number."""
-    before = os.environ.get("XLA_FLAGS")
-    os.environ["XLA_FLAGS"] = f"{before or ''} {ONE_THREAD}".strip()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["XLA_FLAGS"]
-        else:
-            os.environ["XLA_FLAGS"] = before

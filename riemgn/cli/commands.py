@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .session import prepare_jax, progress
-from .tables import print_certificates, print_machine, print_outcomes, print_pairs, print_row, print_run
+from .session import countdown, prepare_jax, progress
+from .tables import print_certificates, print_machine, print_outcomes, print_pairs, print_row, print_run, print_sweep
 
 # typer keeps its own copy of click or uses the installed one: the base of its usage errors is the same by name
 ClickException = next(cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException")
 INTERRUPTED = 130
+TROUBLE = ("step_limit", "step_collapsed", "non_finite", "other")  # results of a flow that could not be followed
 
 app = typer.Typer(
     name="riemgn",
@@ -124,7 +125,43 @@ def _run(spec: Any, folder: Path, as_json: bool) -> int:
     else:
         print_run(record, files)
     # where the flow reached its singular set the run has found something; where it could not be followed it has not
-    return 1 if record.metadata["result"] in ("step_limit", "step_collapsed", "non_finite", "other") else 0
+    return 1 if record.metadata["result"] in TROUBLE else 0
+
+
+@app.command("sweep")
+def sweep_command(
+    spec: Annotated[Path, typer.Argument(help="TOML file: [base] fields of a run, [axes], [[flows]], seeds.")],
+    jobs: Annotated[int, typer.Option(help="Processes side by side.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up what the folder holds of this sweep.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the records [runs/NAME-HASH].")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask.distributed scheduler whose workers solve the cells.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+):
+    """Solve every flow at every point of the axes for all seeds; keep a record of each run, show a table."""
+    from ..experiment import load_runs, read_sweep_plan, run_plan
+
+    asked, plan = read_sweep_plan(spec)
+    folder = out if out is not None else Path("runs") / f"{asked.name}-{asked.hash[:8]}"
+    prepare_jax()
+    done, total = 0, len(plan.grid)
+    try:
+        with countdown(asked.name) as say:
+
+            def finished(now: int, cells: int) -> None:
+                nonlocal done
+                done = now
+                say(now, cells)
+
+            run_plan(plan, folder, jobs, resume, scheduler, finished)
+    except KeyboardInterrupt:
+        return _interrupted(f"{done} of {total} cells are saved in '{folder}'; the same command with --resume goes on from there")
+    table = load_runs(folder)
+    results = {str(name): int(count) for name, count in table["result"].value_counts().items()}
+    if as_json:
+        _print_json({"folder": folder, "cells": total, "results": results, "runs": table.astype(object).to_dict(orient="records")})
+    else:
+        print_sweep(asked.name, table, list(plan.grid.axes), results, str(folder))
+    return 1 if set(results) & {*TROUBLE, "error"} else 0
 
 
 @app.command("reproduce")

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,3 +47,40 @@ def progress(total: int) -> Iterator[tuple[Any, Any]]:
             bar.advance(task)
 
         yield (lambda item: bar.update(task, description=item.name)), advanced
+
+
+EVERY = 5.0  # seconds between two lines of progress where there is no terminal
+
+
+@contextmanager
+def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function of the number done and of all, which shows the time left: a bar on a terminal, a line now and then on stderr where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    start = last = time.perf_counter()
+    first: int | None = None
+
+    def say(done: int, total: int) -> None:
+        nonlocal last, first
+        first, now = done if first is None else first, time.perf_counter()
+        if now - last < EVERY and done < total:
+            return
+        last = now
+        left = f", about {(now - start) * (total - done) / (done - first):.0f} s left" if first < done < total else ""
+        print(f"{what}: {done} of {total} cells, {now - start:.0f} s gone{left}", file=sys.stderr, flush=True)
+
+    yield say

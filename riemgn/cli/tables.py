@@ -49,6 +49,25 @@ def print_run(record: Any, files: dict[str, str]) -> None:
     print_pairs(f"{spec.flow} on {spec.data}, width {spec.width}, alpha {spec.alpha:g}", {k: v for k, v in rows.items() if v})
 
 
+def print_sweep(name: str, runs: Any, axes: Sequence[str], results: dict[str, int], folder: str) -> None:
+    """One row for every point of the axes and every flow: medians over the seeds, and how many of them did not end as they should."""
+    from rich.table import Table
+
+    table = Table(title=f"{name}: {len(runs)} runs; medians over seeds", title_justify="left")
+    numbers = {"loss at the end": "loss_end", "sigma_min(J)": "sigma_min_end", "steps": "num_steps", "seconds": "seconds"}
+    for title in (*axes, "flow", "seeds", *numbers, "results"):
+        table.add_column(title, justify="left" if title in ("flow", "results") else "right", overflow="fold")
+    for key, group in runs.groupby([*axes, "flow"], sort=False, dropna=False):
+        counts = group["result"].value_counts()
+        medians = [_short(group[column].astype(float).median()) if column in group else "-" for column in numbers.values()]
+        point = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in key]
+        table.add_row(*point, str(len(group)), *medians, ", ".join(f"{count} {result}" for result, count in counts.items()))
+    console = _console()
+    console.print(table)
+    console.print(f"{len(runs)} runs: " + ", ".join(f"{count} {result}" for result, count in results.items()))
+    console.print(f"records in '{folder}': riemgn.load_runs reads them as one table")
+
+
 def print_outcomes(outcomes: Sequence[Any]) -> None:
     """One row an item of a paper, its checks below it, the notes at the end."""
     from rich.table import Table

@@ -1,6 +1,7 @@
 """Experiments: a spec says what to run, `run` runs it, the store keeps it. Knows no terminal and no picture."""
 
 from .provenance import provenance as provenance, source_hash as source_hash
+from .records import load_curves as load_curves, load_runs as load_runs
 from .run import Record as Record, run as run
 from .spec import FLOW_FORMULAS as FLOW_FORMULAS, run_spec as run_spec, RunSpec as RunSpec, SOLVERS as SOLVERS
 from .store import (
@@ -11,3 +12,5 @@ from .store import (
     write_json as write_json,
     write_record as write_record,
 )
+from .sweep import Plan as Plan, run_plan as run_plan, sweep as sweep
+from .sweep_spec import read_sweep_plan as read_sweep_plan, read_sweep_spec as read_sweep_spec, SweepSpec as SweepSpec

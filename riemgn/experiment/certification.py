@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 
 from ..theory import certify
 from .cases import Case, CASES
+from .parallel import side_by_side
 
 Entry = dict[str, Any]
 
@@ -50,13 +51,9 @@ def examine_cases(
         for case, seeds in left:
             yield from _examined(case, seeds, rigorous, rtol)
         return
-    from joblib import delayed, Parallel
-
     places = {(case.claim, case.title): place for place, case in enumerate(CASES)}
-    run = delayed(_examined_here)
-    tasks = (run(places[case.claim, case.title], seeds, rigorous, rtol) for case, seeds in left)
-    pool = cast(Any, Parallel)(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1)  # joblib states no types
-    for entries in pool(tasks):
+    tasks = ((places[case.claim, case.title], seeds, rigorous, rtol) for case, seeds in left)
+    for entries in side_by_side(_examined_here, tasks, jobs):
         yield from entries
 
 
@@ -72,7 +69,4 @@ def _examined(case: Case, seeds: Sequence[int], rigorous: bool, rtol: float | No
 
 def _examined_here(place: int, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> list[Entry]:
     """In a process of its own, where a case (it holds functions without a name) arrives as its place in the list."""
-    from .._settings import enable_x64
-
-    enable_x64()
     return list(_examined(CASES[place], seeds, rigorous, rtol))

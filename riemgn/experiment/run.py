@@ -74,7 +74,7 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
         "message": trajectory.stats["message"],
         "n": problem.n,
         "p": problem.p,
-        "summary": _summary(trajectory),
+        "summary": summary(trajectory),
         "stats": trajectory.stats,
         "seed": spec.seed,
         "dtype": str(problem.w0.dtype),
@@ -87,22 +87,14 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
 
 
 def _solve(problem: Problem, spec: RunSpec, ts: np.ndarray | None, progress: bool) -> Trajectory:
+    return solve(problem, build_flow(spec), ts=ts, progress=progress, throw=False, **solve_options(spec))
+
+
+def solve_options(spec: RunSpec) -> dict[str, Any]:
+    """What a spec says of the integration, as keyword arguments of `solve`."""
     solver = SOLVERS[spec.solver]
-    return solve(
-        problem,
-        build_flow(spec),
-        t1=spec.t1,
-        rtol=spec.rtol,
-        atol=spec.atol,
-        ts=ts,
-        solver=None if solver is None else solver(),
-        progress=progress,
-        throw=False,
-        error=spec.error,
-        ball_radius=spec.ball_radius,
-        loss_tol=spec.loss_tol,
-        max_steps=spec.max_steps,
-    )
+    plain = {name: getattr(spec, name) for name in ("t1", "rtol", "atol", "error", "ball_radius", "loss_tol", "max_steps")}
+    return {**plain, "solver": None if solver is None else solver()}
 
 
 def build_problem(spec: RunSpec) -> tuple[Problem, dict[str, Any]]:
@@ -153,9 +145,9 @@ def _value(spec: RunSpec) -> float:
     return 0.0 if spec.damping is None else spec.damping
 
 
-def _summary(trajectory: Trajectory) -> dict[str, Any]:
+def summary(trajectory: Trajectory) -> dict[str, Any]:
     """First and last value of what is tabled."""
-    names = ("losses", "grad_norms", "sigma_min")
-    ends = {name: [float(getattr(trajectory, name)[0]), float(getattr(trajectory, name)[-1])] for name in names}
+    curves = {name: np.asarray(getattr(trajectory, name)) for name in ("losses", "grad_norms", "sigma_min")}
+    ends = {name: [float(values[0]), float(values[-1])] for name, values in curves.items()}
     error = None if trajectory.error is None else float(np.max(np.asarray(trajectory.error)))
-    return {"t_end": float(trajectory.ts[-1]), **ends, "max_error": error}
+    return {"t_end": float(np.asarray(trajectory.ts)[-1]), **ends, "max_error": error}

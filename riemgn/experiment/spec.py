@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any, Literal, Self
 
 import diffrax
@@ -88,8 +89,7 @@ class RunSpec(BaseModel):
     @property
     def hash(self) -> str:
         """SHA-256 over the canonical JSON of all fields, 64 hexadecimal digits: the same for the same spec on every machine."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return spec_hash(self)
 
 
 def run_spec(**fields: Any) -> RunSpec:
@@ -103,15 +103,23 @@ def run_spec(**fields: Any) -> RunSpec:
     try:
         return RunSpec(**fields)
     except ValidationError as trouble:
-        raise ValueError(_sentence(trouble.errors()[0])) from None
+        raise ValueError(sentence(trouble.errors()[0], RunSpec)) from None
 
 
-def _sentence(error: Any) -> str:
+def spec_hash(spec: BaseModel) -> str:
+    """SHA-256 over the canonical JSON of all fields of a spec, 64 hexadecimal digits."""
+    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sentence(error: Any, model: type[BaseModel]) -> str:
+    """What pydantic found wrong with the fields of `model`, in one sentence that quotes the value."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     name, value = ".".join(str(part) for part in error["loc"]), error["input"]
     if error["type"] == "extra_forbidden":
-        return f"Unknown field `{name}` with the value {value!r}; known are {', '.join(RunSpec.model_fields)}."
+        return f"Unknown field `{name}` with the value {value!r}; known are {', '.join(model.model_fields)}."
     if error["type"] == "literal_error":
         return f"Unknown {name} {value!r}; known are {error['ctx']['expected'].replace(' or ', ', ')}."
-    return f"`{name}` {error['msg'].replace('Input should', 'must').replace('String should', 'must')}, got {value!r}."
+    said = re.sub("^(Input|String|List|Tuple) should", "must", error["msg"])
+    return f"`{name}` {said}, got {value!r}."

@@ -4,8 +4,9 @@ import json
 import logging
 import math
 import os
+import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,34 @@ def write_record(
     return npz, write_json(folder / f"{name}.json", metadata)
 
 
+def write_records(folder: str | os.PathLike[str], records: Iterable[tuple[str, Mapping[str, np.ndarray], Mapping[str, Any]]]) -> Path:
+    """Records `(name, arrays, metadata)` as a folder of their own, filled beside its place and renamed: they are there all or not at all.
+
+    Raises: `ValueError`, one sentence, where it cannot be written, or is there already.
+    """
+    folder = Path(folder).expanduser()
+    prepare_folder(folder.parent)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        beside.mkdir()
+        for name, arrays, metadata in records:
+            with open(beside / f"{name}.npz", "wb") as stream:
+                np.savez(stream, **{key: np.asarray(value) for key, value in arrays.items()})  # pyright: ignore[reportArgumentType]
+            (beside / f"{name}.json").write_text(_as_text(metadata), encoding="utf-8")
+        os.rename(beside, folder)
+    except OSError as trouble:
+        raise _unwritable(folder.parent, trouble) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what an interrupted `write_records` has left below a folder that no one writes to."""
+    for beside in folder.glob(".*.part"):
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the metadata that `write_record` wrote.
 
@@ -62,8 +91,12 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
     """`value` as one JSON object with `"schema": 1` first; NumPy and JAX values become plain ones, NaN and infinity null."""
     path = Path(path).expanduser()
     prepare_folder(path.parent)
-    text = json.dumps({"schema": SCHEMA, **as_json(value)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = _as_text(value)
     return _write(path, lambda stream: stream.write(text.encode()))
+
+
+def _as_text(value: Mapping[str, Any]) -> str:
+    return json.dumps({"schema": SCHEMA, **as_json(value)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
