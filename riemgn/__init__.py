@@ -1,6 +1,6 @@
 """Numerical analysis of Gauss-Newton flows of neural networks and other nonlinear least-squares models."""
 
-from typing import Any, TYPE_CHECKING
+import typing as _typing
 
 from . import geometry as geometry, task as task
 from ._settings import enable_x64 as enable_x64
@@ -75,13 +75,13 @@ from .task import teacher_student as teacher_student
 from .theory import Certificate as Certificate, certify as certify, cite as cite, claims as claims, fit_rate as fit_rate
 from .trajectory import Trajectory as Trajectory
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .experiment import load_curves as load_curves, load_runs as load_runs, sweep as sweep
 
 _LATE = ("load_curves", "load_runs", "sweep")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """Sweeps and their tables, with pandas and xarray behind them, are imported when they are first asked for."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -123,9 +123,9 @@ class _Compiled:
         self.seconds, self.count = 0.0, 0
         jax.monitoring.register_event_duration_secs_listener(self.heard)
 
-    def heard(self, event: str, seconds: float, **_: Any) -> None:
+    def heard(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            self.seconds, self.count = self.seconds + seconds, self.count + 1
+            self.seconds, self.count = self.seconds + duration_secs, self.count + 1
 
 
 _compiled = _Compiled()
