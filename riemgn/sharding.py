@@ -14,7 +14,7 @@ from .problem import Problem
 AXIS = "data"
 
 
-def shard(problem: Problem, devices: Sequence[jax.Device] | None = None) -> Problem:
+def shard(problem: Problem, devices: Sequence[Any] | None = None) -> Problem:
     """The same problem with its samples dealt to several devices, in equal blocks of rows, and everything else on each of them.
 
     `x` and `y` are sharded along the mesh axis `"data"`; parameters, and arrays that the model holds, are replicated. No other code here moves data:
@@ -25,7 +25,7 @@ def shard(problem: Problem, devices: Sequence[jax.Device] | None = None) -> Prob
     Arguments:
 
     - `problem`: its model must be row-wise, as networks, the linear model and equinox modules are.
-    - `devices`: by default all of `jax.devices()`; one will do.
+    - `devices`: JAX devices, by default all of `jax.devices()`; one will do.
 
     Returns: a `Problem`. Sums over samples are taken in another order than on one device, so results agree to rounding.
 
@@ -34,8 +34,8 @@ def shard(problem: Problem, devices: Sequence[jax.Device] | None = None) -> Prob
 
     >>> import jax, jax.numpy as jnp, riemgn as rg
     >>> whole = rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.eye(4, 2), jnp.ones(4))
-    >>> rg.shard(whole, jax.devices()[:1]).y.sharding.spec
-    PartitionSpec('data',)
+    >>> rg.shard(whole, jax.devices()[:1]).y.sharding.shard_shape((4,))
+    (4,)
 
     Reference: Xu et al., GSPMD, arXiv:2105.04663.
     """
@@ -67,7 +67,7 @@ def device_count(problem: Problem) -> int:
     return len(jnp.asarray(problem.x).devices())
 
 
-def _checked_devices(devices: Any) -> list[jax.Device]:
+def _checked_devices(devices: Any) -> list[Any]:
     listed = list(devices) if isinstance(devices, Sequence) else []
     if not listed or not all(isinstance(device, jax.Device) for device in listed) or len(set(listed)) < len(listed):
         raise ValueError(f"`devices` must be a list of one or more different JAX devices such as jax.devices(), got {devices!r}.")
