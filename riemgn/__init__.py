@@ -70,6 +70,7 @@ from .regularizer import (
     SquaredPenalty as SquaredPenalty,
 )
 from .result import result_name as result_name, RESULTS as RESULTS
+from .sharding import shard as shard
 from .solve import solve as solve, SolveError as SolveError
 from .task import teacher_student as teacher_student
 from .theory import Certificate as Certificate, certify as certify, cite as cite, claims as claims, fit_rate as fit_rate

@@ -17,6 +17,7 @@ from .linalg import numerical_rank, spectrum
 from .method import AbstractMethod, check_use, MethodState
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
+from .sharding import device_count
 from .trajectory import sample, SolveError, Trajectory
 
 
@@ -158,6 +159,7 @@ def iterate(
         "dropped_singular_values": [float(v) for v in s[int(rank) :]] if spectra else [],
         "dtype": str(problem.w0.dtype),
         "device": str(jax.devices()[0].platform),
+        "devices": device_count(problem),
         "accuracy": f"{problem.w0.dtype} rounding",
     }
 

@@ -48,7 +48,8 @@ class Problem(eqx.Module):
     - `model`: an `AbstractModel`, any function `model(params, x) -> outputs` of a whole batch, or an equinox module (then `params=None` takes the
         module's own arrays).
     - `params`: starting point, any PyTree of floating-point arrays.
-    - `x`: inputs, leading axis = samples. Integers are converted; float32 is promoted to float64 where that is enabled.
+    - `x`: inputs, leading axis = samples. Integers are converted; float32 is promoted to float64 where that is enabled. JAX arrays stay on the
+        devices they lie on, `y` too.
     - `y`: targets, the shape of the model's outputs.
     - `loss`: an `AbstractLoss`, by default `SquaredLoss()`.
     - `working_memory`: bytes that forming a Jacobian may take for intermediate values, beside itself and one evaluation of the model; 1 GiB by
@@ -267,7 +268,7 @@ def _checked_array(name: str, value: Any) -> Array:
     bad = int(np.size(array) - np.isfinite(array).sum())
     if bad:
         raise ValueError(f"`{name}` must be finite, got {bad} NaN or infinite of {array.size} entries.")
-    return jnp.asarray(array, dtype=float)
+    return jnp.asarray(value if isinstance(value, jax.Array) else array, dtype=float)
 
 
 def _checked_params(params: Params) -> Params:

@@ -15,9 +15,10 @@ from ._types import Scalar
 from .exponential_time import explicit_solver, ExponentialTime, solver_name
 from .flow import AbstractFlow, Opening
 from .integration import Arguments, integrate, Limits, locate
-from .linalg import BRANCHES, numerical_rank, spectrum
+from .linalg import BRANCHES, MatrixFree, numerical_rank, spectrum
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS
+from .sharding import device_count
 from .stiff import LowRankChord
 from .trajectory import sample, SolveError as SolveError, Trajectory
 
@@ -73,13 +74,15 @@ def choose_solver(flow: AbstractFlow, rate: float, t1: float, slowest: float = 0
     `rate` is the flow's own estimate of its fastest rate at the start (`flow.opening`), `max_i phi(s_i^2) * max Hess g` for a gain `phi`. A flow is
     called stiff when that passes through more than `STIFF_HORIZON` time scales before `t1`, since an explicit method is then held by its stability
     limit. Flows that invert `J` are not stiff at any conditioning: all their modes have the rate of the loss. A stiff flow gets Kvaerno5 with the
-    stage solves of `LowRankChord`, another one Dopri8, in exponential time where all modes have one rate: `slowest`, the least of the rates at the
-    start, is within a hundredth of the fastest.
+    stage solves of `LowRankChord`, which form `J`; another one, and one that is matrix-free, gets Dopri8, in exponential time where all modes have
+    one rate: `slowest`, the least of the rates at the start, is within a hundredth of the fastest.
 
     Reference: measured in solvers.md section 1.
     """
     time_scales = rate * t1
     estimate = f"fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
+    if flow.matrix_free is not None and time_scales > STIFF_HORIZON:
+        return diffrax.Dopri8(), f"stiff, but matrix-free, and the implicit solver forms J: {estimate}"
     if flow.inverts or time_scales <= STIFF_HORIZON:
         solver = explicit_solver(slowest, rate)
         return solver, f"not stiff{', one rate for all modes' if isinstance(solver, ExponentialTime) else ''}: {estimate}"
@@ -188,7 +191,7 @@ def solve(
     stats = {
         "solver": solver_name(solver),
         "solver_reason": reason,
-        "direction": BRANCHES[int(start.opening.branch)] if formed else "conjugate gradients",
+        "direction": BRANCHES[branch] if (branch := int(start.opening.branch)) >= 0 else "conjugate gradients",
         "saved_times": reason_saved,
         "rtol": rtol,
         "atol": atol,
@@ -197,6 +200,7 @@ def solve(
         "dropped_singular_values": [float(v) for v in s[int(rank) :]] if formed else [],
         "dtype": str(problem.w0.dtype),
         "device": str(jax.devices()[0].platform),
+        "devices": device_count(problem),
         "accuracy": f"float32: rtol raised from {asked_rtol:g} to {rtol:g}" if rtol != asked_rtol else f"rtol {rtol:g}",
     }
     at_rest = _rest_reason(flow, limits, float(loss), int(rank))
@@ -266,7 +270,7 @@ def _name_ending(solution, args: Arguments, w_end, margins, sigmas: tuple[float,
         return "non_finite"
     if bool(result == diffrax.RESULTS.successful):
         return "successful"
-    if args.flow.matrix_free is not None and not bool(_moves(args, w_end)):
+    if isinstance(args.flow.matrix_free, MatrixFree) and not bool(_moves(args, w_end)):
         return "krylov_limit"
     # at the singular set the speed is unbounded and the step is cut without end: a fall of sigma_min by ten says that it was this
     if "rank_lost" in watched and sigmas[1] < 0.1 * sigmas[0]:

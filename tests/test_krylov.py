@@ -8,7 +8,8 @@ import pytest
 
 import riemgn as rg
 from riemgn._memory import memory_limit
-from riemgn.linalg import damped_direction
+from riemgn.linalg import damped_direction, largest_eigenvalue
+from riemgn.solve import choose_solver
 
 from .helpers import matrix_problem, matrix_with, relative_error, tanh_net
 
@@ -101,6 +102,50 @@ def test_a_matrix_free_flow_never_forms_the_jacobian(monkeypatch):
         rg.solve(problem, rg.LevenbergMarquardt(0.3), t1=0.5, ts=[0.0, 0.5])
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_matrix_free_gradient_flow_is_gradient_flow(name):
+    problem = NETS[name]()
+    for found, expected in zip(velocity(rg.GradientFlow(matrix_free=True), problem), velocity(rg.GradientFlow(), problem), strict=True):
+        assert relative_error(found, expected) < 1e-13
+    free, dense = (rg.solve(problem, flow, t1=0.1, rtol=1e-10, atol=1e-12) for flow in (rg.GradientFlow(matrix_free=True), rg.GradientFlow()))
+    assert relative_error(free.outputs, dense.outputs) < 1e-8
+    assert (free.stats["direction"], dense.stats["direction"], free.stats["rank"]) == ("product", "product", None)
+    assert np.isnan(free.sigma_min).all()
+
+
+def test_matrix_free_gradient_flow_forms_no_jacobian(monkeypatch):
+    def formed(self, w, formed=True):
+        raise AssertionError("the Jacobian was formed")
+
+    problem = tanh_net(39, (3, 5, 1))
+    monkeypatch.setattr(rg.Problem, "linearise", formed)
+    assert rg.solve(problem, rg.GradientFlow(matrix_free=True), t1=0.01, ts=[0.0, 0.01]).succeeded
+    with pytest.raises(AssertionError, match="was formed"):
+        rg.solve(problem, rg.GradientFlow(), t1=0.01, ts=[0.0, 0.01])
+
+
+def test_a_stiff_matrix_free_flow_takes_explicit_steps_and_says_so():
+    stiff, reason = choose_solver(rg.GradientFlow(matrix_free=True), 1e6, 1.0)
+    assert type(stiff).__name__ == "Dopri8"
+    assert reason.startswith("stiff, but matrix-free, and the implicit solver forms J: fastest rate 1e+06")
+    assert type(choose_solver(rg.GradientFlow(), 1e6, 1.0)[0]).__name__ == "Kvaerno5"
+    assert choose_solver(rg.GradientFlow(matrix_free=True), 1e2, 1.0)[1].startswith("not stiff")
+
+
+@pytest.mark.parametrize("gap", [0.5, 0.9, 1.0])
+def test_the_largest_eigenvalue_is_estimated_from_below(gap):
+    s = np.array([3.0, 3.0 * gap, *np.geomspace(1.0, 1e-3, 18)])
+    problem = matrix_problem(matrix_with(30, 20, s))
+    _, forward, backward = problem.products(problem.w0)
+    found = float(largest_eigenvalue(forward, backward, problem.w0))
+    assert 8.5 < found < 9.0 * (1 + 1e-13)
+
+
+def test_no_rate_is_claimed_where_the_products_are_zero_or_not_finite():
+    assert float(largest_eigenvalue(lambda v: 0 * v, lambda u: u, jnp.ones(3))) == 0.0
+    assert float(largest_eigenvalue(lambda v: jnp.nan * v, lambda u: u, jnp.ones(3))) == 0.0
+
+
 def test_a_flow_whose_direction_does_not_converge_ends_there():
     flow = rg.LevenbergMarquardt(1e-6, matrix_free=rg.MatrixFree(rtol=1e-12, max_steps=2))
     trajectory = rg.solve(NETS["n > p"](), flow, t1=1.0, throw=False)
@@ -126,6 +171,10 @@ def test_a_solve_that_does_not_converge_is_an_ending():
         (lambda: rg.MatrixFree(max_steps=0), "`max_steps` of MatrixFree must be a positive integer, got 0"),
         (lambda: rg.LevenbergMarquardt(0.0, matrix_free=rg.MatrixFree()), "`matrix_free` needs a positive damping, got 0"),
         (lambda: rg.LevenbergMarquardtMethod(0, matrix_free=rg.MatrixFree()), "`matrix_free` needs a positive damping, got 0"),
+        (
+            lambda: rg.GradientFlow(matrix_free=rg.MatrixFree()),
+            "`matrix_free` of GradientFlow, which has nothing to solve, must be True or False, got M",
+        ),
         (lambda: rg.LevenbergMarquardt(1.0, matrix_free=True), "`matrix_free` must be a MatrixFree or None, got True"),
         (
             lambda: velocity(rg.LevenbergMarquardt(rg.SpectralDamping(), matrix_free=rg.MatrixFree()), NETS["n < p"]()),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Scalar, Weights
-from ..linalg import formed, MatrixFree, spectral_direction, spectrum, thin_svd
+from ..linalg import AbstractProducts, BRANCHES, formed, largest_eigenvalue, MatrixFree, spectral_direction, spectrum, thin_svd
 from ..problem import Linearisation, Problem
 from .damping import AbstractDamping
 
@@ -16,7 +16,7 @@ class Opening(eqx.Module):
     """What a flow says of its start, for the choice of the integrator.
 
     - `fastest`, `slowest`: estimates of the largest and least rate of its modes, in units of 1 / t; a `slowest` of 0 promises nothing.
-    - `branch`: the way of the direction, by its place in `riemgn.linalg.BRANCHES`; -1 where it solves by products with `J`.
+    - `branch`: the way of the direction, by its place in `riemgn.linalg.BRANCHES`; -1 for conjugate gradients.
     """
 
     fastest: Scalar
@@ -31,13 +31,13 @@ class AbstractFlow(eqx.Module):
     - `inverts`: whether the undamped inverse of `J` appears, so that the flow ends where `J` loses rank.
     - `intrinsic`: whether `f'` depends on `f`, `J` and `t` alone: then the error of the outputs controls explicit steps, which do not depend on the
         coordinates of the parameters, and the flow rests where `J = 0`. Else the error of the parameters controls them.
-    - `matrix_free`: how to solve by products with `J`; None forms `J`.
+    - `matrix_free`: how to find the direction by products with `J`; None forms `J`.
     """
 
     name: eqx.AbstractClassVar[str]
     inverts: eqx.AbstractVar[bool]
     intrinsic: eqx.AbstractClassVar[bool]
-    matrix_free: eqx.AbstractVar[MatrixFree | None]
+    matrix_free: eqx.AbstractVar[AbstractProducts | None]
 
     @abc.abstractmethod
     def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> tuple[Weights, Float[Array, " n"]]:
@@ -97,9 +97,11 @@ class AbstractSpectralFlow(AbstractFlow):
         """The rates `phi(s_i^2) Hess g`: `fastest` estimates the spectral radius of the output dynamics."""
         start = jnp.zeros(())
         if self.matrix_free is not None:
-            largest_gain = self.gain(jnp.sqrt(jnp.finfo(point.outputs.dtype).max), self.damping(start, point, rank))
+            _, forward, backward = problem.products(problem.w0)
+            largest_gain = self.gain(largest_eigenvalue(forward, backward, problem.w0), self.damping(start, point, rank))
             rate = largest_gain * jnp.max(point.curvature)
-            return Opening(rate, jnp.zeros_like(rate), -jnp.ones((), int))
+            branch = -1 if isinstance(self.matrix_free, MatrixFree) else BRANCHES.index("product")
+            return Opening(rate, jnp.zeros_like(rate), jnp.array(branch))
         seen = point.whitened() if self.whitens else point
         s = spectrum(seen.jac) if self.whitens else singular_values
         rho = self.damping(start, seen, rank)

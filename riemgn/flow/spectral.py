@@ -13,6 +13,7 @@ from ..linalg import (
     checked_matrix_free,
     checked_precision,
     damped_direction_and_branch,
+    GradientProduct,
     MatrixFree,
     mixed_direction_and_branch,
     pseudo_inverse_direction_and_branch,
@@ -25,6 +26,13 @@ from .damping import AbstractDamping, as_damping, ConstantDamping, is_zero
 class GradientFlow(AbstractSpectralFlow):
     """Gradient flow, `w' = -J^T grad g(f(w))`: gain `phi(s) = s`, so its rates are those of the kernel, `lambda_min(K)` the slowest.
 
+    Arguments:
+
+    - `matrix_free`: with True the direction is one product and `J` is never formed, for large n and p: no spectra are taken, and `solve` takes
+        explicit steps also where the flow is stiff.
+
+    Raises: `ValueError` for a `matrix_free` that is neither True nor False.
+
     >>> import riemgn as rg
     >>> rg.GradientFlow().name
     'gf'
@@ -33,15 +41,18 @@ class GradientFlow(AbstractSpectralFlow):
     """
 
     damping: AbstractDamping
+    matrix_free: GradientProduct | None
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gf"
-    matrix_free: ClassVar[None] = None
     intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
-    def __init__(self):
+    def __init__(self, matrix_free: bool = False):
+        if not isinstance(matrix_free, bool):
+            raise ValueError(f"`matrix_free` of GradientFlow, which has nothing to solve, must be True or False, got {matrix_free!r}.")
         self.damping = ConstantDamping(0.0)
         self.inverts = False
+        self.matrix_free = GradientProduct() if matrix_free else None
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues

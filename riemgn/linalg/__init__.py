@@ -8,7 +8,14 @@ from .damped import (
     pseudo_inverse_direction as pseudo_inverse_direction,
     pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
-from .krylov import checked_matrix_free as checked_matrix_free, KrylovSolution as KrylovSolution, MatrixFree as MatrixFree
+from .krylov import (
+    AbstractProducts as AbstractProducts,
+    checked_matrix_free as checked_matrix_free,
+    GradientProduct as GradientProduct,
+    KrylovSolution as KrylovSolution,
+    largest_eigenvalue as largest_eigenvalue,
+    MatrixFree as MatrixFree,
+)
 from .mixed import checked_precision as checked_precision, MIXED as MIXED, mixed_direction_and_branch as mixed_direction_and_branch
 from .operator import (
     AbstractJacobian as AbstractJacobian,

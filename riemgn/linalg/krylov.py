@@ -1,13 +1,19 @@
 """Directions from products with the Jacobian and its transpose alone."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import jax.random as jr
 import lineax as lx
 
 from .._types import Count, Flag, Outputs, Scalar, Weights
+
+# Products with the Jacobian and its transpose, each, that the estimate of its largest singular value takes.
+POWER_STEPS = 20
 
 
 class KrylovSolution(eqx.Module):
@@ -18,7 +24,31 @@ class KrylovSolution(eqx.Module):
     converged: Flag
 
 
-class MatrixFree(eqx.Module):
+class AbstractProducts(eqx.Module):
+    """How a flow finds its direction from products with `J` and `J^T` alone."""
+
+    @abc.abstractmethod
+    def direction(self, forward: Callable, backward: Callable, at: Weights, cotangent: Outputs, damping: Scalar) -> KrylovSolution:
+        """The direction, NaN where it was not found.
+
+        Arguments:
+
+        - `forward`: `v -> J v`, (p,) to (n,).
+        - `backward`: `u -> J^T u`, (n,) to (p,).
+        - `at`: any vector (p,), for its shape and type.
+        - `cotangent`: `g`, shape (n,).
+        - `damping`: `rho`.
+        """
+
+
+class GradientProduct(AbstractProducts):
+    """`-J^T g`, the direction of gradient flow: one product, nothing to solve; the damping is not used."""
+
+    def direction(self, forward: Callable, backward: Callable, at: Weights, cotangent: Outputs, damping: Scalar) -> KrylovSolution:
+        return KrylovSolution(-backward(cotangent), jnp.zeros((), int), jnp.array(True))
+
+
+class MatrixFree(AbstractProducts):
     """Damped directions by conjugate gradients on the smaller side; the Jacobian is never formed.
 
     `(K + rho I) z = -g, w' = J^T z` where n < p, else `(G + rho I) w' = -J^T g`; each step costs one `J v` and one `J^T u`. The solve ends when the
@@ -50,16 +80,7 @@ class MatrixFree(eqx.Module):
             raise ValueError(f"`max_steps` of MatrixFree must be a positive integer, got {self.max_steps!r}.")
 
     def direction(self, forward: Callable, backward: Callable, at: Weights, cotangent: Outputs, damping: Scalar) -> KrylovSolution:
-        """`-(G + rho I)^{-1} J^T g`, NaN where the solve did not converge.
-
-        Arguments:
-
-        - `forward`: `v -> J v`, (p,) to (n,).
-        - `backward`: `u -> J^T u`, (n,) to (p,).
-        - `at`: any vector (p,), for its shape and type.
-        - `cotangent`: `g`, shape (n,).
-        - `damping`: `rho > 0`.
-        """
+        """`-(G + rho I)^{-1} J^T g` for `rho > 0`, NaN where the solve did not converge."""
         dual = cotangent.size < at.size
 
         def apply(x):
@@ -75,6 +96,24 @@ class MatrixFree(eqx.Module):
         converged = solution.result == lx.RESULTS.successful
         w_dot = safe * (backward(solution.value) if dual else solution.value)
         return KrylovSolution(jnp.where(converged, w_dot, jnp.nan), jnp.asarray(solution.stats["num_steps"]), converged)
+
+
+def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Scalar:
+    """An estimate from below of the largest eigenvalue of `J^T J`, by `POWER_STEPS` steps of the power method from a seeded vector.
+
+    0 where a product is not finite. Arguments: as in `MatrixFree.direction`.
+
+    Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.2.
+    """
+
+    def advance(_, v):
+        pushed = backward(forward(v))
+        norm = jnp.linalg.norm(pushed)
+        return pushed / jnp.where(norm > 0, norm, 1.0)
+
+    v = jax.lax.fori_loop(0, POWER_STEPS, advance, jr.normal(jr.key(0), at.shape, at.dtype))
+    found = jnp.sum(forward(v) ** 2)
+    return jnp.where(jnp.isfinite(found), found, 0.0)
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
