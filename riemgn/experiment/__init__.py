@@ -7,7 +7,9 @@ from .store import (
     prepare_folder as prepare_folder,
     read_json as read_json,
     read_record as read_record,
+    svg_text as svg_text,
     write_figure as write_figure,
     write_json as write_json,
     write_record as write_record,
+    write_text as write_text,
 )

@@ -1,5 +1,6 @@
-"""The only file that writes: records, JSON and pictures, each written beside its place and renamed, so that no half file is ever seen."""
+"""The only file that writes: records, JSON, pages and pictures, each written beside its place and renamed, so that no half file is ever seen."""
 
+import io
 import json
 import logging
 import math
@@ -66,6 +67,16 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
     return _write(path, lambda stream: stream.write(text.encode()))
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """`text` in UTF-8.
+
+    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    """
+    path = Path(path).expanduser()
+    prepare_folder(path.parent)
+    return _write(path, lambda stream: stream.write(text.encode()))
+
+
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The object in a JSON file of this package.
 
@@ -105,6 +116,13 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
         }
     finally:
         fonts.setLevel(level)
+
+
+def svg_text(figure: Any) -> str:
+    """A matplotlib figure as one SVG document, without date; nothing is written."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return stream.getvalue().decode()
 
 
 def as_json(value: Any) -> Any:
