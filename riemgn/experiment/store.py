@@ -53,7 +53,7 @@ def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[d
     path = Path(folder).expanduser() / f"{name}.npz"
     metadata = read_json(path.with_suffix(".json"))
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return dict(stored), metadata
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as trouble:
         raise ValueError(f"The record '{path}' cannot be read: {type(trouble).__name__}.") from None

@@ -1,5 +1,7 @@
 """The command that computes a result again, as one would type it."""
 
+import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -52,6 +54,59 @@ def _seeds(claim: str, quick: bool, entries: Iterable[CertificateEntry]) -> int 
 def bench_command(name: str, quick: bool) -> str:
     """`riemgn bench` of one benchmark."""
     return shlex.join(["riemgn", "bench", *([name] if name else []), "--quick" if quick else "--full"])
+
+
+def sweep_command(name: str) -> str:
+    """`riemgn sweep` of the file that `toml_text` is saved as."""
+    return shlex.join(["riemgn", "sweep", f"{name}.toml", "--out", AGAIN])
+
+
+def toml_text(spec: Mapping[str, Any]) -> str:
+    """The file that `riemgn sweep` read, from the spec that it stored.
+
+    >>> print(toml_text({"name": "a", "base": {"t1": 5.0}, "flows": [{"flow": "gn"}]}))
+    name = "a"
+    <BLANKLINE>
+    [base]
+    t1 = 5.0
+    <BLANKLINE>
+    [[flows]]
+    flow = "gn"
+    """
+    blocks = ["\n".join(_lines({key: value for key, value in spec.items() if not _is_table(value)}))]
+    for key, value in spec.items():
+        if _is_table(value):
+            head, tables = (f"[[{_key(key)}]]", value) if isinstance(value, list) else (f"[{_key(key)}]", [value])
+            blocks += [
+                "\n".join([head, *(f"{_key(name)} = {_toml(entry)}" for name, entry in table.items() if entry is not None)]) for table in tables
+            ]
+    return "\n\n".join(filter(None, blocks))
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_key(name)} = {_toml(value)}" for name, value in table.items() if value is not None]
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value))
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name)
+
+
+def _toml(value: Any) -> str:
+    """Numbers, text, booleans, lists and small tables; JSON writes the first three as TOML does."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(name)} = {_toml(entry)}" for name, entry in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+    return json.dumps(value)
+
+
+def checkout_command(commit: str) -> str:
+    """`git checkout` of a commit by its number; nothing for what is none."""
+    return f"git checkout {commit}" if re.fullmatch(r"[0-9a-f]{7,64}", commit) else ""
 
 
 def _word(value: Any) -> str:

@@ -100,8 +100,9 @@ def _sweep(folder: Folder, place: Path) -> Sweep:
 
 
 def _cell_files(place: Path) -> Iterator[Path]:
-    if place.is_dir():
-        yield from sorted(path for path in place.glob("*.json") if not path.name.startswith("."))
+    """Records in the folder and in those of its chunks; hidden ones are not finished."""
+    found = [*place.glob("*.json"), *place.glob("*/*.json")]
+    yield from sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(place).parts))
 
 
 def _cell(folder: Folder, path: Path) -> Found | None:

@@ -112,7 +112,7 @@
     const code = button.parentElement.querySelector("code"), word = button.firstChild;
     button.hidden = false;
     button.addEventListener("click", async () => {
-      word.data = (await copy(code.textContent, code)) ? "Copied" : "Selected";
+      word.data = (await copy(code.textContent.trim(), code)) ? "Copied" : "Selected";
       setTimeout(() => { word.data = "Copy"; }, 1500);
     });
   });

@@ -14,10 +14,11 @@ from markupsafe import Markup
 from ..experiment import prepare_folder, provenance, write_text
 from ..experiment.store import SCHEMA
 from ..theory.certificate import RELATIONS
+from .commands import checkout_command
 from .drawing import draw_all
-from .folder import Folder, read_folder
+from .folder import Folder, Found, read_folder
 from .results import benches_of, claims_of, items_of, runs_of
-from .shapes import AbstractFile
+from .shapes import AbstractFile, BenchFile
 from .sweeps import sweeps_of
 from .vector import Sheet
 from .verdicts import SIGNS, tally, tone
@@ -84,7 +85,6 @@ def _content(folder: Folder, jobs: int | None) -> dict[str, Any]:
         "not_read": sorted(set(folder.not_read)),
         "listed": LISTED,
         "shapes": sheet.definitions(),
-        "figures": sheet.count,
         "style": Markup((HERE / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -146,19 +146,25 @@ def _line(kind: str, name: str, anchor: str, size: str, seconds: float | None, f
 
 
 def _environments(folder: Folder) -> list[dict[str, Any]]:
-    """The settings that results come from, each with the files it holds for."""
+    """Versions and commits that results come from, each with its devices, kinds of numbers and files."""
     files = [*folder.items, *folder.ledgers, *folder.runs, *folder.benches, *(sweep.manifest for sweep in folder.sweeps)]
     files += [cell for sweep in folder.sweeps for cell in sweep.cells]
-    found: dict[tuple, list[str]] = {}
+    groups: dict[tuple, list[Found]] = {}
     for file in files:
         content: AbstractFile = file.content
-        machine = getattr(content, "machine", {})
-        device = content.device or str(machine.get("processor", ""))
-        key = (tuple(sorted(content.versions.items())), content.python, content.commit, content.uncommitted_changes, device, content.dtype)
+        key = (tuple(sorted(content.versions.items())), content.python, content.commit, content.uncommitted_changes)
         if any(key):
-            found.setdefault(key, []).append(file.name)
-    names = ("versions", "python", "commit", "uncommitted_changes", "device", "dtype")
-    return [{**dict(zip(names, key, strict=True)), "files": used} for key, used in found.items()]
+            groups.setdefault(key, []).append(file)
+    names = ("versions", "python", "commit", "uncommitted_changes")
+    return [{**dict(zip(names, key, strict=True)), **_machines(used), "files": [file.name for file in used]} for key, used in groups.items()]
+
+
+def _machines(files: Sequence[Found]) -> dict[str, str]:
+    """The devices and the kinds of numbers that files name."""
+    devices = {file.content.device for file in files}
+    devices |= {str(file.content.machine.get("processor", "")) for file in files if isinstance(file.content, BenchFile)}
+    dtypes = {file.content.dtype for file in files}
+    return {"device": ", ".join(sorted(devices - {""})), "dtype": ", ".join(sorted(dtypes - {""}))}
 
 
 # --- words of the template -------------------------------------------------------------------------------------------
@@ -169,7 +175,9 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters.update(number=_number, seconds=_seconds, arxiv=_arxiv, ends=_ends)
-    environment.globals.update(tone=tone, sign=lambda word: SIGNS[tone(word)], relation=lambda name: RELATIONS.get(name, name))
+    environment.globals.update(
+        checkout=checkout_command, tone=tone, sign=lambda word: SIGNS[tone(word)], relation=lambda name: RELATIONS.get(name, name)
+    )
     return environment
 
 

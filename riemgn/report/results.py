@@ -34,12 +34,12 @@ class Item:
 
 @dataclass
 class Certificate:
-    """A certificate; `verdict` follows from its numbers, `note` says where the file has another."""
+    """A certificate; `verdict` follows from its numbers, `note` says where the file has another, `deciding` is the part nearest to its edge."""
 
     entry: CertificateEntry
     verdict: str
     note: str
-    relation: str
+    deciding: dict[str, Any]
     parts: list[dict[str, Any]]
 
 
@@ -171,9 +171,9 @@ def certificate(entry: CertificateEntry) -> Certificate:
     except ValueError:  # a part without numbers and without a verdict
         verdict = "undecided"
     note = "" if entry.status == verdict else f"the file says '{entry.status}', its numbers do not"
-    relation = next((part.relation for part in entry.conclusions if (part.predicted, part.measured) == (entry.predicted, entry.measured)), "")
+    deciding = min(concluded, key=_nearness, default=_part(PartEntry(name=""), entry.measured, entry.predicted, None))
     parts = [{"role": "presupposes", **part} for part in presupposed] + [{"role": "concludes", **part} for part in concluded]
-    return Certificate(entry, verdict, note, relation, parts)
+    return Certificate(entry, verdict, note, deciding, parts)
 
 
 def _part(part: PartEntry, value: float | None, bound: float | None, resolution: float | None) -> dict[str, Any]:
@@ -186,6 +186,13 @@ def _part(part: PartEntry, value: float | None, bound: float | None, resolution:
         except ValueError:
             status = "undecided"
     return {**numbers, "error": part.error, "margin": margin, "status": status}
+
+
+def _nearness(part: dict[str, Any]) -> tuple[int, float]:
+    """The order of `Certificate.deciding`: the worst verdict, then the least margin in its own scale."""
+    order = [str(status) for status in (Status.FAILS, Status.UNDECIDED, Status.HOLDS)]
+    margin = part["margin"] if part["margin"] is not None else math.inf
+    return order.index(part["status"]) if part["status"] in order else 1, margin / (part["resolution"] or abs(part["bound"] or 0.0) or 1.0)
 
 
 def _finite(*values: float | None) -> bool:
@@ -207,6 +214,7 @@ def _run(found: Found, folder: Folder) -> Run:
     place = found.name.rpartition("/")[0]
     title = f"{flow} on {Path(data).stem}{f', {place}' if place else ''}"
     numbers = {name: numbers_of(stored.summary, name) for name in ("losses", "grad_norms", "sigma_min", "t_end", "max_error")}
+    numbers["t1"] = numbers_of(spec, "t1")
     alt = f"Loss, gradient norm and smallest singular value over time: {title}, {stored.result.replace('_', ' ')}"
     drawn = Picture(alt, _series(found, folder), found.path.with_name("trajectory.png"))
     return Run(found, stored.result, title, run_command(spec), numbers, drawn)

@@ -163,18 +163,18 @@ class SweepFile(AbstractFile):
     seeds: list[Any] = Field(default_factory=list)
     cells: int | None = None
     spec: Table = Field(default_factory=dict)
-    command: Text = ""
+    maker: Table = Field(default_factory=dict)
 
 
 class CellFile(AbstractFile):
-    """`cells/<id>.json` of a sweep."""
+    """`cells/<chunk>/<name>.json` of a sweep."""
 
-    id: Text = ""
     point: Table = Field(default_factory=dict)
     flow: Text = ""
     seed: int | None = None
     result: Text = "other"
     compile_seconds: Number = None
+    lanes: int = 1
     message: Text = ""
     summary: Table = Field(default_factory=dict)
 

@@ -1,6 +1,5 @@
 """Sweeps as the page shows them: result codes counted, medians over seeds, and one picture of losses over time."""
 
-import json
 import math
 import statistics
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..result import EXPECTED
+from .commands import sweep_command, toml_text
 from .drawing import Picture
 from .folder import Folder, Found, Sweep
 from .shapes import CellFile, numbers_of, SweepFile
@@ -47,6 +47,7 @@ class SweepResult:
     compile_seconds: float | None
     spec: str
     command: str
+    maker: str
     messages: list[tuple[str, str, str]]
     picture: Picture
 
@@ -65,7 +66,9 @@ def _result(sweep: Sweep, folder: Folder) -> SweepResult:
     rows = [([dict(place).get(axis, "–") for axis in axes], [_entry(groups.get((place, flow))) for flow in flows]) for place in places[:ROWS]]
     codes = sorted(Counter(cell.content.result for cell in sweep.cells).items())
     failed = [cell for cell in sweep.cells if cell.content.result not in EXPECTED]
-    name = manifest.name or sweep.manifest.path.parent.name or "sweep"
+    name = str(manifest.name or manifest.spec.get("name") or sweep.manifest.path.parent.name or "sweep")
+    compiling = [cell.content.compile_seconds / max(1, cell.content.lanes) for cell in sweep.cells if cell.content.compile_seconds is not None]
+    lasting = [cell.content.seconds for cell in sweep.cells if cell.content.seconds is not None]
     return SweepResult(
         found=sweep.manifest,
         name=name,
@@ -76,10 +79,11 @@ def _result(sweep: Sweep, folder: Folder) -> SweepResult:
         flows=flows,
         rows=rows,
         rows_left_out=max(0, len(places) - ROWS),
-        seconds=_total(sweep.cells, "seconds"),
-        compile_seconds=_total(sweep.cells, "compile_seconds"),
-        spec=json.dumps(manifest.spec, indent=1, ensure_ascii=False) if manifest.spec else "",
-        command=manifest.command or "riemgn sweep SPEC.toml",
+        seconds=sum(lasting) if lasting else None,
+        compile_seconds=sum(compiling) if compiling else None,
+        spec=toml_text(manifest.spec) if manifest.spec else "",
+        command=sweep_command(name) if manifest.spec else "",
+        maker=str(manifest.maker.get("name", "")),
         messages=list(dict.fromkeys((cell.name, cell.content.result, cell.content.message) for cell in failed[:20])),
         picture=_picture(name, groups, places, flows, folder),
     )
@@ -153,9 +157,9 @@ def _curve(cell: Found, folder: Folder) -> tuple[np.ndarray, np.ndarray] | None:
 
     try:
         arrays, _ = read_record(cell.path.parent, cell.path.stem)
-        ts, losses = (np.asarray(arrays[name], float) for name in ("ts", "losses"))
-    except (KeyError, TypeError, ValueError):
-        folder.not_read.append((cell.name.removesuffix(".json") + ".npz", "missing, not whole, or without losses over time"))
+        ts, losses = (np.asarray(arrays.get(name, ()), float) for name in ("ts", "losses"))
+    except (TypeError, ValueError):
+        folder.not_read.append((cell.name.removesuffix(".json") + ".npz", "missing, or not whole"))
         return None
     whole = ts.ndim == 1 and ts.shape == losses.shape and ts.size > 0 and bool(np.all(np.isfinite(ts)))
     return (ts, np.where(np.isfinite(losses), losses, np.nan)) if whole else None
@@ -164,11 +168,6 @@ def _curve(cell: Found, folder: Folder) -> tuple[np.ndarray, np.ndarray] | None:
 def _on(times: np.ndarray, ts: np.ndarray, losses: np.ndarray) -> np.ndarray:
     """The losses at `times`, linear between their own, NaN after their end."""
     return np.interp(times, ts, losses, right=np.nan) if not np.array_equal(times, ts) else losses
-
-
-def _total(cells: list[Found], name: str) -> float | None:
-    values = [value for cell in cells if (value := getattr(cell.content, name)) is not None]
-    return sum(values) if values else None
 
 
 def _word(value: Any) -> str:
