@@ -10,6 +10,6 @@ from .store import (
     svg_text as svg_text,
     write_figure as write_figure,
     write_json as write_json,
+    write_page as write_page,
     write_record as write_record,
-    write_text as write_text,
 )

@@ -67,8 +67,8 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
     return _write(path, lambda stream: stream.write(text.encode()))
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """`text` in UTF-8.
+def write_page(path: str | os.PathLike[str], text: str) -> Path:
+    """A page of text, in UTF-8.
 
     Raises: `ValueError`, one sentence, for a folder that cannot be written to.
     """

@@ -77,9 +77,7 @@ def toml_text(spec: Mapping[str, Any]) -> str:
     for key, value in spec.items():
         if _is_table(value):
             head, tables = (f"[[{_key(key)}]]", value) if isinstance(value, list) else (f"[{_key(key)}]", [value])
-            blocks += [
-                "\n".join([head, *(f"{_key(name)} = {_toml(entry)}" for name, entry in table.items() if entry is not None)]) for table in tables
-            ]
+            blocks += ["\n".join([head, *_lines(table)]) for table in tables]
     return "\n\n".join(filter(None, blocks))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..experiment import prepare_folder, provenance, write_text
+from ..experiment import prepare_folder, provenance, write_page
 from ..experiment.store import SCHEMA
 from ..theory.certificate import RELATIONS
 from .commands import checkout_command
@@ -54,7 +54,7 @@ def write_report(folder: Path, out: Path | None = None, jobs: int | None = None)
     html = html.encode("utf-8", "replace").decode()  # half a surrogate pair in a file's text
     counts = {section["title"].lower(): section["count"] for section in content["sections"]}
     counts["files not read"] = len(content["not_read"])
-    path = write_text(target, html)
+    path = write_page(target, html)
     return Report(path, path.stat().st_size, {name: count for name, count in counts.items() if count})
 
 
