@@ -231,6 +231,12 @@ def test_a_sweep_counts_seeds_that_did_not_succeed_and_leaves_them_out_of_the_me
     assert "12 of 13 cells are done" in words(article) and badges(article)[:2] == ["1 non finite", "11 successful"]
 
 
+def test_values_that_look_alike_stay_apart(tmp_path):
+    lay_sweep(tmp_path, conds=(1.0, 1.0 + 1e-12), flows=("gn",), seeds=1)
+    rows = [words(row) for row in page_of(tmp_path).article.table.tbody.find_all("tr")]
+    assert [row.partition(" ")[0] for row in rows] == ["1", "1"] and rows[0] != rows[1]
+
+
 def test_many_places_of_a_sweep_are_left_out_of_its_picture_by_number(tmp_path):
     lay_sweep(tmp_path, conds=range(1, 13), flows=("gn",), seeds=1)
     assert "Left out of the picture: 4 of 12 places." in words(page_of(tmp_path).figure)
@@ -279,10 +285,12 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_is_shown(tmp_path):
     ignored = {"package.json": '{"name": "x"}', "list.json": "[1, 2]", "other.json": '{"schema": 1, "x": 1}', "notes.txt": "{", ".hidden.json": "{"}
     for name, text in {**unread, **ignored}.items():
         (tmp_path / name).write_text(text)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "nothing")
     (tmp_path / "latin.json").write_bytes(b'{"schema": 1, "\xe9')
     page = page_of(tmp_path)
     named = {words(line).partition(" ")[0].rstrip(":") for line in page.find(id="not-read").parent.find_all("li")}
-    assert named == {*unread, "latin.json", "cut/record.npz", "sweep/cells/000000/half.json"}
+    assert named == {*unread, "latin.json", "pipe.json", "link.json", "cut/record.npz", "sweep/cells/000000/half.json"}
     assert len(page.select("button.picture")) == 2  # the good run and the sweep
     cut = [words(figure) for figure in page.find_all("figure") if "cannot be drawn" in words(figure)]
     assert len(cut) == 1 and cut[0].count("No picture") == 1
@@ -298,7 +306,8 @@ def test_missing_fields_are_no_trouble(tmp_path):
     (tmp_path / "b.json").write_text('{"schema": 1, "machine": null, "rows": [{"work": "w", "ours": {}}]}')
     (tmp_path / "o.json").write_text('{"schema": 1, "quick": true, "items": [{"paper": "p", "id": "q", "verdict": "no data", "notes": ["no file"]}]}')
     page = page_of(tmp_path)
-    assert page.find(id="not-read") is None or "npz" in words(page.find(id="not-read").parent)
+    unread = {words(line) for line in page.find(id="not-read").parent.find_all("li")}
+    assert unread == {"cells/a.npz : missing, or not whole", "run.npz : missing, or not whole"}
     assert {"nothing checked", "no data", "undecided", "no time"} <= set(badges(page))
 
 

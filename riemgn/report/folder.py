@@ -112,6 +112,9 @@ def _cell(folder: Folder, path: Path) -> Found | None:
 
 def _json(folder: Folder, path: Path) -> dict[str, Any] | None:
     """The object in a file of ours; None for any other, which is named where it looks like ours and is not whole."""
+    if not path.is_file():  # to read a pipe would wait
+        folder.not_read.append((_name(folder, path), "no file, or a link to none"))
+        return None
     try:
         value = json.loads(path.read_bytes())
     except OSError as trouble:

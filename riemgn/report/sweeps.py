@@ -18,7 +18,7 @@ from .shapes import CellFile, numbers_of, SweepFile
 LINES = 8  # lines of one panel
 PANELS = 4
 ROWS = 200  # places of the table
-Place = tuple[tuple[str, str], ...]  # axis and value in words, in the order of the axes
+Place = tuple[tuple[str, str], ...]  # axis and value in words that no other value has
 
 
 @dataclass
@@ -63,7 +63,7 @@ def _result(sweep: Sweep, folder: Folder) -> SweepResult:
     axes = list(dict.fromkeys([*manifest.axes, *(axis for cell in sweep.cells for axis in cell.content.point)]))
     flows = list(dict.fromkeys([*manifest.flows, *(flow for _, flow in groups)]))
     places = _ordered(manifest, {place for place, _ in groups})
-    rows = [([dict(place).get(axis, "–") for axis in axes], [_entry(groups.get((place, flow))) for flow in flows]) for place in places[:ROWS]]
+    rows = [([_short(dict(place).get(axis, "–")) for axis in axes], [_entry(groups.get((place, flow))) for flow in flows]) for place in places[:ROWS]]
     codes = sorted(Counter(cell.content.result for cell in sweep.cells).items())
     failed = [cell for cell in sweep.cells if cell.content.result not in EXPECTED]
     name = str(manifest.name or manifest.spec.get("name") or sweep.manifest.path.parent.name or "sweep")
@@ -148,7 +148,7 @@ def _spread(place: Place, cells: list[Found], folder: Folder) -> Any:
     middle, low, high = (np.full(ts.size, np.nan) for _ in range(3))
     if alive.any():
         middle[alive], low[alive], high[alive] = (take(losses[:, alive], axis=0) for take in (np.nanmedian, np.nanmin, np.nanmax))
-    label = ", ".join(f"{axis} = {word}" for axis, word in place) or "all"
+    label = ", ".join(f"{axis} = {_short(word)}" for axis, word in place) or "all"
     return Spread(label, ts, middle, low, high)
 
 
@@ -171,7 +171,11 @@ def _on(times: np.ndarray, ts: np.ndarray, losses: np.ndarray) -> np.ndarray:
 
 
 def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _short(word: str) -> str:
+    return f"{_numeric(word):g}" if math.isfinite(_numeric(word)) else word
 
 
 def _numeric(word: str) -> float:
