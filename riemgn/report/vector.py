@@ -96,7 +96,7 @@ def _round(root: Any) -> None:
     for element in root.iter():
         element.tail = element.text = None if not (element.text or "").strip() else element.text
         element.tail = None
-        for key in ("d", "x", "y", "points", "width", "height"):
+        for key in ("d", "x", "y", "points", "width", "height", "transform"):
             value = element.get(key)
             if value is not None:
                 element.set(key, " ".join(NUMBER.sub(lambda match: f"{float(match[0]):.5g}", value).split()))
