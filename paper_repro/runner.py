@@ -216,35 +216,54 @@ def load_module(item: Item) -> ModuleType:
 
 def _draw(item: Item, module: ModuleType, data: dict[str, Any], target: Path) -> dict[str, Path]:
     from riemgn.experiment import write_figure
-    from riemgn.plot import figure, style
+    from riemgn.plot import style
 
     with style():
-        fig = figure()
-        module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
-        tidy_ticks(fig)
-        if item.kind != ESSAY:
-            caption(fig, data["setup"], f"{item.kind}, {item.theory}; following arXiv:{item.arxiv}")
-        return write_figure(fig, target)
+        return write_figure(drawn(item, module, data), target)
+
+
+def drawn(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
+    """The item's figure from its stored data; make and save it inside `riemgn.plot.style()`."""
+    from riemgn.plot import figure
+
+    fig = figure()
+    module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
+    tidy_ticks(fig)
+    if item.kind != ESSAY:
+        caption(fig, data["setup"], f"{item.kind}, {item.theory}; following arXiv:{item.arxiv}")
+    return fig
 
 
 def _judged(outcome: Outcome, settings: Settings) -> Outcome:
     """The verdict: first whether every check holds, then whether the numbers are those of before."""
     from riemgn.experiment import read_json, write_json
 
-    item, size, checks = outcome.item, "quick" if settings.quick else "full", outcome.checks
-    known = read_json(item.golden) if item.golden.is_file() else {}
+    item, size, checks = outcome.item, _size(settings.quick), outcome.checks
     if settings.update_golden:
+        known = read_json(item.golden) if item.golden.is_file() else {}
         others = {key: known[key] for key in ("quick", "full") if key in known and key != size}
         write_json(item.golden, {**others, size: golden_entry(checks)})
-        golden, notes = "updated", []
-    elif size not in known:
-        golden, notes = "none", [f"no golden numbers at {size} size; --update-golden writes them"]
-    else:
+    verdict, golden, notes = judgement(item, checks, settings.quick)
+    golden = "updated" if settings.update_golden else golden
+    return Outcome(item, verdict, checks, outcome.seconds, outcome.resumed, golden, notes, outcome.numbers, outcome.pictures)
+
+
+def judgement(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> tuple[str, str, list[str]]:
+    """The verdict on judged checks, whether the golden numbers are matched ("matches", "departs", "none"), and notes."""
+    from riemgn.experiment import read_json
+
+    known, size = read_json(item.golden) if item.golden.is_file() else {}, _size(quick)
+    if size in known:
         notes = departures(checks, known[size])
         golden = "departs" if notes else "matches"
+    else:
+        golden, notes = "none", [f"no golden numbers at {size} size; --update-golden writes them"]
     failed = [check["name"] for check in checks if not check["holds"]]
-    verdict = "fails" if failed else "departs from golden" if golden == "departs" else "holds"
-    return Outcome(item, verdict, checks, outcome.seconds, outcome.resumed, golden, notes, outcome.numbers, outcome.pictures)
+    return "fails" if failed else "departs from golden" if golden == "departs" else "holds", golden, notes
+
+
+def _size(quick: bool) -> str:
+    return "quick" if quick else "full"
 
 
 def _stamp(item: Item, quick: bool) -> str:

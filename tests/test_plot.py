@@ -7,7 +7,18 @@ from matplotlib.colors import to_rgb
 
 import riemgn as rg
 from riemgn.experiment import FLOW_FORMULAS
-from riemgn.plot import bound_curve, figure, flow_style, loss_curve, sigma_min_curve, style, trajectory_figure
+from riemgn.plot import (
+    bound_curve,
+    figure,
+    flow_style,
+    loss_curve,
+    series_figure,
+    sigma_min_curve,
+    Spread,
+    spread_figure,
+    style,
+    trajectory_figure,
+)
 from riemgn.plot.style import FLOW_STYLES
 
 
@@ -74,3 +85,28 @@ def test_the_callers_settings_come_back():
 def test_a_figure_has_a_size(size):
     with pytest.raises(ValueError, match="must be positive"):
         figure(*size)
+
+
+def test_a_picture_from_stored_arrays_names_what_is_missing():
+    with pytest.raises(ValueError, match="missing: sigma_min"):
+        series_figure({"ts": [0.0], "losses": [1.0], "grad_norms": [1.0]})
+
+
+def test_a_stored_picture_is_that_of_the_trajectory(trajectory):
+    traj = trajectory
+    stored = {name: traj.arrays()[name] for name in ("ts", "losses", "grad_norms", "sigma_min")}
+    sizes = (traj.problem.n, traj.problem.p)
+    for one, other in zip(trajectory_figure(traj, "a").axes, series_figure(stored, flow="gn", sizes=sizes, title="a").axes, strict=True):
+        assert np.array_equal(one.lines[0].get_xydata(), other.lines[0].get_xydata()) and one.get_ylabel() == other.get_ylabel()
+
+
+def test_lines_of_a_spread_are_told_apart_without_colour():
+    lines = [Spread(f"a$b = {k}", [0.0, 1.0], [1.0 + k, 1.0], [0.5, 0.5], [2.0, np.nan]) for k in range(8)]
+    fig = spread_figure({"gn": lines, "odd flow": lines[:1]})
+    first, second = fig.axes
+    looks = {(line.get_linestyle(), line.get_marker()) for line in first.lines}
+    assert len(first.lines) == 8 and len({marker for _, marker in looks}) == 8 and len(second.lines) == 1
+    assert first.get_title() == "Gauss-Newton flow" and second.get_title() == "odd flow" and first.get_yscale() == "log"
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == [rf"a\$b = {k}" for k in range(8)]
+    with pytest.raises(ValueError, match="one flow or more"):
+        spread_figure({})

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from riemgn.experiment import prepare_folder, read_json, read_record, run_spec, write_figure, write_json, write_record
-from riemgn.plot import figure
+from riemgn.experiment import prepare_folder, read_json, read_record, run_spec, svg_text, write_figure, write_json, write_page, write_record
+from riemgn.plot import figure, settle, style
 
 
 def leftovers(folder):
@@ -121,3 +121,33 @@ def test_a_spec_hash_depends_on_every_field_and_on_nothing_else():
 def test_a_spec_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         run_spec().width = 3
+
+
+def test_a_page_is_written_whole_in_utf8(tmp_path):
+    path = write_page(tmp_path / "deep" / "page.html", "µ ≤ 1\n")
+    assert path.read_bytes() == "µ ≤ 1\n".encode()
+    assert os.listdir(path.parent) == ["page.html"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot be written to: not a directory\.$"):
+        write_page(tmp_path / "file" / "sub" / "page.html", "")
+
+
+def test_a_vector_picture_is_text_without_a_date():
+    texts = []
+    for _ in range(2):
+        fig = figure(2, 2)
+        fig.subplots().plot([0, 1])
+        with style():
+            texts.append(svg_text(fig))
+    assert texts[0] == texts[1] and "<svg" in texts[0] and "<dc:date>" not in texts[0]
+
+
+def test_a_settled_picture_has_the_same_bytes():
+    texts = []
+    for prepare in (lambda fig: None, settle):
+        with style():
+            fig = figure(3, 2)
+            fig.subplots(1, 2)[0].set_ylabel("a long label $x^2$")
+            prepare(fig)
+            texts.append(svg_text(fig))
+    assert texts[0] == texts[1]

@@ -289,6 +289,24 @@ def bench_command(
     return 0 if all(row.ours.seconds is not None for _, row in rows) else 1
 
 
+@app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results, searched to its depths.")],
+    out: Annotated[Path | None, typer.Option(help="The page [DIR/report.html].")] = None,
+):
+    """One HTML page of a folder of results: verdicts, figures, certificates, environment, and the command for each.
+
+    Reads what run, reproduce, certify --json, bench --json and sweep leave, and names what it cannot read. It loads nothing. The status is 0 for
+    a written page, whatever it says: the verdicts are its content.
+    """
+    from ..report import write_report
+
+    report = write_report(folder, out)
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    print(f"{report.path}: {report.size / 1e6:.2f} MB; {counts}")
+    return 0
+
+
 def _benchmarks() -> Any:
     """The benchmarks' own module, which lies beside the tests."""
     from importlib import import_module

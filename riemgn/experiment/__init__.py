@@ -8,8 +8,10 @@ from .store import (
     prepare_folder as prepare_folder,
     read_json as read_json,
     read_record as read_record,
+    svg_text as svg_text,
     write_figure as write_figure,
     write_json as write_json,
+    write_page as write_page,
     write_record as write_record,
 )
 from .sweep import Plan as Plan, run_plan as run_plan, sweep as sweep

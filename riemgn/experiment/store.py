@@ -1,5 +1,6 @@
-"""The only file that writes: records, JSON and pictures, each written beside its place and renamed, so that no half file is ever seen."""
+"""The only file that writes: records, JSON, pages and pictures, each written beside its place and renamed, so that no half file is ever seen."""
 
+import io
 import json
 import logging
 import math
@@ -81,7 +82,7 @@ def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[d
     path = Path(folder).expanduser() / f"{name}.npz"
     metadata = read_json(path.with_suffix(".json"))
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return dict(stored), metadata
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as trouble:
         raise ValueError(f"The record '{path}' cannot be read: {type(trouble).__name__}.") from None
@@ -97,6 +98,16 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
 
 def _as_text(value: Mapping[str, Any]) -> str:
     return json.dumps({"schema": SCHEMA, **as_json(value)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_page(path: str | os.PathLike[str], text: str) -> Path:
+    """A page of text, in UTF-8.
+
+    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    """
+    path = Path(path).expanduser()
+    prepare_folder(path.parent)
+    return _write(path, lambda stream: stream.write(text.encode()))
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -138,6 +149,13 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
         }
     finally:
         fonts.setLevel(level)
+
+
+def svg_text(figure: Any) -> str:
+    """A matplotlib figure as one SVG document, without date; nothing is written."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return stream.getvalue().decode()
 
 
 def as_json(value: Any) -> Any:

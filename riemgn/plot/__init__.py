@@ -13,7 +13,9 @@ from .series import (
     bound_curve as bound_curve,
     gradient_curve as gradient_curve,
     loss_curve as loss_curve,
+    series_figure as series_figure,
     sigma_min_curve as sigma_min_curve,
     trajectory_figure as trajectory_figure,
 )
-from .style import figure as figure, flow_style as flow_style, FLOW_TITLES as FLOW_TITLES, style as style
+from .spread import Spread as Spread, spread_figure as spread_figure
+from .style import figure as figure, flow_style as flow_style, FLOW_TITLES as FLOW_TITLES, settle as settle, style as style

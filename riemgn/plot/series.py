@@ -1,5 +1,6 @@
 """Curves over time: loss, gradient norm, smallest singular value, a bound beside what was measured."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..trajectory import Trajectory
 from .style import BOUND, figure, flow_style, FLOW_TITLES, style
 
 TIME = "time $t$ (the flow's own)"
+SERIES = ("ts", "losses", "grad_norms", "sigma_min")
 MARKERS = 8  # markers per curve: enough to tell flows apart, few enough to see the line
 
 Series = Float[Array, " t"] | Float[np.ndarray, " t"]
@@ -51,25 +53,38 @@ def trajectory_figure(trajectory: Trajectory, title: str | None = None) -> Figur
     >>> len(trajectory_figure(traj).axes)
     3
     """
-    name = trajectory.flow.name
+    problem = trajectory.problem
+    series = {name: np.asarray(getattr(trajectory, name)) for name in SERIES}
+    return series_figure(series, flow=trajectory.flow.name, result=result_name(trajectory.result), sizes=(problem.n, problem.p), title=title)
+
+
+def series_figure(
+    series: Mapping[str, Any], *, flow: str = "gn", result: str = "successful", sizes: tuple[int, int] | None = None, title: str | None = None
+) -> Figure:
+    """The picture of `trajectory_figure` from stored arrays.
+
+    Arguments:
+    - `series`: "ts", "losses", "grad_norms" and "sigma_min", each (t,), as in a record.
+    - `flow`: its short name; `result`: short name of the result code; `sizes`: outputs n and parameters p.
+
+    Raises: `ValueError` that names the array that is missing.
+    """
+    missing = [name for name in SERIES if name not in series]
+    if missing:
+        raise ValueError(f"`series` needs {', '.join(SERIES)}; missing: {', '.join(missing)}.")
+    ts = np.asarray(series["ts"])
     with style():
         fig = figure(9.0, 2.9)
         axes = fig.subplots(1, 3)
-        drawn = (
-            (loss_curve, trajectory.losses),
-            (gradient_curve, trajectory.grad_norms),
-            (sigma_min_curve, trajectory.sigma_min),
-        )
-        for ax, (draw, values) in zip(axes, drawn, strict=True):
-            draw(trajectory.ts, values, ax=ax, flow=name)
-        ended = result_name(trajectory.result)
-        if ended != "successful":
+        for ax, draw, name in zip(axes, (loss_curve, gradient_curve, sigma_min_curve), SERIES[1:], strict=True):
+            draw(ts, series[name], ax=ax, flow=flow)
+        if result != "successful":
             for ax in axes:
-                ax.axvline(float(trajectory.ts[-1]), color="0.45", linewidth=1.0, linestyle=":")
-            when = f"{ended.replace('_', ' ')} at t = {float(trajectory.ts[-1]):.4g}"
+                ax.axvline(float(ts[-1]), color="0.45", linewidth=1.0, linestyle=":")
+            when = f"{result.replace('_', ' ')} at t = {float(ts[-1]):.4g}"
             axes[0].annotate(when, (0.03, 0.05), xycoords="axes fraction", color="0.3")
-        problem = trajectory.problem
-        parts = [title, FLOW_TITLES.get(name, name), f"n = {problem.n} outputs, p = {problem.p} parameters"]
+        counts = "" if sizes is None else f"n = {sizes[0]} outputs, p = {sizes[1]} parameters"
+        parts = [title, FLOW_TITLES.get(flow, flow), counts]
         fig.suptitle(", ".join(part for part in parts if part), fontsize=9.5)
     return fig
 

@@ -1,6 +1,7 @@
 """Certificate: what a claim presupposes, predicts and measures on given evidence, with error bars and a verdict."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -38,6 +39,18 @@ def decide(margin: float, error: float) -> Status:
     if margin >= error:
         return Status.HOLDS
     return Status.FAILS if margin <= -error else Status.UNDECIDED
+
+
+def overall(presupposed: Collection[Status], concluded: Collection[Status]) -> Status:
+    """The verdict on a claim, from those on its hypotheses and on its conclusions."""
+    if Status.FAILS in presupposed:
+        return Status.NOT_APPLICABLE
+    if Status.UNDECIDED in presupposed or not concluded:
+        return Status.UNDECIDED
+    for status in (Status.FAILS, Status.UNDECIDED):
+        if status in concluded:
+            return status
+    return Status.HOLDS
 
 
 @dataclass(frozen=True)
@@ -141,16 +154,7 @@ class Certificate:
     @property
     def status(self) -> Status:
         """The verdict."""
-        presupposed = {hypothesis.status for hypothesis in self.hypotheses}
-        concluded = {conclusion.status for conclusion in self.conclusions}
-        if Status.FAILS in presupposed:
-            return Status.NOT_APPLICABLE
-        if Status.UNDECIDED in presupposed or not self.conclusions:
-            return Status.UNDECIDED
-        for status in (Status.FAILS, Status.UNDECIDED):
-            if status in concluded:
-                return status
-        return Status.HOLDS
+        return overall([hypothesis.status for hypothesis in self.hypotheses], [conclusion.status for conclusion in self.conclusions])
 
     @property
     def deciding(self) -> Conclusion:

@@ -1,0 +1,70 @@
+"""Losses over seeds: a median line with its band for each place of a sweep, one panel a flow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .series import MARKERS, TIME
+from .style import figure, FLOW_TITLES, style
+
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1)), (0, (1, 1)))
+SHAPES = ("o", "s", "^", "D", "v", "*", "x", "P")
+PANEL = (4.6, 3.3)  # inches; the legend lies below
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """One line: `middle` (t,) over `ts` (t,), between `low` (t,) and `high` (t,); NaN where no run is left."""
+
+    label: str
+    ts: Any
+    middle: Any
+    low: Any
+    high: Any
+
+
+def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$") -> Figure:
+    """Panels side by side, one for each flow's short name, on one logarithmic scale. Labels are plain text, not mathematics.
+
+    >>> from riemgn.plot import spread_figure, Spread
+    >>> line = Spread("cond = 10", [0.0, 1.0], [2.0, 1.0], [1.5, 0.5], [3.0, 1.5])
+    >>> len(spread_figure({"gn": [line], "lm": [line]}).axes)
+    2
+    """
+    if not panels:
+        raise ValueError("`panels` must hold one flow or more, got none.")
+    with style():
+        fig = figure(PANEL[0] * len(panels), PANEL[1])
+        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (flow, lines) in zip(axes, panels.items(), strict=True):
+            for place, line in enumerate(lines):
+                _band(ax, line, place, len(lines))
+            ax.set_yscale("log", nonpositive="mask")
+            ax.set_xlabel(TIME)
+            ax.xaxis.set_major_locator(MaxNLocator(6))
+            ax.set_title(_plain(FLOW_TITLES.get(flow, flow)))
+        axes[0].set_ylabel(ylabel)
+        handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        widest = max((len(label) for label in handles), default=1)
+        columns = max(1, min(4, int(fig.get_figwidth() * 72 / (5.0 * widest + 36))))
+        fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    return fig
+
+
+def _band(ax: Any, line: Spread, place: int, count: int) -> None:
+    """The line in its place on a scale of colours; dash and marker tell the places apart without it."""
+    color = colormaps["viridis"](0.85 * place / max(1, count - 1))
+    ts = np.asarray(line.ts, float)
+    look = {"color": color, "linestyle": DASHES[place % len(DASHES)], "marker": SHAPES[place % len(SHAPES)]}
+    every = (place * ts.size // (MARKERS * max(1, count)), max(1, ts.size // MARKERS))
+    ax.plot(ts, np.asarray(line.middle, float), label=_plain(line.label), markevery=every, **look)
+    ax.fill_between(ts, np.asarray(line.low, float), np.asarray(line.high, float), color=color, alpha=0.18, linewidth=0)
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
