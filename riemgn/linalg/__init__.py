@@ -9,6 +9,7 @@ from .damped import (
     pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
 from .krylov import checked_matrix_free as checked_matrix_free, KrylovSolution as KrylovSolution, MatrixFree as MatrixFree
+from .lanes import some_lane as some_lane, unless as unless
 from .mixed import checked_precision as checked_precision, MIXED as MIXED, mixed_direction_and_branch as mixed_direction_and_branch
 from .operator import (
     AbstractJacobian as AbstractJacobian,
