@@ -34,15 +34,15 @@ TIGHTER = 100.0  # by this the tolerances are divided for the solve that `error`
 
 
 @eqx.filter_jit
-def sample_rows(args: Arguments, saved, w_end):
+def sample_rows(args: Arguments, saved, w_end, together: bool = False):
     """The saved rows and the end with their quantities, and which rows were reached; the others stand at the start.
 
-    The shape stays that of the saved times, so that a solve cut short compiles nothing anew.
+    The shape stays that of the saved times, so that a solve cut short compiles nothing anew. `together` is that of `sample`.
     """
     rows = jnp.concatenate([saved, w_end[None]])
     finite = jnp.all(jnp.isfinite(rows), axis=1)
     params = jnp.where(finite[:, None], rows, args.problem.w0)
-    return params, finite[:-1], sample(args.problem, params, args.rank, args.flow.matrix_free is None)
+    return params, finite[:-1], sample(args.problem, params, args.rank, args.flow.matrix_free is None, together)
 
 
 class Start(eqx.Module):
@@ -267,15 +267,24 @@ def solve(
     return trajectory
 
 
-def followed(plan: Plan, settings: Settings, start_time: float, tighter: float = 1.0, dense: bool = False, progress: bool = False) -> Trajectory:
-    """One solve as planned, with tolerances divided by `tighter`."""
+def followed(
+    plan: Plan,
+    settings: Settings,
+    start_time: float,
+    tighter: float = 1.0,
+    dense: bool = False,
+    progress: bool = False,
+    together: bool = False,
+) -> Trajectory:
+    """One solve as planned, with tolerances divided by `tighter`; `together` is that of `sample`."""
     if plan.at_rest is not None:
         return resting(plan, start_time)
     max_steps, step_to_ts = settings.max_steps, settings.step_to_ts
     solution = integrate(plan.args, *settings.numbers(tighter), plan.shortest, plan.solver, max_steps, dense, progress, step_to_ts)
     solution = jax.block_until_ready(solution)
     end = ended(plan.args, solution)
-    return trajectory_of(plan, settings, tighter, solution, end, sample_rows(plan.args, solution.ys[0], end.y["w"]), start_time)
+    sampled = jax.block_until_ready(sample_rows(plan.args, solution.ys[0], end.y["w"], together))
+    return trajectory_of(plan, settings, tighter, solution, end, sampled, start_time)
 
 
 class End(NamedTuple):

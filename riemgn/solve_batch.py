@@ -2,11 +2,9 @@
 
 import functools
 import os
-import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import diffrax
@@ -23,8 +21,8 @@ from .result import EXPECTED, result_name
 from .solve import checked_settings, ended, followed, Plan, planned, sample_rows, Settings, Start, start_of, TIGHTER, trajectory_of, with_error
 from .trajectory import SolveError, Trajectory
 
-# Members that one call of the program takes: more fill the caches and wait longer for the slowest of them.
-WIDTH = 8
+# Members that one call of a stacked program takes: more of them wait longer for the slowest.
+WIDTH = 64
 
 # Steps after which a member goes on by itself, from the start, so that the others of its call do not take thousands of steps for nothing.
 PATIENCE = 256
@@ -86,50 +84,63 @@ def solve_batch(
     start_time = time.perf_counter()
     pairs = _checked_pairs(problems, flows)
     settings = checked_settings(*pairs[0], t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts)
-    with ThreadPoolExecutor(threads or _cores()) as pool:
-        work = functools.partial(_in_calls, pool)
-        starts = work(_starts, pairs)
+    stacked = jax.default_backend() != "cpu"
+    with ThreadPoolExecutor(_cores() if threads is None else threads) as pool:
+        starts = _by_calls(_starts, pairs) if stacked else _at_once(pool, lambda pair: start_of(*pair), pairs)
         plans = [planned(problem, flow, start, settings) for (problem, flow), start in zip(pairs, starts, strict=True)]
-        trajectories = _followed(work, plans, settings, start_time, 1.0)
+        follow = _stacked if stacked else _side_by_side
+        trajectories = follow(pool, plans, settings, start_time, 1.0)
         if error:
             moving = [i for i, plan in enumerate(plans) if plan.at_rest is None]
-            tight = _followed(work, [plans[i] for i in moving], settings, start_time, TIGHTER)
-            for i, tighter in zip(moving, tight, strict=True):
-                trajectories[i] = with_error(trajectories[i], tighter)
+            for i, tight in zip(moving, follow(pool, [plans[i] for i in moving], settings, start_time, TIGHTER), strict=True):
+                trajectories[i] = with_error(trajectories[i], tight)
     for trajectory in trajectories:
         if throw and result_name(trajectory.result) not in EXPECTED:
             raise SolveError(trajectory)
     return trajectories
 
 
-def _followed(work: Callable, plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory]:
-    """The trajectories of the plans; those of one solver together, those that rest or are few or long by themselves."""
+def _side_by_side(pool: ThreadPoolExecutor, plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory]:
+    """Each plan by the programs of `solve`, as many at a time as there are threads."""
+    def follow(i: int) -> Trajectory:
+        return followed(plans[i], settings, start_time, tighter, together=True)
+
     found: dict[int, Trajectory] = {}
-    groups: dict[Hashable, list[int]] = {}
-    for i, plan in enumerate(plans):
-        groups.setdefault(("at rest",) if plan.at_rest else _structure(plan.solver), []).append(i)
-    for key, members in groups.items():
-        if key == ("at rest",):
-            continue
-        together = functools.partial(_trajectories, settings=settings, start_time=start_time, tighter=tighter)
-        found |= dict(zip(members, work(together, [plans[i] for i in members]), strict=True))
-    alone = [i for i in range(len(plans)) if found.get(i) is None]
-    one = functools.partial(followed, settings=settings, start_time=start_time, tighter=tighter)
-    for i in alone:
-        found[i] = one(plans[i])
+    for members in _groups(plans):
+        found |= zip(members, _at_once(pool, follow, members), strict=True)
     return [found[i] for i in range(len(plans))]
 
 
-def _in_calls(pool: ThreadPoolExecutor, function: Callable[[list], list], items: list) -> list:
+def _stacked(pool: ThreadPoolExecutor, plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory]:
+    """The plans of one solver stacked; those that rest, and those that outlast the others' patience, by the programs of `solve`."""
+    found: dict[int, Trajectory | None] = {}
+    together = functools.partial(_trajectories, settings=settings, start_time=start_time, tighter=tighter)
+    for members in _groups(plans):
+        if plans[members[0]].at_rest is None:
+            found |= zip(members, _by_calls(together, [plans[i] for i in members]), strict=True)
+    alone = [i for i in range(len(plans)) if found.get(i) is None]
+    found |= zip(alone, _side_by_side(pool, [plans[i] for i in alone], settings, start_time, tighter), strict=True)
+    return [found[i] for i in range(len(plans))]
+
+
+def _groups(plans: list[Plan]) -> list[list[int]]:
+    """The places of the plans that one program serves: those that rest, those of each solver."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, plan in enumerate(plans):
+        groups.setdefault(plan.at_rest or _structure(plan.solver), []).append(i)
+    return list(groups.values())
+
+
+def _at_once(pool: ThreadPoolExecutor, function: Callable, items: Sequence) -> list:
+    """`function` of the items in the pool's threads; of the first one before the others, since two threads that meet a program would both compile it."""
+    return [function(items[0]), *pool.map(function, items[1:])]
+
+
+def _by_calls(function: Callable[[list], list], items: list) -> list:
     """`function` of the items, `WIDTH` or a smaller power of two a call, filled up with copies: few sizes are ever compiled."""
     width = min(WIDTH, 1 << (len(items) - 1).bit_length())
     calls = [items[i : i + width] for i in range(0, len(items), width)]
-    results = pool.map(lambda call: function([*call, *call[:1] * (width - len(call))])[: len(call)], calls)
-    return [result for call in results for result in call]
-
-
-# Two threads that meet a program for the first time would both compile it.
-_COMPILING = threading.Lock()
+    return [result for call in calls for result in function([*call, *call[:1] * (width - len(call))])[: len(call)]]
 
 
 @eqx.filter_jit
@@ -138,10 +149,7 @@ def _starts_program(stacked) -> Start:
 
 
 def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
-    stacked = _stack(pairs)
-    with _COMPILING:
-        starts = _starts_program(stacked)
-    return _unstack(starts, len(pairs))
+    return _unstack(_starts_program(_stack(pairs)), len(pairs))
 
 
 @eqx.filter_jit
@@ -154,19 +162,17 @@ def _integrate_program(args: Arguments, solver, shortest, numbers, max_steps: in
 
 @eqx.filter_jit
 def _sample_program(args: Arguments, saved, ends):
-    return eqx.filter_vmap(sample_rows)(args, saved, ends)
+    return eqx.filter_vmap(lambda *each: sample_rows(*each, together=True))(args, saved, ends)
 
 
 def _trajectories(plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory | None]:
     """One call: the trajectories, None for a member whose patience ran out."""
     args, solvers, shortest = (_stack([getattr(plan, name) for plan in plans]) for name in ("args", "solver", "shortest"))
     steps = min(settings.max_steps, PATIENCE)
-    with _COMPILING:
-        solutions = _integrate_program(args, solvers, shortest, settings.numbers(tighter), steps, settings.step_to_ts)
+    solutions = _integrate_program(args, solvers, shortest, settings.numbers(tighter), steps, settings.step_to_ts)
     each = _unstack(solutions, len(plans))
     ends = [ended(plan.args, solution) for plan, solution in zip(plans, each, strict=True)]
-    with _COMPILING:
-        sampled = _sample_program(args, solutions.ys[0], np.stack([end.y["w"] for end in ends]))
+    sampled = _sample_program(args, solutions.ys[0], np.stack([end.y["w"] for end in ends]))
     trajectories = []
     for plan, solution, end, rows in zip(plans, each, ends, _unstack(sampled, len(plans)), strict=True):
         unfinished = steps < settings.max_steps and bool(solution.result == diffrax.RESULTS.max_steps_reached)
