@@ -164,13 +164,8 @@ class Plan:
 
 
 def planned(problem: Problem, flow: AbstractFlow, start: Start, settings: Settings) -> Plan:
-    """The `Plan` of a solve whose `start` is known.
-
-    Raises: `ValueError` for outputs or a Jacobian that are not finite at the start.
-    """
+    """The `Plan` of a solve whose `start` is known; it rests as `"non_finite"` where outputs or Jacobian are not finite at the start."""
     s, rank, loss = np.asarray(start.singular_values), int(start.rank), np.asarray(start.loss)
-    if not (np.isfinite(loss) and np.all(np.isfinite(s))):
-        raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
     t1, fastest, solver, reason = settings.t1, float(start.opening.fastest), settings.solver, "chosen by the caller"
     if solver is None:
         solver, reason = choose_solver(flow, fastest, t1, float(start.opening.slowest))
@@ -178,6 +173,7 @@ def planned(problem: Problem, flow: AbstractFlow, start: Start, settings: Settin
     formed = flow.matrix_free is None
     sigma_start = (float(s[rank - 1]) if rank else 0.0) if formed else math.nan
     limits = _limits(flow, start, sigma_start, settings)
+    at_rest = _rest_reason(flow, limits, float(loss), rank) if np.isfinite(loss) and np.all(np.isfinite(s)) else "non_finite"
     stats = {
         "solver": solver_name(solver),
         "solver_reason": reason,
@@ -195,7 +191,7 @@ def planned(problem: Problem, flow: AbstractFlow, start: Start, settings: Settin
         else f"float32: rtol raised from {settings.asked_rtol:g} to {settings.rtol:g}",
     }
     args = Arguments(problem, flow, jnp.asarray(np.maximum(np.asarray(start.rank), 1)), limits)
-    return Plan(args, solver, shortest, sigma_start, _rest_reason(flow, limits, float(loss), rank), stats)
+    return Plan(args, solver, shortest, sigma_start, at_rest, stats)
 
 
 def solve(
@@ -258,7 +254,10 @@ def solve(
     """
     start_time = time.perf_counter()
     settings = checked_settings(problem, flow, t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts)
-    plan = planned(problem, flow, start_of(problem, flow), settings)
+    start = start_of(problem, flow)
+    plan = planned(problem, flow, start, settings)
+    if plan.at_rest == "non_finite":
+        raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(start.loss)}.")
     trajectory = followed(plan, settings, start_time, dense=dense, progress=progress)
     if error and plan.at_rest is None:
         trajectory = with_error(trajectory, followed(plan, settings, start_time, TIGHTER, dense, progress))

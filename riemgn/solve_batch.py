@@ -1,4 +1,4 @@
-"""solve_batch(problems, flows) -> [Trajectory, ...]: flows on problems of one structure, stacked and integrated by one compiled program."""
+"""solve_batch(problems, flows) -> [Trajectory, ...]: problems of one structure, solved by programs that are compiled once."""
 
 import functools
 import os
@@ -21,10 +21,10 @@ from .result import EXPECTED, result_name
 from .solve import checked_settings, ended, followed, Plan, planned, sample_rows, Settings, Start, start_of, TIGHTER, trajectory_of, with_error
 from .trajectory import SolveError, Trajectory
 
-# Members that one call of a stacked program takes: more of them wait longer for the slowest.
+# Members that one call of a stacked program takes.
 WIDTH = 64
 
-# Steps after which a member goes on by itself, from the start, so that the others of its call do not take thousands of steps for nothing.
+# Steps after which a stacked member is solved by itself, from the start, so that the others do not take thousands of steps for nothing.
 PATIENCE = 256
 
 
@@ -58,23 +58,29 @@ def solve_batch(
     max_steps: int = 4096,
     step_to_ts: bool = False,
     threads: int | None = None,
+    stacked: bool | None = None,
 ) -> list[Trajectory]:
-    """`solve` of each problem with its flow, many in one compiled program.
+    """`solve` of each problem with its flow, compiled once for all of them.
 
     Every trajectory is that of `solve` on that problem alone, to rounding: own steps, times, events, result code, statistics. The solver is chosen
-    for each as `solve` does. What goes on in one, divergence or values that are not finite, reaches no other; one that takes more than `PATIENCE`
-    steps is solved by itself.
+    for each as `solve` does. What goes on in one, divergence or values that are not finite, reaches no other.
+
+    On a CPU the members run by the programs of `solve`, one beside the other in threads. On an accelerator they are stacked under `vmap`; all wait
+    for the slowest, but one that takes more than `PATIENCE` steps is taken out and solved by itself.
 
     Arguments: as in `solve`, and
 
     - `problems`: at least one, all with the same `batch_key`.
     - `flows`: one flow for all, or one for each.
-    - `throw`: raise `SolveError` of the first member in numerical trouble; by default each comes back with its result code.
-    - `threads`: calls of the program at the same time, by default as many as there are cores. One where other processes take the other cores.
+    - `throw`: raise `SolveError` of the first member in numerical trouble; by default each comes back with its result code, also one that is not
+        finite at the start.
+    - `threads`: members solved at the same time, by default as many as there are cores. One where other processes take the other cores.
+    - `stacked`: whether to stack; None (default) where there is an accelerator. On a CPU stacking saves about a sixth of the integration, and jaxlib
+        0.10 can wait forever in the batched factorisations of a program that runs on more than one core.
 
     Returns: the trajectories in the order of the problems; their `stats["seconds"]` are those of the batch until that member was done.
 
-    Raises: `ValueError` for wrong arguments, problems that cannot be stacked among them; `SolveError` if `throw`.
+    Raises: `ValueError` for wrong arguments, problems that cannot be solved by one program among them; `SolveError` if `throw`.
 
     >>> import riemgn as rg
     >>> trajs = rg.solve_batch([rg.task.circle(angle=a) for a in (0.5, 1.0)], rg.GaussNewton(), t1=1.0)
@@ -84,8 +90,10 @@ def solve_batch(
     start_time = time.perf_counter()
     pairs = _checked_pairs(problems, flows)
     settings = checked_settings(*pairs[0], t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts)
-    stacked = jax.default_backend() != "cpu"
-    with ThreadPoolExecutor(_cores() if threads is None else threads) as pool:
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"`threads` must be a positive integer, got {threads!r}.")
+    stacked = jax.default_backend() != "cpu" if stacked is None else stacked
+    with ThreadPoolExecutor(threads or _cores()) as pool:
         starts = _by_calls(_starts, pairs) if stacked else _at_once(pool, lambda pair: start_of(*pair), pairs)
         plans = [planned(problem, flow, start, settings) for (problem, flow), start in zip(pairs, starts, strict=True)]
         follow = _stacked if stacked else _side_by_side
@@ -102,6 +110,7 @@ def solve_batch(
 
 def _side_by_side(pool: ThreadPoolExecutor, plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory]:
     """Each plan by the programs of `solve`, as many at a time as there are threads."""
+
     def follow(i: int) -> Trajectory:
         return followed(plans[i], settings, start_time, tighter, together=True)
 
@@ -132,7 +141,7 @@ def _groups(plans: list[Plan]) -> list[list[int]]:
 
 
 def _at_once(pool: ThreadPoolExecutor, function: Callable, items: Sequence) -> list:
-    """`function` of the items in the pool's threads; of the first one before the others, since two threads that meet a program would both compile it."""
+    """`function` of the items in the pool's threads, after that of the first one: two threads that meet a program would both compile it."""
     return [function(items[0]), *pool.map(function, items[1:])]
 
 

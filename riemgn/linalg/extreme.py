@@ -13,7 +13,7 @@ import jax.scipy.linalg as jsl
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._types import Count, Flag, Jac, Scalar
+from .._types import Flag, Jac, Scalar
 from .lanes import unless
 from .operator import AbstractJacobian, kernel_of
 from .spectrum import SOUND_KERNEL
@@ -50,9 +50,9 @@ def extremes(diagonal: Float[Array, " n"], beside: Float[Array, " m"]) -> Extrem
 def least_singular_value(found: Extremes, jac_at: Callable[[], Jac | AbstractJacobian], rows: int) -> tuple[Scalar, Flag]:
     """The least singular value of a wide `J`, and whether it is right to a relative 1e-8.
 
-    The root of the eigenvalue where `eps cond(K)` is small. Else `|J^T u|` with the eigenvector `u` by inverse iteration: an error `e` of `u` comes in
-    as `e^2`, and `e` is at most `eps |K|` over the distance to the next eigenvalue, so that the relative error is the square of `eps cond(K)` over the
-    relative gap.
+    The root of the eigenvalue where `eps cond(K)` is small. Else `|J^T u|` with the eigenvector `u` by inverse iteration: an error `e` of `u` comes
+    in as `e^2`, and `e` is at most `eps |K|` over the distance to the next eigenvalue, so that the relative error is the square of `eps cond(K)` over
+    the relative gap.
 
     Arguments:
 
