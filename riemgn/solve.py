@@ -129,9 +129,9 @@ class Settings:
     def rtol(self) -> float:
         return max(self.asked_rtol, finest_tolerance())
 
-    def numbers(self, tighter: float) -> tuple[Array, Array, Array, Array]:
+    def numbers(self, tighter: float) -> tuple[Array, np.ndarray, np.ndarray, np.ndarray]:
         """Saved times, end and both tolerances, over `tighter`: as arrays, since Python floats are compiled in by filter_jit."""
-        return self.ts, jnp.asarray(self.t1), jnp.asarray(self.rtol / tighter), jnp.asarray(self.atol / tighter)
+        return self.ts, np.asarray(self.t1), np.asarray(self.rtol / tighter), np.asarray(self.atol / tighter)
 
 
 def checked_settings(problem, flow, t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts) -> Settings:
@@ -157,7 +157,7 @@ class Plan:
 
     args: Arguments
     solver: diffrax.AbstractSolver
-    shortest: Array
+    shortest: np.ndarray
     sigma_start: float
     at_rest: str | None
     stats: dict[str, Any]
@@ -169,7 +169,7 @@ def planned(problem: Problem, flow: AbstractFlow, start: Start, settings: Settin
     t1, fastest, solver, reason = settings.t1, float(start.opening.fastest), settings.solver, "chosen by the caller"
     if solver is None:
         solver, reason = choose_solver(flow, fastest, t1, float(start.opening.slowest))
-    shortest = jnp.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(fastest, 1 / t1)))
+    shortest = np.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(fastest, 1 / t1)))
     formed = flow.matrix_free is None
     sigma_start = (float(s[rank - 1]) if rank else 0.0) if formed else math.nan
     limits = _limits(flow, start, sigma_start, settings)
@@ -190,7 +190,7 @@ def planned(problem: Problem, flow: AbstractFlow, start: Start, settings: Settin
         if settings.rtol == settings.asked_rtol
         else f"float32: rtol raised from {settings.asked_rtol:g} to {settings.rtol:g}",
     }
-    args = Arguments(problem, flow, jnp.asarray(np.maximum(np.asarray(start.rank), 1)), limits)
+    args = Arguments(problem, flow, np.maximum(np.asarray(start.rank), 1), limits)  # pyright: ignore[reportArgumentType]
     return Plan(args, solver, shortest, sigma_start, at_rest, stats)
 
 
@@ -277,7 +277,7 @@ def followed(
 ) -> Trajectory:
     """One solve as planned, with tolerances divided by `tighter`; `together` is that of `sample`."""
     if plan.at_rest is not None:
-        return resting(plan, start_time)
+        return resting(plan, plan.at_rest, start_time)
     max_steps, step_to_ts = settings.max_steps, settings.step_to_ts
     solution = integrate(plan.args, *settings.numbers(tighter), plan.shortest, plan.solver, max_steps, dense, progress, step_to_ts)
     solution = jax.block_until_ready(solution)
@@ -374,11 +374,11 @@ def _rest_reason(flow: AbstractFlow, limits: Limits, loss: float, rank: int) -> 
     return None
 
 
-def resting(plan: Plan, start_time: float) -> Trajectory:
-    """The trajectory of a solve that is over before it starts."""
+def resting(plan: Plan, code: str, start_time: float) -> Trajectory:
+    """The trajectory of a solve that is over before it starts, with its result code."""
     args, w0 = plan.args, np.asarray(plan.args.problem.w0)
     params, _, quantities = sample_rows(args, np.zeros((0, w0.size), w0.dtype), w0)
-    result, start = getattr(RESULTS, plan.at_rest), jnp.asarray(np.zeros(1, w0.dtype))
+    result, start = getattr(RESULTS, code), jnp.asarray(np.zeros(1, w0.dtype))
     stats = plan.stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
     stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[result])}
     sampled = (quantities[name] for name in ("outputs", "losses", "grad_norms", "sigma_min"))
@@ -406,7 +406,8 @@ def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) 
     if settings.loss_tol is not None:
         margins["loss_tolerance_met"] = (float(start.loss) - float(start.infimum)) / loss - 1
     numbers = (sigma * settings.rank_tol, radius, loss, float(start.infimum), min(margins.values(), default=math.inf))
-    return Limits(*(jnp.asarray(number, dtype=float) for number in numbers), watched=tuple(margins))
+    # on the host: each small operation on the device takes as long as a step of a small problem
+    return Limits(*(np.asarray(number, dtype=jnp.result_type(float)) for number in numbers), watched=tuple(margins))  # pyright: ignore[reportArgumentType]
 
 
 def _check_types(problem, flow, solver, max_steps) -> None:

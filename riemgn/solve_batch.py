@@ -129,7 +129,7 @@ def _stacked(pool: ThreadPoolExecutor, plans: list[Plan], settings: Settings, st
             found |= zip(members, _by_calls(together, [plans[i] for i in members]), strict=True)
     alone = [i for i in range(len(plans)) if found.get(i) is None]
     found |= zip(alone, _side_by_side(pool, [plans[i] for i in alone], settings, start_time, tighter), strict=True)
-    return [found[i] for i in range(len(plans))]
+    return [found[i] for i in range(len(plans))]  # pyright: ignore[reportReturnType]
 
 
 def _groups(plans: list[Plan]) -> list[list[int]]:

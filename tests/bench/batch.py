@@ -1,7 +1,7 @@
-"""Many seeds of one problem by `rg.solve_batch`, against a quarter as many by `rg.solve`, one after the other: the quarter is the target on two cores.
+"""Many seeds of one problem by `rg.solve_batch`, against a quarter as many by `rg.solve`, one after the other: the target on two cores.
 
-Seeds draw the weights of student and teacher; both sides start from the same problems and take the same flow, horizon and saved times. Programs are
-compiled before. The batch takes the cores that there are; a solve by itself keeps one of them busy.
+Seeds draw the weights of student and teacher; both sides solve the same problems with the same flow, horizon and saved times. Programs are compiled
+before. The batch takes the cores that there are; a solve by itself keeps one of them busy.
 """
 
 import functools
