@@ -162,7 +162,7 @@ def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
 
 
 @eqx.filter_jit
-def _integrate_program(args: Arguments, solver, shortest, numbers, max_steps: int, step_to_ts: bool):
+def _integrate_program(args: Arguments, solver, shortest, numbers: tuple[Any, Any, Any, Any], max_steps: int, step_to_ts: bool):
     def one(args, solver, shortest):
         return integrate(args, *numbers, shortest, solver, max_steps, False, False, step_to_ts)
 
