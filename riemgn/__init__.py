@@ -72,6 +72,7 @@ from .regularizer import (
 from .result import result_name as result_name, RESULTS as RESULTS
 from .sharding import shard as shard
 from .solve import solve as solve, SolveError as SolveError
+from .solve_batch import batch_key as batch_key, solve_batch as solve_batch
 from .task import teacher_student as teacher_student
 from .theory import Certificate as Certificate, certify as certify, cite as cite, claims as claims, fit_rate as fit_rate
 from .trajectory import Trajectory as Trajectory

@@ -2,6 +2,8 @@
 
 import math
 import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -29,20 +31,22 @@ STIFF_HORIZON = 5e3
 SAMPLING_WORK = 2e12
 FEWEST_SAVED = 17
 
+TIGHTER = 100.0  # by this the tolerances are divided for the solve that `error` is measured against
+
 
 @eqx.filter_jit
-def _sample(args: Arguments, saved, w_end):
+def sample_rows(args: Arguments, saved, w_end, together: bool = False):
     """The saved rows and the end with their quantities, and which rows were reached; the others stand at the start.
 
-    The shape stays that of the saved times, so that a solve cut short compiles nothing anew.
+    The shape stays that of the saved times, so that a solve cut short compiles nothing anew. `together` is that of `sample`.
     """
     rows = jnp.concatenate([saved, w_end[None]])
     finite = jnp.all(jnp.isfinite(rows), axis=1)
     params = jnp.where(finite[:, None], rows, args.problem.w0)
-    return params, finite[:-1], sample(args.problem, params, args.rank, args.flow.matrix_free is None)
+    return params, finite[:-1], sample(args.problem, params, args.rank, args.flow.matrix_free is None, together)
 
 
-class _Start(eqx.Module):
+class Start(eqx.Module):
     """What decides the solve before it starts: singular values, rank, the flow's opening, loss, its infimum.
 
     Where the flow is matrix-free there are no singular values and the rank is 1.
@@ -56,7 +60,8 @@ class _Start(eqx.Module):
 
 
 @eqx.filter_jit
-def _start(problem: Problem, flow: AbstractFlow) -> _Start:
+def start_of(problem: Problem, flow: AbstractFlow) -> Start:
+    """The `Start` of a flow on a problem."""
     infimum = problem.loss.infimum(problem.y)
     if flow.matrix_free is not None:
         f = problem.outputs(problem.w0)
@@ -65,7 +70,7 @@ def _start(problem: Problem, flow: AbstractFlow) -> _Start:
         point = problem.linearise(problem.w0, formed=False)
         s = spectrum(point.jac)
         rank = numerical_rank(s, (problem.n, problem.p))
-    return _Start(s, rank, flow.opening(problem, point, s, rank), problem.loss(point.outputs, problem.y), infimum)
+    return Start(s, rank, flow.opening(problem, point, s, rank), problem.loss(point.outputs, problem.y), infimum)
 
 
 def choose_solver(flow: AbstractFlow, rate: float, t1: float, slowest: float = 0.0) -> tuple[diffrax.AbstractSolver, str]:
@@ -105,6 +110,92 @@ def saved_times(problem: Problem, flow: AbstractFlow) -> tuple[int, str]:
     work = 2.0 * k**2 * (m + 10 * k)
     count = int(min(max(SAMPLING_WORK / work, FEWEST_SAVED), SAVED_TIMES))
     return count, f"a spectrum at each takes about {work:.1e} multiplications"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked arguments of `solve` that say how, the same for all members of a batch; `reason_saved` says who chose the times `ts`."""
+
+    t1: float
+    asked_rtol: float
+    atol: float
+    ts: Array
+    reason_saved: str
+    solver: diffrax.AbstractSolver | None
+    rank_tol: float
+    ball_radius: float | None
+    loss_tol: float | None
+    max_steps: int
+    step_to_ts: bool
+
+    @property
+    def rtol(self) -> float:
+        return max(self.asked_rtol, finest_tolerance())
+
+    def numbers(self, tighter: float) -> tuple[Array, np.ndarray, np.ndarray, np.ndarray]:
+        """Saved times, end and both tolerances, over `tighter`: as arrays, since Python floats are compiled in by filter_jit."""
+        return self.ts, np.asarray(self.t1), np.asarray(self.rtol / tighter), np.asarray(self.atol / tighter)
+
+
+def checked_settings(problem, flow, t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts) -> Settings:
+    """The `Settings` of a solve; raises `ValueError` for what is wrong, with the problem and the flow too."""
+    t1, rtol, atol, rank_tol = positive("t1", t1), positive("rtol", rtol), positive("atol", atol), positive("rank_tol", rank_tol)
+    ball_radius = None if ball_radius is None else positive("ball_radius", ball_radius)
+    loss_tol = None if loss_tol is None else positive("loss_tol", loss_tol)
+    _check_types(problem, flow, solver, max_steps)
+    count, reason = saved_times(problem, flow)
+    reason = f"{count} by default: {reason}" if ts is None else "chosen by the caller"
+    return Settings(t1, rtol, atol, times_until(ts, t1, count), reason, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided about one solve before it starts.
+
+    - `args`: what the right-hand side reads; `solver`: who integrates; `shortest`: the least step.
+    - `sigma_start`: the singular value followed, at the start; NaN where the flow is matrix-free.
+    - `at_rest`: the result code of a solve that is over before it starts, else None.
+    - `stats`: what `Trajectory.stats` says of all that.
+    """
+
+    args: Arguments
+    solver: diffrax.AbstractSolver
+    shortest: np.ndarray
+    sigma_start: float
+    at_rest: str | None
+    stats: dict[str, Any]
+
+
+def planned(problem: Problem, flow: AbstractFlow, start: Start, settings: Settings) -> Plan:
+    """The `Plan` of a solve whose `start` is known; it rests as `"non_finite"` where outputs or Jacobian are not finite at the start."""
+    s, rank, loss = np.asarray(start.singular_values), int(start.rank), np.asarray(start.loss)
+    t1, fastest, solver, reason = settings.t1, float(start.opening.fastest), settings.solver, "chosen by the caller"
+    if solver is None:
+        solver, reason = choose_solver(flow, fastest, t1, float(start.opening.slowest))
+    shortest = np.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(fastest, 1 / t1)))
+    formed = flow.matrix_free is None
+    sigma_start = (float(s[rank - 1]) if rank else 0.0) if formed else math.nan
+    limits = _limits(flow, start, sigma_start, settings)
+    at_rest = _rest_reason(flow, limits, float(loss), rank) if np.isfinite(loss) and np.all(np.isfinite(s)) else "non_finite"
+    stats = {
+        "solver": solver_name(solver),
+        "solver_reason": reason,
+        "direction": BRANCHES[branch] if (branch := int(start.opening.branch)) >= 0 else "conjugate gradients",
+        "saved_times": settings.reason_saved,
+        "rtol": settings.rtol,
+        "atol": settings.atol,
+        "rank": rank if formed else None,
+        "cond": (float(s[0]) / sigma_start if rank else math.inf) if formed else None,
+        "dropped_singular_values": [float(v) for v in s[rank:]] if formed else [],
+        "dtype": str(problem.w0.dtype),
+        "device": str(jax.devices()[0].platform),
+        "devices": device_count(problem),
+        "accuracy": f"rtol {settings.rtol:g}"
+        if settings.rtol == settings.asked_rtol
+        else f"float32: rtol raised from {settings.asked_rtol:g} to {settings.rtol:g}",
+    }
+    args = Arguments(problem, flow, np.maximum(np.asarray(start.rank), 1), limits)  # pyright: ignore[reportArgumentType]
+    return Plan(args, solver, shortest, sigma_start, at_rest, stats)
 
 
 def solve(
@@ -166,76 +257,68 @@ def solve(
     Reference: Cayci, arXiv:2412.14031v4 (flows); theory.md C14 (singular set).
     """
     start_time = time.perf_counter()
-    t1, rtol, atol = positive("t1", t1), positive("rtol", rtol), positive("atol", atol)
-    rank_tol = positive("rank_tol", rank_tol)
-    _check_types(problem, flow, solver, max_steps)
-    count, reason_saved = saved_times(problem, flow)
-    reason_saved = f"{count} by default: {reason_saved}" if ts is None else "chosen by the caller"
-    ts = times_until(ts, t1, count)
-    asked_rtol, rtol = rtol, max(rtol, finest_tolerance())
-    # Python floats are compiled in by filter_jit, arrays are not
-    t_end, tolerance, floor = jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol)
-
-    start = _start(problem, flow)
-    s, rank, loss = np.asarray(start.singular_values), start.rank, np.asarray(start.loss)
-    if not (np.isfinite(loss) and np.all(np.isfinite(s))):
-        raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(loss)}.")
-    reason = "chosen by the caller"
-    if solver is None:
-        solver, reason = choose_solver(flow, float(start.opening.fastest), t1, float(start.opening.slowest))
-    shortest = jnp.asarray(8 * float(np.finfo(loss.dtype).eps) * min(t1, 1 / max(float(start.opening.fastest), 1 / t1)))
-    formed = flow.matrix_free is None
-    sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if formed else math.nan
-    limits = _limits(flow, start, sigma_start, rank_tol, ball_radius, loss_tol)
-    args = Arguments(problem, flow, jnp.asarray(np.maximum(np.asarray(rank), 1)), limits)
-    stats = {
-        "solver": solver_name(solver),
-        "solver_reason": reason,
-        "direction": BRANCHES[branch] if (branch := int(start.opening.branch)) >= 0 else "conjugate gradients",
-        "saved_times": reason_saved,
-        "rtol": rtol,
-        "atol": atol,
-        "rank": int(rank) if formed else None,
-        "cond": (float(s[0]) / sigma_start if int(rank) else math.inf) if formed else None,
-        "dropped_singular_values": [float(v) for v in s[int(rank) :]] if formed else [],
-        "dtype": str(problem.w0.dtype),
-        "device": str(jax.devices()[0].platform),
-        "devices": device_count(problem),
-        "accuracy": f"float32: rtol raised from {asked_rtol:g} to {rtol:g}" if rtol != asked_rtol else f"rtol {rtol:g}",
-    }
-    at_rest = _rest_reason(flow, limits, float(loss), int(rank))
-    if at_rest is not None:
-        trajectory = _resting(args, at_rest, stats, start_time)
-    else:
-        solution = jax.block_until_ready(integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts))
-        trajectory = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
-        if error:
-            stats |= {"rtol": rtol / 100, "atol": atol / 100}
-            tolerance, floor = jnp.asarray(rtol / 100), jnp.asarray(atol / 100)
-            solution = integrate(args, ts, t_end, tolerance, floor, shortest, solver, max_steps, dense, progress, step_to_ts)
-            tight = _trajectory(args, ts, solution, stats, start_time, sigma_start, dense)
-            trajectory = _with_error(trajectory, tight)
+    settings = checked_settings(problem, flow, t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts)
+    start = start_of(problem, flow)
+    plan = planned(problem, flow, start, settings)
+    if plan.at_rest == "non_finite":
+        raise ValueError(f"The problem must start from finite outputs and Jacobian, got a loss of {float(start.loss)}.")
+    trajectory = followed(plan, settings, start_time, dense=dense, progress=progress)
+    if error and plan.at_rest is None:
+        trajectory = with_error(trajectory, followed(plan, settings, start_time, TIGHTER, dense, progress))
     if throw and result_name(trajectory.result) not in EXPECTED:
         raise SolveError(trajectory)
     return trajectory
 
 
-def _trajectory(args: Arguments, ts, solution, stats: dict, start_time: float, sigma_start: float, dense: bool) -> Trajectory:
-    """Trim what was not reached, append the end, evaluate the saved quantities, name the ending."""
-    # on the host: each small operation on the device would be compiled, for each shape
-    t_end, y_end, margins = np.asarray(solution.ts[1])[0], {name: np.asarray(value)[0] for name, value in solution.ys[1].items()}, None
+def followed(
+    plan: Plan,
+    settings: Settings,
+    start_time: float,
+    tighter: float = 1.0,
+    dense: bool = False,
+    progress: bool = False,
+    together: bool = False,
+) -> Trajectory:
+    """One solve as planned, with tolerances divided by `tighter`; `together` is that of `sample`."""
+    if plan.at_rest is not None:
+        return resting(plan, plan.at_rest, start_time)
+    max_steps, step_to_ts = settings.max_steps, settings.step_to_ts
+    solution = integrate(plan.args, *settings.numbers(tighter), plan.shortest, plan.solver, max_steps, dense, progress, step_to_ts)
+    solution = jax.block_until_ready(solution)
+    end = ended(plan.args, solution)
+    sampled = jax.block_until_ready(sample_rows(plan.args, solution.ys[0], end.y["w"], together))
+    return trajectory_of(plan, settings, tighter, solution, end, sampled, start_time)
+
+
+class End(NamedTuple):
+    """Where a solve ended: time, state, and the margins of its events where one of them ended it."""
+
+    t: np.ndarray
+    y: dict[str, np.ndarray]
+    margins: np.ndarray | None
+
+
+def ended(args: Arguments, solution) -> End:
+    """The end of a solve, on the host: each small operation on the device would be compiled, for each shape."""
     if args.limits.watched and bool(solution.event_mask):
-        t_end, y_end, margins = (jax.tree.map(np.asarray, part) for part in locate(args, solution.stats["last_step"]))
+        return End(*(jax.tree.map(np.asarray, part) for part in locate(args, solution.stats["last_step"])))
+    return End(np.asarray(solution.ts[1])[0], {name: np.asarray(value)[0] for name, value in solution.ys[1].items()}, None)
+
+
+def trajectory_of(plan: Plan, settings: Settings, tighter: float, solution, end: End, sampled, start_time: float) -> Trajectory:
+    """Trim what was not reached, append the end, name the ending; `sampled` is what `sample_rows` says of the saved rows and the end."""
+    args, t_end, y_end = plan.args, end.t, end.y
     saved_ts = np.asarray(solution.ts[0])
     finite_end = bool(np.isfinite(t_end) and np.all(np.isfinite(y_end["w"])))
-    params, reached, quantities = _sample(args, solution.ys[0], y_end["w"])
-    reached = np.isfinite(saved_ts) & ~(saved_ts > t_end) & np.asarray(reached)
+    params, reached, quantities = jax.tree.map(np.asarray, sampled)
+    reached = np.isfinite(saved_ts) & ~(saved_ts > t_end) & reached
     last = float(saved_ts[reached][-1]) if reached.any() else -1.0
     keep = np.append(reached, finite_end and float(t_end) > last * (1 + 1e-12))
-    params, quantities = jax.tree.map(np.asarray, (params, quantities))
-    ends = sigma_start, float(quantities["sigma_min"][keep][-1])
-    code = _name_ending(solution, args, y_end["w"], margins, ends, bool(np.isfinite(quantities["losses"][keep][-1])))
-    stats = stats | {
+    ends = plan.sigma_start, float(quantities["sigma_min"][keep][-1])
+    code = _name_ending(solution, args, y_end["w"], end.margins, ends, bool(np.isfinite(quantities["losses"][keep][-1])))
+    stats = plan.stats | {
+        "rtol": settings.rtol / tighter,
+        "atol": settings.atol / tighter,
         "num_steps": int(solution.stats["num_steps"]),
         "num_accepted_steps": int(solution.stats["num_accepted_steps"]),
         "num_rejected_steps": int(solution.stats["num_rejected_steps"]),
@@ -248,7 +331,7 @@ def _trajectory(args: Arguments, ts, solution, stats: dict, start_time: float, s
     return Trajectory(
         problem=args.problem,
         flow=args.flow,
-        ts=jnp.asarray(np.append(ts, t_end)[keep]),
+        ts=jnp.asarray(np.append(settings.ts, t_end)[keep]),
         params=jnp.asarray(params[keep]),
         outputs=jnp.asarray(quantities["outputs"][keep]),
         losses=jnp.asarray(quantities["losses"][keep]),
@@ -257,7 +340,7 @@ def _trajectory(args: Arguments, ts, solution, stats: dict, start_time: float, s
         error=None,
         result=getattr(RESULTS, code),
         stats=stats,
-        interpolation=solution.interpolation if dense else None,
+        interpolation=solution.interpolation,
     )
 
 
@@ -295,17 +378,18 @@ def _rest_reason(flow: AbstractFlow, limits: Limits, loss: float, rank: int) -> 
     return None
 
 
-def _resting(args: Arguments, code: str, stats: dict, start_time: float) -> Trajectory:
-    w0 = np.asarray(args.problem.w0)
-    params, _, quantities = _sample(args, np.zeros((0, w0.size), w0.dtype), w0)
-    stats = stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
-    stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[getattr(RESULTS, code)])}
+def resting(plan: Plan, code: str, start_time: float) -> Trajectory:
+    """The trajectory of a solve that is over before it starts, with its result code."""
+    args, w0 = plan.args, np.asarray(plan.args.problem.w0)
+    params, _, quantities = sample_rows(args, np.zeros((0, w0.size), w0.dtype), w0)
     result, start = getattr(RESULTS, code), jnp.asarray(np.zeros(1, w0.dtype))
+    stats = plan.stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
+    stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[result])}
     sampled = (quantities[name] for name in ("outputs", "losses", "grad_norms", "sigma_min"))
     return Trajectory(args.problem, args.flow, start, params, *sampled, error=None, result=result, stats=stats)
 
 
-def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
+def with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
     """Attach the tighter solve and the difference of the outputs; where it did not arrive, or stopped at another time, the error is infinite."""
     by_time = dict(zip(np.asarray(tight.ts).tolist(), np.asarray(tight.outputs), strict=True))
     nowhere = np.full(trajectory.problem.n, np.inf)
@@ -314,19 +398,20 @@ def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
     return eqx.tree_at(lambda traj: (traj.error, traj.tight), trajectory, (error, tight), is_leaf=lambda leaf: leaf is None)
 
 
-def _limits(flow: AbstractFlow, start: _Start, sigma: float, rank_tol: float, ball_radius: float | None, loss_tol: float | None) -> Limits:
+def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) -> Limits:
     """The events watched; `sigma` is the singular value followed, at the start."""
-    radius = math.inf if ball_radius is None else positive("ball_radius", ball_radius)
-    loss = 1.0 if loss_tol is None else positive("loss_tol", loss_tol)
+    radius = math.inf if settings.ball_radius is None else settings.ball_radius
+    loss = 1.0 if settings.loss_tol is None else settings.loss_tol
     margins = {}
     if flow.inverts:
-        margins["rank_lost"] = 1 / rank_tol - 1
-    if ball_radius is not None:
+        margins["rank_lost"] = 1 / settings.rank_tol - 1
+    if settings.ball_radius is not None:
         margins["ball_left"] = 1.0
-    if loss_tol is not None:
+    if settings.loss_tol is not None:
         margins["loss_tolerance_met"] = (float(start.loss) - float(start.infimum)) / loss - 1
-    numbers = (sigma * rank_tol, radius, loss, float(start.infimum), min(margins.values(), default=math.inf))
-    return Limits(*(jnp.asarray(number, dtype=float) for number in numbers), watched=tuple(margins))
+    numbers = (sigma * settings.rank_tol, radius, loss, float(start.infimum), min(margins.values(), default=math.inf))
+    # on the host: each small operation on the device takes as long as a step of a small problem
+    return Limits(*(np.asarray(number, dtype=jnp.result_type(float)) for number in numbers), watched=tuple(margins))  # pyright: ignore[reportArgumentType]
 
 
 def _check_types(problem, flow, solver, max_steps) -> None:

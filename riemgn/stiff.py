@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ._types import Jac, Outputs, Scalar, Weights
 from .flow import AbstractFlow, AbstractSpectralFlow, GradientFlow
-from .linalg import AbstractJacobian, formed, kernel_of
+from .linalg import AbstractJacobian, formed, kernel_of, unless
 from .problem import Problem
 
 # A Jacobian of more entries than this (32 MiB in float64) is not carried from stage to stage: its products are taken by differentiation instead.
@@ -256,12 +256,10 @@ class LowRankChord(optx.AbstractRootFinder):
         def matrix():
             return self._matrix(stage, w)
 
-        def nothing():
-            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(matrix))
-
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(matrix))
         # the explicit first stage has nothing to solve
         never = jnp.asarray(jnp.inf, w.dtype)
-        return _ChordState(jax.lax.cond(stage.c == 0, nothing, matrix), never, never, jnp.asarray(0))
+        return _ChordState(unless(stage.c == 0, nothing, matrix), never, never, jnp.asarray(0))
 
     def _matrix(self, stage: _Stage, w: Weights) -> AbstractStageMatrix:
         flow, problem, rank = stage.args.flow, stage.args.problem, stage.args.rank

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .flow import AbstractFlow
-from .linalg import range_norm_and_least
+from .linalg import extremes, FEWEST_ROWS, least_singular_value, range_norm_and_least, tridiagonal_of, unless
 from .method import AbstractMethod
 from .problem import Problem
 from .result import result_name, RESULTS
@@ -91,10 +91,11 @@ class SolveError(RuntimeError):
         return f"{self.trajectory.stats['message']} (stopped at t = {end:.6g}; pass throw=False to get the trajectory)"
 
 
-def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: bool) -> dict[str, Array]:
+def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: bool, together: bool = False) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held.
 
-    Without `spectra` no Jacobian is formed: `grad_norms` and `sigma_min` are NaN.
+    Without `spectra` no Jacobian is formed: `grad_norms` and `sigma_min` are NaN. With `together` the least singular values of a wide Jacobian are
+    searched for at all points at once, in a third of the time or less where n is about a hundred.
     """
 
     def outputs_at(w):
@@ -112,4 +113,31 @@ def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: 
             "sigma_min": least,
         }
 
+    if spectra and together and FEWEST_ROWS <= problem.n < problem.p:
+        return _sample_together(problem, params, rank)
     return jax.lax.map(at if spectra else outputs_at, params)
+
+
+def _sample_together(problem: Problem, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
+    def reduced(w):
+        point = problem.linearise(w, formed=False)
+        quantities = {
+            "outputs": point.outputs,
+            "losses": problem.loss(point.outputs, problem.y),
+            "grad_norms": jnp.linalg.norm(point.cotangent),
+        }
+        return quantities, tridiagonal_of(point.jac)
+
+    def least(each):
+        w, grad_norm, found = each
+
+        def ordinary():
+            point = problem.linearise(w, formed=False)
+            return range_norm_and_least(point.jac, point.cotangent, rank)
+
+        value, sound = least_singular_value(found, lambda: problem.linearise(w, formed=False).jac, problem.n)
+        return unless(sound & (rank == problem.n), (grad_norm, value), ordinary)
+
+    quantities, tridiagonals = jax.lax.map(reduced, params)
+    grad_norms, sigma_min = jax.lax.map(least, (params, quantities["grad_norms"], jax.vmap(extremes)(*tridiagonals)))
+    return quantities | {"grad_norms": grad_norms, "sigma_min": sigma_min}

@@ -11,7 +11,6 @@ import numpy as np
 from ..flow import AbstractFlow
 from ..problem import Problem
 from ..result import result_name
-from ..solve import solve
 from ..solve_batch import batch_key, solve_batch
 from ..trajectory import Trajectory
 from .grid import Cell
@@ -41,10 +40,11 @@ class CellRecord:
     metadata: dict[str, Any]
 
 
-def solve_chunk(build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str = "curves") -> list[CellRecord]:
+def solve_chunk(build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str = "curves", threads: int | None = None) -> list[CellRecord]:
     """The records of the cells, in their order.
 
-    A cell that cannot be built or solved has the result `"error"` and says why; a flow in numerical trouble has its result code.
+    A cell that cannot be built or solved has the result `"error"` and says why; a flow in numerical trouble has its result code. `threads` as in
+    `solve_batch`.
     """
     records: dict[int, CellRecord] = {}
     groups: dict[Any, list[tuple[Cell, Built]]] = {}
@@ -57,7 +57,7 @@ def solve_chunk(build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str
         else:
             groups.setdefault(key, []).append((cell, built))
     for group in groups.values():
-        for record, place in zip(_solved(group, keep), (cell.place for cell, _ in group), strict=True):
+        for record, place in zip(_solved(group, keep, threads), (cell.place for cell, _ in group), strict=True):
             records[place] = record
     if _compiled.count > COMPILED_ARE_MANY:
         jax.clear_caches()
@@ -65,26 +65,26 @@ def solve_chunk(build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str
     return [records[cell.place] for cell in cells]
 
 
-def _solved(group: Sequence[tuple[Cell, Built]], keep: str) -> list[CellRecord]:
+def _solved(group: Sequence[tuple[Cell, Built]], keep: str, threads: int | None) -> list[CellRecord]:
     """The records of cells of one structure and the same options, `lanes` at a time in one program."""
     first = group[0][1]
     lanes = max(1, LANE_ENTRIES // (first.problem.n * first.problem.p))
     found: list[CellRecord] = []
     for start in range(0, len(group), lanes):
-        found += _together(group[start : start + lanes], keep)
+        found += _together(group[start : start + lanes], keep, threads)
     return found
 
 
-def _together(group: Sequence[tuple[Cell, Built]], keep: str) -> list[CellRecord]:
+def _together(group: Sequence[tuple[Cell, Built]], keep: str, threads: int | None) -> list[CellRecord]:
     """Side by side, or one by one where that fails, so that the one in trouble is known."""
     started, before = time.perf_counter(), _compiled.seconds
     problems, flows, options = [built.problem for _, built in group], [built.flow for _, built in group], dict(group[0][1].options)
     try:
-        found = solve_batch(problems, flows, **options) if len(group) > 1 else [solve(problems[0], flows[0], **options, throw=False)]
+        found = solve_batch(problems, flows, **options, threads=threads)
     except Exception as trouble:
         if len(group) == 1:
             return [_failed(group[0][0], trouble)]
-        return [record for each in group for record in _together([each], keep)]
+        return [record for each in group for record in _together([each], keep, threads)]
     compiling = _compiled.seconds - before
     times = {"seconds": (time.perf_counter() - started - compiling) / len(group), "compile_seconds": compiling, "lanes": len(group)}
     return [_record(cell, trajectory, keep, times) for (cell, _), trajectory in zip(group, found, strict=True)]

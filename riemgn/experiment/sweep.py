@@ -142,7 +142,8 @@ def run_plan(
         if on_done is not None:
             on_done(done, total)
         common = {name: manifest[name] for name in ("versions", "python", "commit", "uncommitted_changes")}
-        work = ((plan.build, [plan.grid.cell(place) for place in chunk], plan.keep) for chunk in left)
+        threads = None if jobs == 1 and scheduler is None else 1  # other processes take the other cores
+        work = ((plan.build, [plan.grid.cell(place) for place in chunk], plan.keep, threads) for chunk in left)
         try:
             for records in side_by_side(solve_chunk, work, jobs, scheduler):
                 write_records(cells / f"{records[0].name}", ((each.name, each.arrays, {**each.metadata, **common}) for each in records))

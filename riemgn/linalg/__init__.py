@@ -8,6 +8,12 @@ from .damped import (
     pseudo_inverse_direction as pseudo_inverse_direction,
     pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
+from .extreme import (
+    extremes as extremes,
+    FEWEST_ROWS as FEWEST_ROWS,
+    least_singular_value as least_singular_value,
+    tridiagonal_of as tridiagonal_of,
+)
 from .krylov import (
     AbstractProducts as AbstractProducts,
     checked_matrix_free as checked_matrix_free,
@@ -16,6 +22,7 @@ from .krylov import (
     largest_eigenvalue as largest_eigenvalue,
     MatrixFree as MatrixFree,
 )
+from .lanes import some_lane as some_lane, unless as unless
 from .mixed import checked_precision as checked_precision, MIXED as MIXED, mixed_direction_and_branch as mixed_direction_and_branch
 from .operator import (
     AbstractJacobian as AbstractJacobian,

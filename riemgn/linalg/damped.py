@@ -13,7 +13,7 @@ The rule, for the matrix `A = c G + rho I` (or `c K + rho I`, the smaller) with 
 `"product"` is the way of the gradient flow, which solves nothing; `"mixed Cholesky"` that of `precision="mixed"`, see `mixed.py`;
 `"weighted"` that of GGN-SCORE's flow, see `weighted.py`.
 
-Under `vmap` a choice between branches becomes a selection: all of them run, and a direction costs the sum.
+Under `vmap` a way runs for all members of the batch where one of them needs it, and not at all where none does.
 """
 
 from functools import partial
@@ -24,6 +24,7 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Flag, Jac, Outputs, Scalar, Weights
+from .lanes import unless
 from .operator import AbstractJacobian, formed, kernel_of, squared_norm
 from .spectrum import numerical_rank, spectral_direction, thin_svd
 from .triangle import condition_estimate, least_squares, minimum_norm
@@ -101,7 +102,9 @@ def _damped(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, share: Scalar 
         w_dot, branch, kept = _careful(True, jac, g, jnp.asarray(rho, jac.dtype) / scale, rank)
         return w_dot / scale, branch, kept
 
-    return jax.lax.cond(share * squared_norm(jac) <= largest_sound * rho, factorised, careful)
+    sound = share * squared_norm(jac) <= largest_sound * rho
+    nothing = jnp.zeros(p, jac.dtype), jnp.array(0), jnp.array(min(n, p))
+    return unless(sound, unless(~sound, nothing, factorised), careful)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -127,8 +130,8 @@ def _careful(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar,
     # one after the other, not one inside the other: each is compiled once
     found = jnp.zeros(p, jac.dtype), jnp.array(False), jnp.array(3)
     for way in (corrected, triangular) if max(n, p) >= 2 * min(n, p) else (triangular,):
-        found = jax.lax.cond(of_full_rank & ~found[1], way, lambda found=found: found)
-    return jax.lax.cond(found[1], lambda: (found[0], found[2], jnp.array(min(n, p))), filtered)
+        found = unless(~of_full_rank | found[1], found, way)
+    return unless(found[1], (found[0], found[2], jnp.array(min(n, p))), filtered)
 
 
 @_careful.defjvp

@@ -36,6 +36,7 @@ from jaxtyping import Array, Float
 from .._types import Count, Flag, Jac, Outputs, Scalar, Weights
 from .damped import BRANCHES, damped_direction_and_branch, direction_tangent, pseudo_inverse_direction_and_branch, smaller_gram
 from .krylov import MatrixFree
+from .lanes import unless
 from .operator import AbstractJacobian, scale_rows, squared_norm
 from .triangle import condition_estimate
 
@@ -81,12 +82,11 @@ def _mixed(damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, r
         lower, norm = _single_factor(jac, rho)
         cond = condition_estimate(lower.T).astype(jac.dtype) ** 2
         allowed = cond * jnp.finfo(jnp.float32).eps <= 1
-        w_dot, sound = jax.lax.cond(
-            allowed, lambda: _refined(jac, g, rho, lower, norm, cond), lambda: (jnp.zeros(jac.shape[1], jac.dtype), jnp.array(False))
-        )
-        return jax.lax.cond(sound, lambda: (w_dot, jnp.array(MIXED)), ordinary)
+        return unless(~allowed, nothing, lambda: _refined(jac, g, rho, lower, norm, cond))
 
-    return jax.lax.cond(rank >= min(jac.shape), attempt, ordinary)
+    nothing = jnp.zeros(jac.shape[1], jac.dtype), jnp.array(False)
+    w_dot, sound = unless(rank < min(jac.shape), nothing, attempt)
+    return unless(sound, (w_dot, jnp.array(MIXED)), ordinary)
 
 
 @_mixed.defjvp

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Flag, Jac, Outputs, Scalar, Weights
+from .lanes import unless
 from .operator import AbstractJacobian, formed, kernel_of
 
 # The eigenvalues of `K` give the smallest singular value of `J` to about `eps cond(K)`: below this condition number that is 1e-8 in float64.
@@ -73,7 +73,7 @@ def spectrum(jac: Jac | AbstractJacobian) -> Float[Array, " k"]:
     if jac.shape[0] >= jac.shape[1]:
         return singular_values(formed(jac))
     s, sound = _kernel_spectrum(jac)
-    return jax.lax.cond(sound, lambda: s, lambda: singular_values(formed(jac)))
+    return unless(sound, s, lambda: singular_values(formed(jac)))
 
 
 def range_norm_and_least(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: Int[Array, ""] | int) -> tuple[Scalar, Scalar]:
@@ -102,7 +102,7 @@ def range_norm_and_least(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: 
     if n >= p:
         return by_triangle()
     s, sound = _kernel_spectrum(jac)
-    return jax.lax.cond(sound & (rank == n), lambda: (jnp.linalg.norm(cotangent), s[-1]), by_triangle)
+    return unless(sound & (rank == n), (jnp.linalg.norm(cotangent), s[-1]), by_triangle)
 
 
 def numerical_rank(s: Float[Array, " k"], shape: tuple[int, int]) -> Int[Array, ""]:

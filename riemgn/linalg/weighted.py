@@ -1,11 +1,11 @@
 """The linear system of GGN-SCORE: a Gram matrix of low rank plus a positive diagonal."""
 
-import jax
 import jax.numpy as jnp
 
 from .._types import Jac, Outputs, Scalar, Weights
 from .damped import damped_direction
 from .krylov import MatrixFree
+from .lanes import unless
 from .mixed import mixed_direction_and_branch
 from .operator import AbstractJacobian, scale_columns, squared_norm
 
@@ -62,5 +62,5 @@ def _large(a: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar) -> We
         found = MatrixFree(RESIDUAL, min(n, p) // STEPS_PAY).direction(lambda v: a @ v, lambda u: u @ a, jnp.zeros(p, a.dtype), cotangent, damping)
         return found.w_dot, found.converged
 
-    w_dot, done = jax.lax.cond(squared_norm(a) <= EASY * damping, by_products, lambda: (jnp.zeros(p, a.dtype), jnp.array(False)))
-    return jax.lax.cond(done, lambda: w_dot, lambda: mixed_direction_and_branch(a, cotangent, damping, min(n, p))[0])
+    w_dot, done = unless(squared_norm(a) > EASY * damping, (jnp.zeros(p, a.dtype), jnp.array(False)), by_products)
+    return unless(done, w_dot, lambda: mixed_direction_and_branch(a, cotangent, damping, min(n, p))[0])

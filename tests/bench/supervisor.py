@@ -18,7 +18,7 @@ from typing import Any
 from .row import quickest as quickest, Row, row_from, Timing
 
 ROOT = Path(__file__).resolve().parents[2]
-BY_DEFAULT = ("stiff", "flow", "direction", "kernel", "training", "geometry", "solve", "score")
+BY_DEFAULT = ("stiff", "flow", "direction", "kernel", "training", "geometry", "solve", "batch", "score")
 BENCHMARKS = (*BY_DEFAULT, "stiff-large", "direction-all", "large", "sweep")
 STARTING = 120.0  # seconds for imports and for building the problem
 ONE_THREAD = {
