@@ -82,9 +82,9 @@ def sweep(
     """Solve every flow on every problem, for all points of the axes and all seeds, and keep a record of each run in a folder.
 
     `make_problem(**point, seed=seed)` makes the problem of a cell (`seed` is passed where the function takes it). Cells are taken `batch` at a time;
-    those of a batch whose problems have the same shapes share a compiled program (`solve_batch`), the batches go to parallel processes. A cell that fails is a
-    record with the result `"error"`, and a flow in numerical trouble has its result code: neither ends the sweep. What is finished stays, whatever
-    interrupts.
+    those of a batch whose problems have the same shapes share a compiled program (`solve_batch`), the batches go to parallel processes. A cell that
+    fails is a record with the result `"error"`, and a flow in numerical trouble has its result code: neither ends the sweep. What is finished stays,
+    whatever interrupts.
 
     Arguments:
 
