@@ -1,5 +1,6 @@
 """The problem zoo, the list of all flows, and dense NumPy references that share no code with the package."""
 
+import signal
 from collections.abc import Callable
 
 import jax
@@ -166,3 +167,8 @@ def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
 def jnp_matrix(*args, **kwargs):
     """`matrix_with` as a JAX array."""
     return jnp.asarray(matrix_with(*args, **kwargs))
+
+
+def heed_ctrl_c() -> None:
+    """For a process that is to be interrupted: one whose ancestor was started in the background would ignore the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -49,7 +49,7 @@ class Watched:
 
     def __init__(self):
         self.programs: list[dict] = []
-        for module, names in (("riemgn.iterate", ("_start", "_run", "_sample")), ("riemgn.solve", ("_start", "integrate", "_sample"))):
+        for module, names in (("riemgn.iterate", ("_start", "_run", "_sample")), ("riemgn.solve", ("start_of", "integrate", "sample_rows"))):
             for name in names:
                 self.watch(importlib.import_module(module), name)
 

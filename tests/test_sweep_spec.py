@@ -15,6 +15,8 @@ from riemgn.cli import main
 from riemgn.experiment import read_sweep_plan, read_sweep_spec, run, run_spec
 from riemgn.experiment.sweep_spec import line_of
 
+from .helpers import heed_ctrl_c
+
 ROOT = Path(__file__).parents[1]
 SPEC = """\
 name = "conditioning"
@@ -147,17 +149,17 @@ def test_a_sweep_with_flows_that_gave_up_is_status_1(spec, tmp_path, capsys):
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, jobs):
     path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
-    path.write_text('seeds = 60\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
+    path.write_text('seeds = 240\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RIEMGN_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "riemgn", "sweep", str(path), "--out", str(folder), "--jobs", jobs]
-    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_ctrl_c)
     deadline = time.monotonic() + 120
     while not [*folder.glob("cells/0*")] and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(started.pid, signal.SIGINT)  # as a terminal does
     said = started.communicate(timeout=60)[1]
     kept = len(rg.load_runs(folder))
-    assert started.returncode == 130 and 3 <= kept < 60
-    assert f"{kept} of 60 cells are saved" in said and "--resume" in said and "Traceback" not in said
+    assert started.returncode == 130 and 3 <= kept < 240
+    assert f"{kept} of 240 cells are saved" in said and "--resume" in said and "Traceback" not in said
     again = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=True)
-    assert "60 runs: 60 successful" in again.stdout
+    assert "240 runs: 240 successful" in again.stdout

@@ -36,5 +36,5 @@ def unless(done: Flag, found: Found, way: Callable[[], Found]) -> Found:
     >>> jax.vmap(lambda x: unless(x > 0, x, lambda: -x))(jnp.array([1.0, -2.0])).tolist()
     [1.0, 2.0]
     """
-    made = jax.lax.cond(some_lane(~done), way, lambda: found)
+    made = jax.lax.cond(~some_lane(~done), lambda: found, way)
     return jax.tree.map(lambda old, new: jnp.where(done, old, new), found, made)

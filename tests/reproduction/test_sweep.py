@@ -12,6 +12,8 @@ import pytest
 from paper_repro import sweep
 from paper_repro.stored import cells_kept_in, is_kept, kept
 
+from ..helpers import heed_ctrl_c
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
 import sys, time
@@ -45,7 +47,7 @@ def start(folder: Path, call: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     command = [sys.executable, "-c", f"import swept_cells; swept_cells.{call}"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment, "start_new_session": True}
-    return subprocess.Popen(command, **options)
+    return subprocess.Popen(command, preexec_fn=heed_ctrl_c, **options)
 
 
 def lines(path: Path) -> list[int]:
