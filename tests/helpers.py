@@ -1,6 +1,5 @@
 """The problem zoo, the list of all flows, and dense NumPy references that share no code with the package."""
 
-import signal
 from collections.abc import Callable
 
 import jax
@@ -9,6 +8,9 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.model import ACTIVATIONS
+
+# For a process that is to be interrupted: where an ancestor was started in the background it would ignore the signal.
+HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 # One representative of every flow; a new flow is added here and meets all laws of test_flow.py.
 FLOWS = {
@@ -167,8 +169,3 @@ def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
 def jnp_matrix(*args, **kwargs):
     """`matrix_with` as a JAX array."""
     return jnp.asarray(matrix_with(*args, **kwargs))
-
-
-def heed_ctrl_c() -> None:
-    """For a process that is to be interrupted: one whose ancestor was started in the background would ignore the signal."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

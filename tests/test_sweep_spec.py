@@ -15,7 +15,7 @@ from riemgn.cli import main
 from riemgn.experiment import read_sweep_plan, read_sweep_spec, run, run_spec
 from riemgn.experiment.sweep_spec import line_of
 
-from .helpers import heed_ctrl_c
+from .helpers import HEED_CTRL_C
 
 ROOT = Path(__file__).parents[1]
 SPEC = """\
@@ -151,8 +151,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, jobs):
     path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
     path.write_text('seeds = 240\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RIEMGN_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "riemgn", "sweep", str(path), "--out", str(folder), "--jobs", jobs]
-    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_ctrl_c)
+    program = f"{HEED_CTRL_C}import sys; from riemgn.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "sweep", str(path), "--out", str(folder), "--jobs", jobs]
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not [*folder.glob("cells/0*")] and time.monotonic() < deadline:
         time.sleep(0.05)

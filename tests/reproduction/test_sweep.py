@@ -12,7 +12,7 @@ import pytest
 from paper_repro import sweep
 from paper_repro.stored import cells_kept_in, is_kept, kept
 
-from ..helpers import heed_ctrl_c
+from ..helpers import HEED_CTRL_C
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
@@ -45,9 +45,9 @@ def nested():
 def start(folder: Path, call: str) -> subprocess.Popen:
     """A process group of its own, as a terminal gives a command."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    command = [sys.executable, "-c", f"import swept_cells; swept_cells.{call}"]
+    command = [sys.executable, "-c", f"{HEED_CTRL_C}import swept_cells; swept_cells.{call}"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment, "start_new_session": True}
-    return subprocess.Popen(command, preexec_fn=heed_ctrl_c, **options)
+    return subprocess.Popen(command, **options)
 
 
 def lines(path: Path) -> list[int]:
