@@ -10,11 +10,10 @@ import numpy as np
 
 from ..flow import AbstractFlow
 from ..problem import Problem
-from ..result import result_name
 from ..solve_batch import batch_key, solve_batch
 from ..trajectory import Trajectory
 from .grid import Cell
-from .run import summary
+from .run import told
 
 LANE_ENTRIES = 2_000_000  # of all Jacobians of one program: beyond it, side by side gains nothing and takes memory
 COMPILED_ARE_MANY = 200  # programs, after which those of earlier shapes are let go
@@ -91,19 +90,7 @@ def _together(group: Sequence[tuple[Cell, Built]], keep: str, threads: int | Non
 
 
 def _record(cell: Cell, trajectory: Trajectory, keep: str, times: dict[str, Any]) -> CellRecord:
-    problem, arrays = trajectory.problem, trajectory.arrays()
-    metadata = {
-        **_head(cell),
-        "result": result_name(trajectory.result),
-        "message": trajectory.stats["message"],
-        "n": problem.n,
-        "p": problem.p,
-        "summary": summary(trajectory),
-        "stats": trajectory.stats,
-        "dtype": str(problem.w0.dtype),
-        "device": jax.devices()[0].device_kind,
-        **times,
-    }
+    arrays, metadata = trajectory.arrays(), {**_head(cell), **told(trajectory), **times}
     return CellRecord(cell.name, {name: arrays[name] for name in arrays if keep == "all" or name in CURVES}, metadata)
 
 

@@ -70,15 +70,8 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
     metadata = {
         "spec": spec.model_dump(mode="json"),
         "hash": spec.hash,
-        "result": result_name(trajectory.result),
-        "message": trajectory.stats["message"],
-        "n": problem.n,
-        "p": problem.p,
-        "summary": summary(trajectory),
-        "stats": trajectory.stats,
+        **told(trajectory),
         "seed": spec.seed,
-        "dtype": str(problem.w0.dtype),
-        "device": jax.devices()[0].device_kind,
         "seconds": time.perf_counter() - start,
         "data": data_record,
         **provenance(),
@@ -145,7 +138,22 @@ def _value(spec: RunSpec) -> float:
     return 0.0 if spec.damping is None else spec.damping
 
 
-def summary(trajectory: Trajectory) -> dict[str, Any]:
+def told(trajectory: Trajectory) -> dict[str, Any]:
+    """What the record of any run says of its solve."""
+    problem = trajectory.problem
+    return {
+        "result": result_name(trajectory.result),
+        "message": trajectory.stats["message"],
+        "n": problem.n,
+        "p": problem.p,
+        "summary": _summary(trajectory),
+        "stats": trajectory.stats,
+        "dtype": str(problem.w0.dtype),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _summary(trajectory: Trajectory) -> dict[str, Any]:
     """First and last value of what is tabled."""
     curves = {name: np.asarray(getattr(trajectory, name)) for name in ("losses", "grad_norms", "sigma_min")}
     ends = {name: [float(values[0]), float(values[-1])] for name, values in curves.items()}
