@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from riemgn.experiment.parallel import side_by_side
+from riemgn.experiment.parallel import duration, side_by_side
 
 from .stored import is_kept, kept_elsewhere
 
@@ -72,22 +72,8 @@ class _Report:
         self.last = time.perf_counter()
         cells = self.before + len(self.seconds)
         again = f" ({self.before} of them before)" if self.before else ""
-        rest = f"about {words(self.left(self.total - cells))} left" if cells < self.total else "done"
-        print(f"{self.label}: {cells} of {self.total} cells{again}, {words(self.last - self.start)} gone, {rest}", file=sys.stderr, flush=True)
-
-
-def words(seconds: float) -> str:
-    """A duration for people.
-
-    >>> words(42), words(150), words(7500)
-    ('42 s', '2 min 30 s', '2 h 05 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        rest = f"about {duration(self.left(self.total - cells))} left" if cells < self.total else "done"
+        print(f"{self.label}: {cells} of {self.total} cells{again}, {duration(self.last - self.start)} gone, {rest}", file=sys.stderr, flush=True)
 
 
 def _in_worker() -> bool:

@@ -16,9 +16,10 @@ from jaxtyping import ArrayLike
 
 from .flow import AbstractFlow
 from .integration import Arguments, integrate
+from .planning import checked_settings, Plan, planned, Settings, Start, start_of
 from .problem import Problem
 from .result import EXPECTED, result_name
-from .solve import checked_settings, ended, followed, Plan, planned, sample_rows, Settings, Start, start_of, TIGHTER, trajectory_of, with_error
+from .solve import ended, followed, sample_rows, TIGHTER, trajectory_of, with_error
 from .trajectory import SolveError, Trajectory
 
 # Members that one call of a stacked program takes.
@@ -112,7 +113,7 @@ def _side_by_side(pool: ThreadPoolExecutor, plans: list[Plan], settings: Setting
     """Each plan by the programs of `solve`, as many at a time as there are threads."""
 
     def follow(i: int) -> Trajectory:
-        return followed(plans[i], settings, start_time, tighter, together=True)
+        return followed(plans[i], settings, start_time, tighter)
 
     found: dict[int, Trajectory] = {}
     for members in _groups(plans):
@@ -171,7 +172,7 @@ def _integrate_program(args: Arguments, solver, shortest, numbers: tuple[Any, An
 
 @eqx.filter_jit
 def _sample_program(args: Arguments, saved, ends):
-    return eqx.filter_vmap(lambda *each: sample_rows(*each, together=True))(args, saved, ends)
+    return eqx.filter_vmap(sample_rows)(args, saved, ends)
 
 
 def _trajectories(plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory | None]:

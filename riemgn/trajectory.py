@@ -91,11 +91,11 @@ class SolveError(RuntimeError):
         return f"{self.trajectory.stats['message']} (stopped at t = {end:.6g}; pass throw=False to get the trajectory)"
 
 
-def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: bool, together: bool = False) -> dict[str, Array]:
+def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: bool) -> dict[str, Array]:
     """The quantities of a `Trajectory` at each row of `params`, one point at a time so that only one Jacobian is held.
 
-    Without `spectra` no Jacobian is formed: `grad_norms` and `sigma_min` are NaN. With `together` the least singular values of a wide Jacobian are
-    searched for at all points at once, in a third of the time or less where n is about a hundred.
+    Without `spectra` no Jacobian is formed: `grad_norms` and `sigma_min` are NaN. Of wide Jacobians of `FEWEST_ROWS` rows and more the least singular
+    values are searched for at all points at once, in a third of the time or less where n is about a hundred.
     """
 
     def outputs_at(w):
@@ -113,12 +113,12 @@ def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: 
             "sigma_min": least,
         }
 
-    if spectra and together and FEWEST_ROWS <= problem.n < problem.p:
-        return _sample_together(problem, params, rank)
+    if spectra and FEWEST_ROWS <= problem.n < problem.p:
+        return _sample_wide(problem, params, rank)
     return jax.lax.map(at if spectra else outputs_at, params)
 
 
-def _sample_together(problem: Problem, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
+def _sample_wide(problem: Problem, params: Float[Array, "t p"], rank: Array) -> dict[str, Array]:
     def reduced(w):
         point = problem.linearise(w, formed=False)
         quantities = {

@@ -9,7 +9,7 @@ import pytest
 
 import riemgn as rg
 from riemgn.exponential_time import ExponentialTime
-from riemgn.solve import choose_solver
+from riemgn.planning import choose_solver
 
 
 @eqx.filter_jit

@@ -9,7 +9,7 @@ import pytest
 import riemgn as rg
 from riemgn._memory import memory_limit
 from riemgn.linalg import damped_direction, largest_eigenvalue
-from riemgn.solve import choose_solver
+from riemgn.planning import choose_solver
 
 from .helpers import matrix_problem, matrix_with, relative_error, tanh_net
 

@@ -14,8 +14,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import riemgn as rg
+from riemgn.planning import saved_times
 from riemgn.result import NAMES
-from riemgn.solve import saved_times
 
 from .helpers import relative_error, TwoLayerTanh
 

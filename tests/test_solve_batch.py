@@ -14,7 +14,7 @@ import pytest
 
 import riemgn as rg
 from riemgn.flow import AbstractFlow
-from riemgn.linalg import damped_direction, extremes, least_singular_value, tridiagonal_of, unless
+from riemgn.linalg import damped_direction, extremes, least_singular_value, range_norm_and_least, tridiagonal_of, unless
 from riemgn.stiff import LowRankChord
 from riemgn.trajectory import sample
 
@@ -204,16 +204,25 @@ def test_least_singular_values_are_right_to_1e8_where_they_say_so(smallest):
         assert 9.0 <= one.largest <= 27.0
 
 
-def test_samples_taken_together_are_those_taken_one_by_one():
+def test_samples_of_a_wide_jacobian_are_those_taken_one_by_one():
     """Also where the rank is not full, and where the smallest singular value is beyond the kernel's digits."""
     net = wide_nets(1)[0]
     lost = rg.Problem(rg.LinearModel(), jnp.ones(60), jnp_matrix(40, 60, np.geomspace(1.0, 0.1, 39)), np.ones(40))
     steep = rg.Problem(rg.LinearModel(), jnp.ones(60), jnp_matrix(40, 60, np.geomspace(1.0, 1e-7, 40)), np.ones(40))
     for problem, rank in ((net, 33), (lost, 39), (steep, 40)):
         params = problem.w0 + jnp.linspace(0.0, 0.1, 3)[:, None]
-        ours, theirs = (sample(problem, params, jnp.asarray(rank), True, together) for together in (True, False))
-        for name, value in theirs.items():
-            np.testing.assert_allclose(ours[name], value, rtol=1e-7, err_msg=name)
+        found = sample(problem, params, jnp.asarray(rank), True)
+        points = [problem.linearise(w) for w in params]
+        one_by_one = [range_norm_and_least(point.jac, point.cotangent, jnp.asarray(rank)) for point in points]
+        expected = {
+            "outputs": [point.outputs for point in points],
+            "losses": [problem.loss(point.outputs, problem.y) for point in points],
+            "grad_norms": [grad_norm for grad_norm, _ in one_by_one],
+            "sigma_min": [least for _, least in one_by_one],
+        }
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-7, err_msg=name)
 
 
 def test_a_way_runs_under_vmap_only_where_a_member_needs_it():

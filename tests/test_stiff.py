@@ -15,7 +15,7 @@ import riemgn as rg
 from riemgn import stiff
 from riemgn.kernel import LayerJacobian
 from riemgn.linalg import formed
-from riemgn.solve import choose_solver
+from riemgn.planning import choose_solver
 from riemgn.stiff import factorise, low_rank_part, LowRankChord, MatrixFreeStage, parameter_velocity, TallStage, WideStage
 
 from .helpers import relative_error, tanh_net

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -367,6 +368,27 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "CONNECT", 1.0)
     with pytest.raises(ValueError, match="cannot be reached"):
         circles(tmp_path, scheduler="tcp://127.0.0.1:9")
+
+
+def deaf(_):
+    """As compiled code that calls Python: what was raised in the call is dropped."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5.0)
+    except KeyboardInterrupt:
+        return "nothing heard"
+    return "nothing came"
+
+
+def test_an_interrupt_dropped_on_the_way_is_heeded():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            [*parallel.side_by_side(deaf, [(1,), (2,)])]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert [*parallel.side_by_side(abs, [(-1,), (2,)])] == [1, 2]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_arguments_are_taken_up_as_places_get_free():

@@ -15,7 +15,7 @@ Reference: following Cayci, arXiv:2412.14031v4; bounds derived in theory.md C7, 
 import numpy as np
 
 import riemgn as rg
-from riemgn.solve import choose_solver
+from riemgn.planning import choose_solver
 from riemgn.theory.damped import slowest_mode_ratio
 from riemgn.theory.outputs import exact_residual_law
 

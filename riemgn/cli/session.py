@@ -71,6 +71,8 @@ def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return
+    from ..experiment.parallel import duration
+
     start = last = time.perf_counter()
     first: int | None = None
 
@@ -80,7 +82,7 @@ def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
         if now - last < EVERY and done < total:
             return
         last = now
-        left = f", about {(now - start) * (total - done) / (done - first):.0f} s left" if first < done < total else ""
-        print(f"{what}: {done} of {total} cells, {now - start:.0f} s gone{left}", file=sys.stderr, flush=True)
+        left = f", about {duration((now - start) * (total - done) / (done - first))} left" if first < done < total else ""
+        print(f"{what}: {done} of {total} cells, {duration(now - start)} gone{left}", file=sys.stderr, flush=True)
 
     yield say

@@ -1,6 +1,8 @@
 """One function over many arguments: here, in processes of this machine (joblib, loky), or on the workers of a dask scheduler."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, ExitStack
@@ -29,8 +31,13 @@ def side_by_side(function: Callable[..., Any], arguments: Iterable[tuple], jobs:
     Raises: `WorkerDiedError`; `ValueError`, one sentence, for a scheduler that cannot be reached.
     """
     if jobs == 1 and scheduler is None:
-        for each in arguments:
-            yield function(*each)
+        with heeded_interrupts() as heed:
+            for each in arguments:
+                try:
+                    result = function(*each)
+                finally:
+                    heed()
+                yield result
         return
     import jax
     from joblib import delayed, Parallel
@@ -57,6 +64,33 @@ def _as_here(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
 
         enable_x64()
     return function(*arguments)
+
+
+@contextmanager
+def heeded_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C that cannot be lost: yields a function that raises `KeyboardInterrupt` where one came since.
+
+    Python raises it wherever the main thread is; within a call made by compiled code it is dropped there, or comes back as an ordinary error.
+    """
+    heard = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(heard):
+        yield lambda: None
+        return
+    came: list[int] = []
+
+    def note(number, frame):
+        came.append(number)
+        heard(number, frame)
+
+    def heed():
+        if came:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield heed
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 @contextmanager
@@ -95,3 +129,17 @@ def one_thread_each() -> Iterator[None]:
             del os.environ["XLA_FLAGS"]
         else:
             os.environ["XLA_FLAGS"] = before
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, for the lines that tell of work under way.
+
+    >>> duration(42), duration(150), duration(7500)
+    ('42 s', '2 min 30 s', '2 h 05 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
