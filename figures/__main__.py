@@ -1,11 +1,10 @@
-"""`python -m figures [ESSAY ...]` draws the essays beside their scripts and checks their numbers."""
+"""`python -m figures [ESSAY ...]` draws the essays beside their scripts, checks their numbers, and writes the gallery's page."""
 
 import sys
-from pathlib import Path
 
 from paper_repro.runner import discover, reproduce, select, Settings
 
-ROOT = Path(__file__).resolve().parent
+from .page import page, PAGE, ROOT
 
 
 def main(wanted: list[str]) -> int:
@@ -22,6 +21,7 @@ def main(wanted: list[str]) -> int:
             print(f"  {check['name']}: {check['measured']:.3g}, {'holds' if check['holds'] else 'fails'}")
         for note in outcome.notes:
             print(f"  {note}")
+    PAGE.write_text(page(), encoding="utf-8")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

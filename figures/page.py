@@ -1,0 +1,55 @@
+"""The gallery's page, figures/README.md: essays from the docstrings of their scripts, the papers' figures from their lists of items."""
+
+import ast
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from paper_repro.runner import discover, Item
+
+ROOT = Path(__file__).resolve().parent
+PAGE, TEMPLATE = ROOT / "README.md", ROOT / "page.md.jinja"
+
+
+@dataclass(frozen=True)
+class Essay:
+    """What an essay's script says of itself: the first line of its docstring is the title, the rest is Markdown."""
+
+    item: Item
+    title: str
+    text: str
+
+    @property
+    def script(self) -> Path:
+        return self.item.folder / f"{self.item.id}.py"
+
+
+def essay_of(item: Item) -> Essay:
+    """The essay of an item, read without running it.
+
+    Raises: `ValueError` where the script has no docstring, or another title than its entry in claims.toml.
+    """
+    path = item.folder / f"{item.id}.py"
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    title, _, text = docstring.partition("\n")
+    if title.rstrip(".") != item.title or not text.strip():
+        raise ValueError(f"The docstring of '{path.name}' must begin with its title, '{item.title}.', and go on with its text.")
+    return Essay(item, item.title, text.strip())
+
+
+def essays() -> list[Essay]:
+    """All essays, in the order in which they are read."""
+    return [essay_of(item) for item in discover(ROOT)]
+
+
+def page() -> str:
+    """The text of figures/README.md."""
+    papers: dict[str, list[tuple[Item, bool]]] = {}
+    for item in discover():
+        record = ROOT / item.paper / f"{item.id}.json"
+        if record.is_file():
+            papers.setdefault(item.paper, []).append((item, json.loads(record.read_text(encoding="utf-8"))["quick"]))
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(essays=essays(), papers=papers)
