@@ -4,7 +4,7 @@ import sys
 
 from paper_repro.runner import discover, reproduce, select, Settings
 
-from .page import essays, page, PAGE, ROOT
+from .page import essays, PAGE, page, ROOT
 
 
 def main(wanted: list[str]) -> int:

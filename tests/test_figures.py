@@ -3,7 +3,7 @@
 import pytest
 
 from figures.__main__ import main
-from figures.page import essay_of, HEADINGS, page, PAGE, ROOT
+from figures.page import essay_of, HEADINGS, PAGE, page, ROOT
 from paper_repro.checks import judge
 from paper_repro.runner import discover, Item, run_item, Settings
 
@@ -53,7 +53,7 @@ def test_an_essay_with_another_title_than_its_entry_is_refused(title, tmp_path):
 @pytest.mark.parametrize("missing", HEADINGS)
 def test_an_essay_that_lacks_a_heading_is_refused(missing, tmp_path):
     rest = " ".join(heading for heading in HEADINGS if heading != missing)
-    with pytest.raises(ValueError, match="'made.py' lacks ") as trouble:
+    with pytest.raises(ValueError, match="lacks") as trouble:
         essay_of(written(tmp_path, f"A title.\n\n{rest}"))
     assert str(trouble.value).endswith(f"lacks {missing}.")
 

@@ -1,10 +1,11 @@
 """The residual splits: its tangent part moves the flow, its normal part does not.
 
-**What to see.** A model's outputs `f` can only move within the tangent space of the set `M` of all outputs; here `M` is a circle, so along its tangent
-line. The residual `y - f`, the way from the outputs to the target `y`, splits at a right angle into a part `P (y - f)` in that line and a normal part
-(left; `P` is the orthogonal projection on the tangent space). Gauss-Newton moves with exactly the tangent part. So it stops where nothing tangent is
-left, at the point of `M` nearest to the target, and the normal part left there is the misfit that no choice of parameters takes away (right). On the way the
-normal part does not matter: the flow runs on where it vanishes, at the moment when the tangent line passes through the target.
+**What to see.** A model's outputs `f` can only move within the tangent space of the set `M` of all outputs; here `M` is a circle, so along its
+tangent line. The residual `y - f`, the way from the outputs to the target `y`, splits at a right angle into a part `P (y - f)` in that line and a
+normal part (left; `P` is the orthogonal projection on the tangent space). Gauss-Newton moves with exactly the tangent part. So it stops where nothing
+tangent is left, at the point of `M` nearest to the target, and the normal part left there is the misfit that no choice of parameters takes away
+(right). On the way the normal part does not matter: the flow runs on where it vanishes, at the moment when the tangent line passes through the
+target.
 
     y - f = P (y - f) + (I - P)(y - f),    f' = P (y - f)
 
@@ -28,8 +29,9 @@ end = rg.solve(problem, rg.GaussNewton(), t1=20.0).params[-1]
 assert jnp.linalg.norm(M.to_tangent(end, problem.y - M.embed(end))) < 1e-6  # it stops where the residual is normal
 ```
 
-**What it does not show.** A loss other than the sum of squares: there `-grad g(f)` takes the place of the residual. And that the flow may stop elsewhere:
-at the far side of the circle the residual is normal too, a stationary point that is not the nearest one, and where `J` loses rank the tangent space itself changes.
+**What it does not show.** A loss other than the sum of squares: there `-grad g(f)` takes the place of the residual. And that the flow may stop
+elsewhere: at the far side of the circle the residual is normal too, a stationary point that is not the nearest one, and where `J` loses rank the
+tangent space itself changes.
 
 **References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), section 3.8 (Riemannian gradient as a projection); Cayci,
 arXiv:2412.14031v4; closed forms derived, theory.md C1 and C4.
@@ -105,5 +107,10 @@ def draw(data, fig):
         law.plot(data["times"], data["closed"][name], color="0.5", linestyle="--", linewidth=1.1)
         law.plot(data["times"][::every], data["measured"][name][::every], marker=marker, color=colour, linestyle="none", label=f"{label}, measured")
     law.plot([], [], color="0.5", linestyle="--", label="closed form")
-    law.set(xlabel="time $t$ (the flow's own)", ylabel="length (unit of the outputs)", ylim=(-0.15, 4.4), title="the flow uses up the tangent part; a normal part stays")
+    law.set(
+        xlabel="time $t$ (the flow's own)",
+        ylabel="length (unit of the outputs)",
+        ylim=(-0.15, 4.4),
+        title="the flow uses up the tangent part; a normal part stays",
+    )
     law.legend(loc="upper right")

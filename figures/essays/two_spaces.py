@@ -1,14 +1,15 @@
 """One trajectory, two spaces: Gauss-Newton belongs to the outputs, gradient flow to the parameters.
 
-**What to see.** Two people fit `a exp(-k x)` to two data points. One works with the amplitude `a` and the rate `k`, the other with `a` and the lifetime `1 / k`;
-both start at the same function. Left and middle, the paths of their parameters: gradient flow goes straight down where each of them happens to see the steepest
-slope. Right, the same runs as outputs, the two fitted values. Gradient flow has become two different fits on the way. Gauss-Newton is one: with as many free
-outputs as data it goes straight to the data `y`, whoever describes it, and its two parameter paths are the same path in two languages.
+**What to see.** Two people fit `a exp(-k x)` to two data points. One works with the amplitude `a` and the rate `k`, the other with `a` and the
+lifetime `1 / k`; both start at the same function. Left and middle, the paths of their parameters: gradient flow goes straight down where each of them
+happens to see the steepest slope. Right, the same runs as outputs, the two fitted values. Gradient flow has become two different fits on the way.
+Gauss-Newton is one: with as many free outputs as data it goes straight to the data `y`, whoever describes it, and its two parameter paths are the
+same path in two languages.
 
     Gauss-Newton: f' = -P grad g(f),    gradient flow: f' = -K(w) grad g(f),    K = J J^T
 
-The projection `P` on the tangent space depends only on the set of outputs. The matrix `K`, the empirical tangent kernel, depends on the coordinates: under `w = c(v)` the
-Jacobian `J` becomes `J Dc`, whose range is the same and whose product with its transpose is not.
+The projection `P` on the tangent space depends only on the set of outputs. The matrix `K`, the empirical tangent kernel, depends on the coordinates:
+under `w = c(v)` the Jacobian `J` becomes `J Dc`, whose range is the same and whose product with its transpose is not.
 
 **In code.** The velocities of the outputs at the start, here with three data and two parameters:
 
@@ -26,12 +27,12 @@ assert jnp.allclose(newton[0], newton[1])  # P (y - f): one velocity of the outp
 assert jnp.linalg.norm(descent[0] - descent[1]) > 0.1 * jnp.linalg.norm(descent[1])  # J J^T (y - f): another one
 ```
 
-**What it does not show.** More data than parameters: then the outputs live on a curved surface and the Gauss-Newton path is not straight, but still the same in
-all coordinates ("The flow belongs to the surface, not to its coordinates"). Nor where coordinates end: at `a = 0` every rate gives the same outputs, `J` loses rank,
-and no flow can say which way `k` should go.
+**What it does not show.** More data than parameters: then the outputs live on a curved surface and the Gauss-Newton path is not straight, but still
+the same in all coordinates ("The flow belongs to the surface, not to its coordinates"). Nor where coordinates end: at `a = 0` every rate gives the
+same outputs, `J` loses rank, and no flow can say which way `k` should go.
 
-**References.** Amari, Natural gradient works efficiently in learning, Neural Computation 10 (1998), sections 2 and 3 (invariance of the natural gradient); Cayci,
-arXiv:2412.14031v4; derived, theory.md C3 and C6.
+**References.** Amari, Natural gradient works efficiently in learning, Neural Computation 10 (1998) (natural
+gradient); Cayci, arXiv:2412.14031v4; derived, theory.md C3 and C6.
 """
 
 import jax.numpy as jnp
@@ -68,11 +69,19 @@ def data(quick, data_dir=None):
         "optimum": optimum(),
         "runs": runs,
         "checks": [
-            check("Gauss-Newton's outputs in both coordinates, largest gap", gap(gn["outputs"], runs["gn lifetime"]["outputs"]), "at_most", 0.0, 1e-7),
+            check(
+                "Gauss-Newton's outputs in both coordinates, largest gap", gap(gn["outputs"], runs["gn lifetime"]["outputs"]), "at_most", 0.0, 1e-7
+            ),
             check("Gauss-Newton's parameters, translated, largest gap", gap(gn["params"], translated), "at_most", 0.0, 1e-6),
             check("Gauss-Newton's outputs against y + exp(-t) (f_0 - y)", gap(gn["outputs"], straight), "at_most", 0.0, 1e-7),
             check("gradient flow's outputs in both coordinates, largest gap", distance(runs), "at_least", 0.1, 0.0),
-            check("gradient flow by rate: distance of the end from the data", gap(runs["gf rate"]["outputs"][-1], np.array(TARGET)), "at_most", 0.0, 1e-2),
+            check(
+                "gradient flow by rate: distance of the end from the data",
+                gap(runs["gf rate"]["outputs"][-1], np.array(TARGET)),
+                "at_most",
+                0.0,
+                1e-2,
+            ),
         ],
     }
 
