@@ -16,7 +16,8 @@ def test_essay_holds_at_quick_size(name, tmp_path):
     assert outcome.verdict == "holds", outcome.checks
     assert all(path.is_file() for path in outcome.pictures.values())
     for check in outcome.checks:
-        wrong = {**check, "measured": check["predicted"] + 1.0 + 2 * check["tolerance"]}
+        away = (-1.0 if check["relation"] == "at_least" else 1.0) * (1.0 + 2 * check["tolerance"])
+        wrong = {**check, "measured": check["predicted"] + away}
         assert not judge(wrong)["holds"], check["name"]
 
 

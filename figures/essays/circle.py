@@ -73,6 +73,10 @@ def draw(data, fig):
         law.annotate(f"rate ${s}$", (data["times"][-1], entry["closed"][-1]), (4, -3), textcoords="offset points", annotation_clip=False)
     law.plot([], [], color="0.5", linestyle="--", label="closed form")
     plane.set(aspect="equal", xlim=(-1.3, 2.3), ylim=(-1.3, 1.3), xlabel="output 1", ylabel="output 2", title="one start, three targets")
-    law.set(xlabel="time $t$ (the flow's own)", ylabel=r"angle to the target $\varphi_t$ (radians)", title="the angle's rate is $s/R$: 1 is flat $M$")
+    law.set(
+        xlabel="time $t$ (the flow's own)",
+        ylabel=r"angle to the target $\varphi_t$ (radians)",
+        title="it decays at the rate $s/R$; on a flat $M$ at 1",
+    )
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     law.legend(loc="lower left")
