@@ -44,7 +44,7 @@ def test_an_essay_is_read_without_being_run(tmp_path):
     assert (essay.title, essay.text) == ("A title", text)
 
 
-@pytest.mark.parametrize("title", ["Another title.", "A title", ""])
+@pytest.mark.parametrize("title", ["Another title.", "A title", HEADINGS[0]])
 def test_an_essay_with_another_title_than_its_entry_is_refused(title, tmp_path):
     with pytest.raises(ValueError, match=r"'made.py' must begin with the title of its entry, 'A title\.', got ") as trouble:
         essay_of(written(tmp_path, f"{title}\n\n{' '.join(HEADINGS)}"))

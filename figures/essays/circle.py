@@ -76,7 +76,7 @@ def draw(data, fig):
     law.set(
         xlabel="time $t$ (the flow's own)",
         ylabel=r"angle to the target $\varphi_t$ (radians)",
-        title="it decays at the rate $s/R$; on a flat $M$ at 1",
+        title="the angle decays at the rate $s/R$",
     )
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     law.legend(loc="lower left")

@@ -105,7 +105,7 @@ def draw(data, fig):
     """Left one long step, right the distances over the length of the step."""
     fig.set_size_inches(9.6, 4.6)
     plane, law = fig.subplots(1, 2, width_ratios=(1, 1.35))
-    curve(data["circle"], ax=plane, label="$M$, ticks at $w = -0.25, 0, ..., 1.25$")
+    curve(data["circle"], ax=plane, label="$M$, ticks at $w = -0.25, 0, ..., 1$")
     for point in data["ticks"].values():
         plane.plot(*np.stack([0.97 * point, 1.03 * point]).T, color="0.2", linewidth=1.0, zorder=5)
     start, tip = data["ticks"]["0"], data["ticks"]["0"] + data["step"]
