@@ -4,13 +4,14 @@ import sys
 
 from paper_repro.runner import discover, reproduce, select, Settings
 
-from .page import page, PAGE, ROOT
+from .page import essays, PAGE, page, ROOT
 
 
 def main(wanted: list[str]) -> int:
     update, names = "--update-golden" in wanted, [name for name in wanted if name != "--update-golden"]
     try:
         items = select(discover(ROOT), [f"essays/{name}" for name in names])
+        essays()  # an essay that the page would refuse is said before anything is drawn
     except ValueError as trouble:
         print(trouble, file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from paper_repro.runner import discover, Item
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TEMPLATE = ROOT / "README.md", ROOT / "page.md.jinja"
+HEADINGS = ("**What to see.**", "**In code.**", "**What it does not show.**", "**References.**")
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ class Essay:
 def essay_of(item: Item) -> Essay:
     """The essay of an item, read without running it.
 
-    Raises: `ValueError` where the script has no docstring, or another title than its entry in claims.toml.
+    Raises: `ValueError` where the docstring has another title than the entry in claims.toml, or lacks one of the `HEADINGS`.
     """
     path = item.folder / f"{item.id}.py"
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     title, _, text = docstring.partition("\n")
-    if title.rstrip(".") != item.title or not text.strip():
-        raise ValueError(f"The docstring of '{path.name}' must begin with its title, '{item.title}.', and go on with its text.")
+    if title != f"{item.title}.":
+        raise ValueError(f"The docstring of '{path.name}' must begin with the title of its entry, '{item.title}.', got {title!r}.")
+    missing = [heading for heading in HEADINGS if heading not in text]
+    if missing:
+        raise ValueError(f"The docstring of '{path.name}' lacks {' and '.join(missing)}.")
     return Essay(item, item.title, text.strip())
 
 

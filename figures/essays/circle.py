@@ -1,9 +1,10 @@
 """Curvature slows the flow down, or speeds it up.
 
-**What to see.** The outputs of this model are a circle of radius `R`; the target lies on one ray from the centre, at distance `s`. All flows start at the same angle
-of one radian (left). If `M` were flat the angle would decay like `exp(-t)`. Seen from a target inside, the circle bends around the target, the loss is flatter along it and
-the flow is slower; seen from outside it bends away, and the flow is faster (right). Along the flow the Riemannian gradient `u` decays at the rate
-`Hess_M g[u, u] / |u|^2 = 1 + <grad g, II(u, u)> / |u|^2` with the second fundamental form `II`, and on the circle all of it is known:
+**What to see.** The outputs of this model are a circle of radius `R`; the target lies on one ray from the centre, at distance `s`. All flows start at
+the same angle of one radian (left). If `M` were flat the angle would decay like `exp(-t)`. Seen from a target inside, the circle bends around the
+target, the loss is flatter along it and the flow is slower; seen from outside it bends away, and the flow is faster (right). Along the flow the
+Riemannian gradient `u` decays at the rate `Hess_M g[u, u] / |u|^2 = 1 + <grad g, II(u, u)> / |u|^2` with the second fundamental form `II`, and on the
+circle all of it is known:
 
     tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)
 
@@ -20,8 +21,8 @@ u = inside.riemannian_grad(w)
 assert abs(inside.riemannian_hess(w, u, u) / (u @ u) - 0.5) < 1e-6  # s / R
 ```
 
-**What it does not show.** A target at the centre: there every point of the circle is as good as another and nothing moves. Nor dimension: a network's `M` bends in many
-directions at once, and only the bend along the flow counts.
+**What it does not show.** A target at the centre: there every point of the circle is as good as another and nothing moves. Nor dimension: a network's
+`M` bends in many directions at once, and only the bend along the flow counts.
 
 **References.** Cayci, arXiv:2412.14031v4 (rate by the Riemannian Hessian); closed form derived, theory.md C4.
 """
@@ -66,10 +67,16 @@ def draw(data, fig):
         plane.plot(*np.stack([start, entry["target"]]).T, color=colour, linewidth=0.8, linestyle=":")
         law.semilogy(data["times"], entry["closed"], color="0.5", linestyle="--", linewidth=1.1)
         every = max(1, len(data["times"]) // 16)
-        law.semilogy(data["times"][::every], entry["measured"][::every], marker=marker, color=colour, linestyle="none", label=f"$s/R = {s}$, measured")
+        law.semilogy(
+            data["times"][::every], entry["measured"][::every], marker=marker, color=colour, linestyle="none", label=f"$s/R = {s}$, measured"
+        )
         law.annotate(f"rate ${s}$", (data["times"][-1], entry["closed"][-1]), (4, -3), textcoords="offset points", annotation_clip=False)
     law.plot([], [], color="0.5", linestyle="--", label="closed form")
     plane.set(aspect="equal", xlim=(-1.3, 2.3), ylim=(-1.3, 1.3), xlabel="output 1", ylabel="output 2", title="one start, three targets")
-    law.set(xlabel="time $t$ (the flow's own)", ylabel=r"angle to the target $\varphi_t$ (radians)", title="the angle's rate is $s/R$: 1 is flat $M$")
+    law.set(
+        xlabel="time $t$ (the flow's own)",
+        ylabel=r"angle to the target $\varphi_t$ (radians)",
+        title="the angle decays at the rate $s/R$",
+    )
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     law.legend(loc="lower left")
