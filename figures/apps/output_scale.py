@@ -32,8 +32,8 @@ def _():
     # Output scale: how flat is the manifold?
 
     One neuron $\varphi_i(w) = w \tanh(w x_i)$ with two inputs, started at $w_0 = 1$, centred and scaled:
-    $f(w) = \alpha\,(\varphi(w) - \varphi(w_0))$. Its two outputs move on a curve $M$ in the plane. The flow starts at $0$ whatever $\alpha$ is; the curve
-    ends at $w = 0$, where the Jacobian vanishes.
+    $f(w) = \alpha\,(\varphi(w) - \varphi(w_0))$. Its two outputs move on a curve $M$ in the plane. The flow starts at $0$ whatever $\alpha$ is;
+    the curve ends at $w = 0$, where the Jacobian vanishes.
 
     **What to do:** move $\alpha$ from 0.2 to 1000. In the same window, watch the curve, the place where the Gauss-Newton flow ends, and how fast it
     gets there.
@@ -66,14 +66,14 @@ def _():
     mo.md(r"""
     ## The equation
 
-    The Gauss-Newton flow moves the outputs with $f' = -P\,(f - y) = -u$, where $u$ is the Riemannian gradient of $g(f) = |f - y|^2/2$ on $M$. Its norm
-    decays at the rate
+    The Gauss-Newton flow moves the outputs with $f' = -P\,(f - y) = -u$, where $u$ is the Riemannian gradient of $g(f) = |f - y|^2/2$ on $M$.
+    Its norm decays at the rate
 
     $$-\frac{d}{dt} \log |u| = \frac{\mathrm{Hess}_M\, g\,[u, u]}{|u|^2} = 1 + \frac{\langle f - y,\; \mathrm{II}(u, u)\rangle}{|u|^2},$$
 
     and $g - g_\infty$ decays at twice that rate. Scaling the outputs scales the curve, $M_\alpha = \alpha M_1$, so the second fundamental form
-    $\mathrm{II}$ shrinks like $1/\alpha$ while the target stays where it is: the rate tends to 1. The kernel law takes the tangent space at the start,
-    with projection $P_0$, for $M$: $f_t = (1 - e^{-t})\, P_0\, y$. Near $w = 0$ the Jacobian is $J \approx 2 \alpha w\, x$, and
+    $\mathrm{II}$ shrinks like $1/\alpha$ while the target stays where it is: the rate tends to 1. The kernel law takes the tangent space at the
+    start, with projection $P_0$, for $M$: $f_t = (1 - e^{-t})\, P_0\, y$. Near $w = 0$ the Jacobian is $J \approx 2 \alpha w\, x$, and
     $w' = -J^+ (f - y)$ grows like $1/w$: the flow gets there in finite time, and stops.
     """)
     return
@@ -218,6 +218,7 @@ def draw_gradient(traj):
             title="gradient over time",
         )
         fig.legend(loc="outside lower center", ncols=2)
+        ax.minorticks_off()  # they would take half of the time to draw
     return fig
 
 
