@@ -69,7 +69,9 @@ def _():
 
     Let $J$ be the Jacobian of $f$ with respect to $w$; with respect to $v$ it is $JA$. For $g(f) = |f - y|^2/2$ the outputs move with
 
-    $$f' = -J A A^\top J^\top (f - y) \quad\text{(gradient flow)}, \qquad f' = -(JA)(JA)^+ (f - y) = -P\,(f - y) \quad\text{(Gauss-Newton)}.$$
+    $$f' = -J A A^\top J^\top (f - y) \quad\text{(gradient flow)},$$
+
+    $$f' = -(JA)(JA)^+ (f - y) = -P\,(f - y) \quad\text{(Gauss-Newton)}.$$
 
     $P$ projects on the range of $JA$, which is the range of $J$: no trace of $A$ is left. Here the range is the whole plane, so that
     $f_t - y = e^{-t}(f_0 - y)$ and the loss falls like $e^{-2t}$. For $b = 0$, gradient flow has the closed form
@@ -128,8 +130,9 @@ def seen(runs, cond):
     sentences = []
     for name, traj in runs.items():
         left, slowest = float(traj.losses[-1] / traj.losses[0]), float(traj.sigma_min[-1]) ** 2 if name == "gf" else 1.0
+        share = f"{left:.2g}" if left > 1e-12 else "less than 1e-12"
         sentences.append(
-            f"The **{FLOW_TITLES[name]}** at cond(A) = {cond:.3g}: at t = {HORIZON:g} the loss is {left:.2g} of what it was;"
+            f"The **{FLOW_TITLES[name]}** at cond(A) = {cond:.3g}: at t = {HORIZON:g} the loss is {share} of what it was;"
             f" its slowest part decays at the rate {2 * slowest:.2g}, and a thousandth of it takes t = {np.log(1e3) / (2 * slowest):.3g}."
         )
     return " ".join(sentences)
@@ -148,9 +151,10 @@ def draw_plane(runs):
             ax.plot(*path.T, markevery=list(rows), label=FLOW_TITLES[name], **flow_style(name))
             labelled = path[0]
             for row in rows[1:]:
-                if np.linalg.norm(path[row] - labelled) > 0.1:  # where a flow crawls, its labels would lie on each other
+                if np.linalg.norm(path[row] - labelled) > 0.15:  # where a flow crawls, its labels would lie on each other
                     labelled = path[row]
-                    ax.annotate(f"t = {TIMES[row]:g}", labelled, (6, 4), textcoords="offset points", fontsize=7)
+                    place, side = ((-6, -9), "right") if name == "gn" else ((6, 4), "left")
+                    ax.annotate(f"t = {TIMES[row]:g}", labelled, place, textcoords="offset points", ha=side, fontsize=7)
         ax.plot(*TARGET, marker="*", markersize=12, color="black", linestyle="none", label="target $y$")
         ax.plot(0, 0, marker="o", markersize=8, markerfacecolor="white", color="black", linestyle="none", label="start")
         ax.set(aspect="equal", xlabel="output $f_1$", ylabel="output $f_2$", title="paths in the outputs, circles of equal loss")
