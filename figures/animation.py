@@ -47,7 +47,7 @@ def data(frames=FRAMES):
     """Outputs over time of both flows in both charts; Gauss-Newton's must not depend on the chart, gradient flow's must."""
     rg.enable_x64()
     torus = rg.task.torus(MAJOR, MINOR, start=START)
-    charts = {"angles": torus, "sheared": torus.reparametrise(SHEAR)}
+    charts = {"angles": torus.reparametrise(np.eye(2)), "sheared": torus.reparametrise(SHEAR)}
     times = HORIZON * np.linspace(0.0, 1.0, frames) ** 1.6  # both flows are fast at first
     paths = {name: {chart: path(problem, flow, times) for chart, problem in charts.items()} for name, flow in FLOWS.items()}
     gaps = {name: float(np.linalg.norm(both["angles"] - both["sheared"], axis=1).max()) for name, both in paths.items()}
@@ -80,7 +80,7 @@ def stage(data, size, dpi, grid):
         ax.view_init(*VIEW)
         ax.set(xlim=(-2.6, 3.0), ylim=(-2.8, 2.8))
         ax.set_title(TITLES[name], fontsize=11, pad=10)
-        ax.set_box_aspect((5.6, 5.6, 1.4), zoom=1.38)
+        ax.set_box_aspect((5.6, 5.6, 1.4), zoom=1.33)
         ax.set_axis_off()
         places[name] = ax
     ends = [Line2D([], [], label="start", **STARTS), Line2D([], [], label="target $y$", **STAR)]
@@ -125,9 +125,11 @@ def draw(data, size=SIZE, dpi=DPI, grid=48):
 
 
 def as_gif(frames):
-    """Pictures as one GIF, all in white and the colours of the last one, which shows everything: with colours of their own they flicker."""
-    colours = Image.new("P", (1, 1))
-    colours.putpalette([*frames[-1].quantize(127).getpalette()[: 3 * 127], 255, 255, 255])
+    """Pictures as one GIF, all in the colours of the last one, which shows everything: with colours of their own they flicker."""
+    colours = frames[-1].quantize(128)
+    entries = np.reshape(colours.getpalette(), (-1, 3))
+    entries[entries.min(axis=1) > 245] = 255  # the page is white, not nearly so
+    colours.putpalette(entries.ravel().tolist())
     first, *rest = (frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames)
     durations, stream = [HELD, *[MOVING] * (len(rest) - 1), HELD], io.BytesIO()
     first.save(stream, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
