@@ -136,11 +136,11 @@ def as_gif(frames):
     return stream.getvalue()
 
 
-def main(place=PLACE, frames=FRAMES):
-    """Solve, store, check, and draw from what was stored."""
+def main(place=PLACE, frames=FRAMES, **resolution):
+    """Solve, store, check, and draw from what was stored, at a resolution that `draw` knows."""
     record = write_json(place.with_suffix(".json"), data(frames))
     stored = read_json(record)
-    write_picture(place.with_suffix(".gif"), draw(stored))
+    write_picture(place.with_suffix(".gif"), draw(stored, **resolution))
     for one in stored["checks"]:
         print(f"{one['name']}: {one['measured']:.3g}, {'holds' if one['holds'] else 'fails'}")
     return 0 if all(one["holds"] for one in stored["checks"]) else 1

@@ -11,6 +11,7 @@ from figures import animation
 from riemgn.experiment.store import read_json
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+SMALL = {"size": (3.5, 1.8), "dpi": 40, "grid": 8}
 
 
 def durations(picture) -> list[int]:
@@ -18,17 +19,17 @@ def durations(picture) -> list[int]:
 
 
 def test_the_script_writes_one_frame_per_time(tmp_path, capsys):
-    assert animation.main(tmp_path / "flows", frames=4) == 0
+    assert animation.main(tmp_path / "flows", frames=4, **SMALL) == 0
     assert capsys.readouterr().out.count("holds") == 3
     record = read_json(tmp_path / "flows.json")
     with Image.open(tmp_path / "flows.gif") as picture:
-        assert picture.n_frames == len(record["times"]) == 4
+        assert picture.n_frames == len(record["times"]) == 4 and picture.size == (140, 72)
         assert durations(picture) == [animation.HELD, animation.MOVING, animation.MOVING, animation.HELD]
 
 
 def test_one_chart_taken_twice_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(animation, "SHEAR", np.eye(2))
-    assert animation.main(tmp_path / "flows", frames=4) == 1
+    assert animation.main(tmp_path / "flows", frames=4, **SMALL) == 1
 
 
 def test_the_readme_shows_the_animation_with_its_frames():

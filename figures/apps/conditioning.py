@@ -18,6 +18,7 @@ with app.setup:
     CHOICES = {"both": ("gf", "gn"), "gradient flow": ("gf",), "Gauss-Newton": ("gn",)}
     TARGET = np.array([1.0, -0.6])
     STRONG = np.deg2rad(35.0)  # the direction of the outputs that A does not shrink
+    FRAME = (0.15, 0.12, 0.8, 0.8)  # of the axes in their figure: fixed, so that nothing jumps when a slider moves
     HORIZON = 20.0
     TIMES = np.linspace(0.0, HORIZON, 161)
     MARKED = (0.0, 1.0, 2.0, 5.0, 20.0)
@@ -143,7 +144,8 @@ def draw_plane(runs):
     """The plane of the outputs: circles of equal loss, the target, a path per flow with the times that its markers name."""
     with style():
         fig = figure(4.6, 4.2)
-        ax = fig.subplots()
+        fig.set_layout_engine(None)
+        ax = fig.add_axes(FRAME)
         grid = np.stack(np.meshgrid(np.linspace(-0.4, 1.6, 80), np.linspace(-1.2, 0.7, 80)), axis=-1)
         ax.contour(grid[..., 0], grid[..., 1], 0.5 * np.sum((grid - TARGET) ** 2, axis=-1), 8, colors="0.8", linewidths=0.8)
         for name, traj in runs.items():
@@ -167,7 +169,8 @@ def draw_losses(runs):
     """The loss over time on one scale for all sliders."""
     with style():
         fig = figure(4.6, 4.2)
-        ax = fig.subplots()
+        fig.set_layout_engine(None)
+        ax = fig.add_axes(FRAME)
         for name, traj in runs.items():
             loss_curve(traj.ts, traj.losses, ax=ax, flow=name, label=FLOW_TITLES[name])
         ax.set(ylim=(1e-12, 2), xlim=(0, HORIZON), title="loss over time")

@@ -15,6 +15,7 @@ with app.setup:
     rg.enable_x64()
 
     MODES = 5
+    FRAME = (0.15, 0.25, 0.8, 0.69)  # of the axes in their figure: fixed, so that nothing jumps when a slider moves
     HORIZON = 30.0
     TIMES = np.linspace(0.0, HORIZON, 121)
     SCHEDULES = ("constant", "exponential", "smallest eigenvalue")
@@ -170,7 +171,8 @@ def draw_gain(damping, cond, schedule):
     """The gain over the eigenvalues at the start and later, the modes marked."""
     with style():
         fig = figure(4.6, 4.4)
-        ax = fig.subplots()
+        fig.set_layout_engine(None)
+        ax = fig.add_axes(FRAME)
         s, line = eigenvalues(cond), np.logspace(-8.3, 0.3, 200)
         for t, dash in ((0.0, "-"), (5.0, "--"), (10.0, ":")):
             if t == 0 or schedule == "exponential":
@@ -178,7 +180,7 @@ def draw_gain(damping, cond, schedule):
         for i in range(MODES):
             ax.plot(s[i], s[i] / (s[i] + rho(0.0, damping, cond, schedule)), **look(i), markersize=7, label=f"mode {i + 1}")
         ax.set(ylim=(-0.03, 1.05), xlabel="eigenvalue $s^2$ of $K$ (unit: the largest)", ylabel=r"gain $s^2/(s^2 + \rho)$", title="gain of each mode")
-        fig.legend(loc="outside lower center", ncols=4)
+        fig.legend(loc="lower center", ncols=4)
         ax.minorticks_off()  # they would take half of the time to draw
     return fig
 
@@ -188,7 +190,8 @@ def draw_modes(traj, damping, cond, schedule):
     """The modes over time: measured, and closed form."""
     with style():
         fig = figure(4.6, 4.4)
-        ax = fig.subplots()
+        fig.set_layout_engine(None)
+        ax = fig.add_axes(FRAME)
         measured, closed = modes(traj), closed_form(TIMES, damping, cond, schedule)
         for i in range(MODES):
             ax.semilogy(TIMES[i::12], measured[i::12, i], **look(i), label=f"mode {i + 1}")
@@ -200,7 +203,7 @@ def draw_modes(traj, damping, cond, schedule):
             ylabel="residual of the mode / at the start",
             title="decay of each mode",
         )
-        fig.legend(loc="outside lower center", ncols=4)
+        fig.legend(loc="lower center", ncols=4)
         ax.minorticks_off()  # they would take half of the time to draw
     return fig
 

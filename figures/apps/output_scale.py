@@ -21,6 +21,7 @@ with app.setup:
     START = jnp.array([1.0])
     INPUTS, TARGET = np.array([0.6, 2.5]), np.array([-0.7, -0.4])
     NETWORK = rg.Problem(neuron, START, INPUTS, TARGET).model
+    FRAME = (0.16, 0.3, 0.8, 0.64)  # of the axes in their figure: fixed, so that nothing jumps when a slider moves
     HORIZON = 8.0
     TIMES = np.linspace(0.0, HORIZON, 81)
     WINDOW = {"xlim": (-0.95, 0.35), "ylim": (-0.85, 0.35)}
@@ -69,7 +70,9 @@ def _():
     The Gauss-Newton flow moves the outputs with $f' = -P\,(f - y) = -u$, where $u$ is the Riemannian gradient of $g(f) = |f - y|^2/2$ on $M$.
     Its norm decays at the rate
 
-    $$-\frac{d}{dt} \log |u| = \frac{\mathrm{Hess}_M\, g\,[u, u]}{|u|^2} = 1 + \frac{\langle f - y,\; \mathrm{II}(u, u)\rangle}{|u|^2},$$
+    $$-\frac{d}{dt} \log |u| = \frac{\mathrm{Hess}_M\, g\,[u, u]}{|u|^2}$$
+
+    $$= 1 + \frac{\langle f - y,\; \mathrm{II}(u, u)\rangle}{|u|^2},$$
 
     and $g - g_\infty$ decays at twice that rate. Scaling the outputs scales the curve, $M_\alpha = \alpha M_1$, so the second fundamental form
     $\mathrm{II}$ shrinks like $1/\alpha$ while the target stays where it is: the rate tends to 1. The kernel law takes the tangent space at the
@@ -83,11 +86,11 @@ def _():
 def _():
     mo.accordion(
         {
-            "1. By what factor does the curvature of M change when alpha grows tenfold?": mo.md(
-                r"By a tenth, exactly: a curve ten times as large has a tenth of the curvature."
+            "1. What becomes of the curvature of M when alpha grows tenfold?": mo.md(
+                r"To a tenth, exactly: a curve ten times as large has a tenth of the curvature."
             ),
             "2. The rate is above 1 here. When would it be below?": mo.md(
-                r"When $M$ bends towards the target, $\langle f - y, \mathrm{II}(u, u)\rangle < 0$, and is flatter for $g$. Here it bends away."
+                r"When $M$ bends towards the target, $\langle f - y, \mathrm{II}(u, u)\rangle < 0$: $g$ is flatter along it. Here it bends away."
             ),
             "3. Why does the flow stop at a small alpha?": mo.md(
                 r"The curve ends there: $J = 0$, no weight near $w = 0$ has outputs beyond it. Only a larger curve reaches as far as the target."
@@ -175,7 +178,8 @@ def draw_plane(traj, alpha):
     """The curve M, the flow on it, the tangent line at the start with the kernel law's end, the target."""
     with style():
         fig = figure(4.6, 4.6)
-        ax = fig.subplots()
+        fig.set_layout_engine(None)
+        ax = fig.add_axes(FRAME)
         weights = 1 + np.linspace(max(-1.0, -3 / alpha), 2 / alpha, 200)
         curve(alpha * (weights[:, None] * np.tanh(weights[:, None] * INPUTS) - np.tanh(INPUTS)), ax=ax, label="$M$: all outputs")
         ax.plot(*(-alpha * np.tanh(INPUTS)), marker="s", markersize=8, color="0.45", linestyle="none", label="end of $M$, $w = 0$", zorder=3)
@@ -195,7 +199,7 @@ def draw_plane(traj, alpha):
         ax.plot(*TARGET, marker="*", markersize=12, color="black", linestyle="none", label="target $y$")
         ax.plot(0, 0, marker="o", markersize=8, markerfacecolor="white", color="black", linestyle="none", label="start", zorder=13)
         ax.set(xlabel="output $f_1$", ylabel="output $f_2$", title=f"outputs at alpha = {alpha:.3g}", aspect="equal", **WINDOW)
-        fig.legend(loc="outside lower center", ncols=2)
+        fig.legend(loc="lower center", ncols=2)
     return fig
 
 
@@ -204,7 +208,8 @@ def draw_gradient(traj):
     """The norm of the Riemannian gradient over time beside the kernel law's."""
     with style():
         fig = figure(4.6, 4.6)
-        ax = fig.subplots()
+        fig.set_layout_engine(None)
+        ax = fig.add_axes(FRAME)
         law = float(np.linalg.norm(kernel_law(traj)[-1])) / (1 - np.exp(-float(traj.ts[-1])))
         ax.semilogy(TIMES, law * np.exp(-TIMES), color="black", linestyle=":", label="kernel law, rate 1")
         ax.semilogy(traj.ts, traj.grad_norms, markevery=10, label="Gauss-Newton flow", **flow_style("gn"))
@@ -217,7 +222,7 @@ def draw_gradient(traj):
             ylabel=r"$|u| = |P\,(f - y)|$ (unit of $y$)",
             title="gradient over time",
         )
-        fig.legend(loc="outside lower center", ncols=2)
+        fig.legend(loc="lower center", ncols=2)
         ax.minorticks_off()  # they would take half of the time to draw
     return fig
 
