@@ -87,7 +87,7 @@ def _():
     mo.accordion(
         {
             "1. What becomes of the curvature of M when alpha grows tenfold?": mo.md(
-                r"To a tenth, exactly: a curve ten times as large has a tenth of the curvature."
+                r"It falls to a tenth, exactly: a curve ten times as large has a tenth of the curvature."
             ),
             "2. The rate is above 1 here. When would it be below?": mo.md(
                 r"When $M$ bends towards the target, $\langle f - y, \mathrm{II}(u, u)\rangle < 0$: $g$ is flatter along it. Here it bends away."
