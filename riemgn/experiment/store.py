@@ -110,6 +110,16 @@ def write_page(path: str | os.PathLike[str], text: str) -> Path:
     return _write(path, lambda stream: stream.write(text.encode()))
 
 
+def write_picture(path: str | os.PathLike[str], content: bytes) -> Path:
+    """The bytes of a picture that was drawn elsewhere, an animation say, under its full name.
+
+    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    """
+    path = Path(path).expanduser()
+    prepare_folder(path.parent)
+    return _write(path, lambda stream: stream.write(content))
+
+
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The object in a JSON file of this package.
 
