@@ -83,13 +83,18 @@ def _least_margin(t, y, args, **kwargs):
     return jnp.min(_margins(t, y, args))
 
 
-class _ParametersKept(diffrax.AbstractAdaptiveSolver):
-    """The method `solver` with the parameters alone in its dense output.
+class _OutputsWatched(diffrax.AbstractAdaptiveSolver):
+    """The explicit method `solver`, whose error of the outputs is at least what a step adds to the gap between them and the outputs of the parameters.
 
-    diffrax holds each stage of `max_steps` steps, 4096 x 16 vectors for Dopri8: with outputs, n numbers each, gigabytes.
+    `|psi - f(w)|` stays far below the tolerance as long as the step follows the flow. A step over a fold of `M`, where the velocity of the parameters is
+    unbounded and that of the outputs is not, lands on another sheet: `psi` alone would not tell.
+
+    Where `kept`, the parameters alone stay in the dense output: diffrax holds each stage of `max_steps` steps, 4096 x 16 vectors for Dopri8, with
+    outputs, n numbers each, gigabytes.
     """
 
     solver: diffrax.AbstractSolver
+    kept: bool = eqx.field(static=True)
 
     @property
     def term_structure(self):
@@ -106,12 +111,18 @@ class _ParametersKept(diffrax.AbstractAdaptiveSolver):
         return self.solver.error_order(terms)
 
     def init(self, terms, t0, t1, y0, args):
-        return self.solver.init(terms, t0, t1, y0, args)
+        return self.solver.init(terms, t0, t1, y0, args), jnp.zeros_like(y0["psi"])
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        y1, error, dense_info, state, result = self.solver.step(terms, t0, t1, y0, args, solver_state, made_jump)
-        dense_info = jax.tree.map(lambda part: {"w": part["w"]} if _has_outputs(part) else part, dense_info, is_leaf=_has_outputs)
-        return y1, error, dense_info, state, result
+        inner, gap = solver_state
+        y1, error, dense_info, inner, result = self.solver.step(terms, t0, t1, y0, args, inner, made_jump)
+        gap_after = args.problem.outputs(y1["w"]) - y1["psi"]
+        if error is not None:
+            parted = gap_after - gap
+            error = {**error, "psi": jnp.where(jnp.abs(error["psi"]) >= jnp.abs(parted), error["psi"], parted)}
+        if self.kept:
+            dense_info = jax.tree.map(lambda part: {"w": part["w"]} if _has_outputs(part) else part, dense_info, is_leaf=_has_outputs)
+        return y1, error, dense_info, (inner, gap_after), result
 
     def func(self, terms, t0, y0, args):
         return self.solver.func(terms, t0, y0, args)
@@ -156,13 +167,14 @@ def locate(args, last_step):
 def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
     """One diffrax solve from `problem.w0` at time 0. Everything swept (data, damping, tolerances, times, limits) is an argument.
 
-    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi`; implicit ones carry and control `w`. The dense output has
-    `w` alone.
+    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi` and its gap to `f(w)`; implicit ones carry and control `w`. The
+    dense output has `w` alone.
     """
     w0 = args.problem.w0
     implicit = isinstance(solver, diffrax.AbstractImplicitSolver)
     # a flow that is not intrinsic has no law for the outputs alone, so that their error says too little
-    y0 = {"w": w0} if implicit or not args.flow.intrinsic else {"w": w0, "psi": args.problem.outputs(w0)}
+    with_outputs = not implicit and args.flow.intrinsic
+    y0 = {"w": w0, "psi": args.problem.outputs(w0)} if with_outputs else {"w": w0}
     growth, (proportional, integral) = (STIFF_GROWTH, STIFF_GAINS) if implicit else (10.0, (0.0, 1.0))
     gains = {"pcoeff": proportional, "icoeff": integral, "factormax": growth}
     controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=_output_norm, dtmin=dtmin, force_dtmin=False, **gains)
@@ -173,7 +185,7 @@ def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int
     saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_vector_field),
-        _ParametersKept(solver) if dense and not implicit else solver,
+        _OutputsWatched(solver, kept=dense) if with_outputs else solver,
         t0=0.0,
         t1=t1,
         dt0=None,
