@@ -52,16 +52,15 @@ def data(quick, data_dir=None):
     """Curves of the trained network at each alpha and of the kernel, and their distance."""
     net = rg.MLP((1, WIDTH, 1))
     start = net.init(key=jax.random.key(3))
-    curves, distances, left = {}, [], []
+    new, curves, left = jnp.asarray(GRID[:, None]), {}, []
     for alpha in ALPHAS[quick]:
         problem = rg.Problem(rg.Scaled(rg.Centred(net, start), alpha), start, POINTS[:, None], TARGETS)
         traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=[HORIZON], rtol=1e-9)
-        curve = np.asarray(problem.model(problem.unflatten(traj.params[-1]), jnp.asarray(GRID[:, None])))
-        cross, gram = problem.ntk(problem.w0, jnp.asarray(GRID[:, None])), problem.ntk(problem.w0)
-        kernel = np.asarray(cross) @ np.linalg.solve(np.asarray(gram), TARGETS)
-        distances.append(float(np.sqrt(np.mean((curve - kernel) ** 2))))
+        curves[f"{alpha:g}"] = np.asarray(problem.model(problem.unflatten(traj.params[-1]), new))
         left.append(float(np.abs(traj.outputs[-1] - TARGETS).max()))
-        curves[f"{alpha:g}"] = curve
+    cross, gram = jax.jit(lambda w: (problem.ntk(w, new), problem.ntk(w)))(problem.w0)  # alpha cancels in what follows
+    kernel = np.asarray(cross) @ np.linalg.solve(np.asarray(gram), TARGETS)
+    distances = [float(np.sqrt(np.mean((curve - kernel) ** 2))) for curve in curves.values()]
     alphas = np.array(ALPHAS[quick])
     slope = np.log(distances[-1] / distances[-2]) / np.log(alphas[-1] / alphas[-2])
     checks = [
