@@ -55,7 +55,7 @@ def data(quick, data_dir=None):
     new, curves, left = jnp.asarray(GRID[:, None]), {}, []
     for alpha in ALPHAS[quick]:
         problem = rg.Problem(rg.Scaled(rg.Centred(net, start), alpha), start, POINTS[:, None], TARGETS)
-        traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=[HORIZON], rtol=1e-9)
+        traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=np.array([HORIZON]), rtol=1e-9)
         curves[f"{alpha:g}"] = np.asarray(problem.model(problem.unflatten(traj.params[-1]), new))
         left.append(float(np.abs(traj.outputs[-1] - TARGETS).max()))
     cross, gram = jax.jit(lambda w: (problem.ntk(w, new), problem.ntk(w)))(problem.w0)  # alpha cancels in what follows

@@ -52,7 +52,7 @@ MOST_STEPS = 100_000
 def data(quick, data_dir=None):
     """Steps of each solver against the condition number and against the tolerance, with the stability limits."""
     solvers = {name: getattr(diffrax, name)() for name in EXPLICIT[quick]} | {"Kvaerno5": choose_solver(rg.GradientFlow(), 1.0, 1e9)[0]}
-    limits = {name: stability_limit(solvers[name].tableau) for name in EXPLICIT[quick]}
+    limits = {name: stability_limit(getattr(diffrax, name).tableau) for name in EXPLICIT[quick]}
     ks, tolerances = np.array(CONDITIONS[quick]), np.array(TOLERANCES[quick])
     by_cond, by_tolerance, checks = {}, {}, []
     for name, solver in solvers.items():

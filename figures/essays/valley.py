@@ -81,7 +81,7 @@ def data(quick, data_dir=None):
 
 def valley():
     """The loss on a grid of v and b."""
-    v, b = np.linspace(-18, 6, 81), np.linspace(-1.2, 2.2, 41)
+    v, b = np.linspace(-18, 6, 121), np.linspace(-1.2, 2.2, 41)
     a = v / PICTURED
     return {"v": v, "b": b, "loss": (a**2 + (b[:, None] - a**2 / 2) ** 2) / 2}
 
