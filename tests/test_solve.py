@@ -308,6 +308,17 @@ def test_limits_asked_for_end_the_solve_at_the_right_place():
     assert (name_of(met), met.ts.shape, met.stats["num_steps"]) == ("loss_tolerance_met", (1,), 0)
 
 
+@pytest.mark.parametrize("solver", [None, diffrax.Tsit5(), diffrax.Kvaerno5()], ids=["default", "tsit5", "kvaerno5"])
+@pytest.mark.parametrize("depth", [0.25, 1.0, 4.0])
+def test_a_flow_stops_at_a_fold_and_does_not_leap_over_it(depth, solver):
+    """f = (w1^2, 2 w2) folds at w1 = 0, where the outputs arrive at t = log(1 + 1 / d); the outputs alone pass it smoothly (theory.md C14)."""
+    fold = rg.Problem(lambda w, x: jnp.stack([w[0] ** 2, 2 * w[1]]), jnp.array([1.0, 0.5]), jnp.zeros((2, 1)), jnp.array([-depth, 0.0]))
+    traj = rg.solve(fold, rg.GaussNewton(), t1=5.0, throw=False, solver=solver)
+    assert rg.result_name(traj.result) == "rank_lost"
+    assert abs(traj.stats["event_time"] - math.log(1 + 1 / depth)) < 1e-7
+    assert traj.stats.get("drift", 0.0) < 1e-7
+
+
 def test_loss_of_rank_is_an_event_with_the_trajectory_kept():
     problem = rg.teacher_student(n=100, width=5, cond=3.0, key=jax.random.key(1), alpha=1.0, noise=0.3)
     with pytest.raises(rg.SolveError, match=r"singular set.*stopped at t = 0\.00703") as caught:
