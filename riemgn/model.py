@@ -160,7 +160,30 @@ class LinearModel(AbstractModel):
 
 
 class FunctionModel(AbstractModel):
-    """Any plain function `function(params, x) -> outputs` of a whole batch. Nothing is assumed of it, so its Jacobian is taken the general way."""
+    """Any plain function `function(params, x) -> outputs` of a whole batch, such as the `apply` of a flax module.
+
+    Arguments:
+
+    - `function`: of a parameter PyTree and inputs (n, d), to outputs (n,) or (n, k).
+    - `rowwise`: your promise that row i of the outputs depends on row i of `x` alone. It makes the Jacobian many times quicker and lets `shard` deal
+        out the samples; of a function that mixes rows (batch normalisation in training) it makes the Jacobian wrong. Without it nothing is assumed.
+    - `smooth`: whether the function is twice continuously differentiable in its parameters.
+
+    A flax module, linen and nnx (`rest`: what is no parameter, random states for example):
+
+        params = module.init(key, x)
+        model = rg.FunctionModel(module.apply, rowwise=True)
+
+        graph, params, rest = nnx.split(module, nnx.Param, ...)
+        model = rg.FunctionModel(lambda params, x: nnx.merge(graph, params, rest)(x), rowwise=True)
+
+    Every function is compiled for itself, also one of the same text: make the model once.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> decay = rg.FunctionModel(lambda params, x: jnp.exp(-params * x[:, 0]), rowwise=True)
+    >>> decay(jnp.array(0.0), jnp.ones((2, 1))).tolist()
+    [1.0, 1.0]
+    """
 
     function: Callable = eqx.field(static=True)
     rowwise: bool = eqx.field(static=True, default=False)

@@ -69,6 +69,7 @@ def manifold_view(manifold: Any) -> ManifoldView:
             retract=manifold.retraction,
             inner=manifold.inner_product,
             to_tangent=manifold.projection,
+            embed=getattr(manifold, "embed", _as_it_is),  # that of `to_pymanopt` names its points by parameters
             exp=getattr(manifold, "exp", None),
             dist=getattr(manifold, "dist", None),
         )
