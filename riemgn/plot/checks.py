@@ -1,13 +1,14 @@
 """Slope plots of checks: errors over steps, the fitted slope on its window, the expected slope, and the rounding level."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from ..geometry.slope import Check, SlopeLaw
-from .style import figure, style
+from .style import axes_for, figure_for, style
 
 COLUMNS = 3
 PANEL = (3.1, 2.9)  # inches
@@ -18,8 +19,18 @@ ROUNDING = {"color": "0.45", "linestyle": ":", "linewidth": 1.2}
 WINDOW = {"color": "0.9", "linewidth": 0.0, "zorder": 0}
 
 
-def slope_curve(law: SlopeLaw, *, ax: Axes, check: str | None = None) -> None:
-    """One law of a `check`: measured errors, rounding level, fit on the shaded window, and a line of the expected slope through the window's end."""
+def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = None) -> Axes:
+    """One law of a check: measured errors, rounding level, fit on the shaded window, and a line of the expected slope through the window's end.
+
+    Arguments:
+
+    - `law`: a `SlopeLaw`, of `check.slopes`.
+    - `ax`: where to draw; by default the axes of a new figure.
+    - `check`: the name of its check, said in the title.
+
+    Returns: the axes.
+    """
+    ax = axes_for(ax)
     ax.set_xscale("log")
     ax.set_yscale("log", nonpositive="mask")
     ax.plot(law.steps, law.errors, label="measured", **MEASURED)
@@ -37,12 +48,19 @@ def slope_curve(law: SlopeLaw, *, ax: Axes, check: str | None = None) -> None:
     ax.set_ylabel("error")
     ax.set_title(f"{'' if check is None else f'{check}:'}\n{_wrapped(law.name)}\n{_verdict(law)}".lstrip())
     ax.legend(loc="upper left", handlelength=2.4, fontsize=7.0)
+    return ax
 
 
-def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None) -> Figure:
-    """Every slope of one or several checks, a panel each.
+def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None, *, fig: FigureBase | None = None) -> Any:
+    """Every slope of one or several `checks`, a panel each, under a `title`.
 
-    Raises: `ValueError` where there is no slope to draw.
+    Arguments:
+
+    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 3.1 x 2.9 inches a panel, three panels a row.
+
+    Returns: the figure, `fig` where it was given.
+
+    Raises: `ValueError` where there is no slope to draw, or where `fig` has axes already.
 
     >>> import riemgn as rg
     >>> from riemgn.geometry import check_gradient
@@ -59,7 +77,7 @@ def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: s
     columns = min(COLUMNS, len(laws))
     rows = -(-len(laws) // columns)
     with style():
-        fig = figure(PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
+        fig = figure_for(fig, PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
         axes = fig.subplots(rows, columns, squeeze=False).ravel()
         for ax, (law, name) in zip(axes, laws, strict=False):
             slope_curve(law, ax=ax, check=name)

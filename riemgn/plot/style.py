@@ -4,8 +4,10 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
 
 STYLE: dict[str, Any] = {
     "font.size": 9.0,
@@ -74,6 +76,33 @@ def figure(width: float = 7.0, height: float = 2.6) -> Figure:
         raise ValueError(f"`width` and `height` must be positive (inches), got {width} and {height}.")
     with style():
         return Figure(figsize=(width, height), layout="constrained")
+
+
+def axes_for(ax: Axes | None, points: Any = None) -> Any:
+    """The caller's axes `ax`, or those of a new figure: in space for `points` (..., 3), else in the plane."""
+    if ax is not None:
+        return ax
+    with style():
+        if np.ndim(points) and np.shape(points)[-1] == 3:
+            return figure(6.4, 4.6).add_subplot(projection="3d", computed_zorder=False)
+        return figure(4.8, 3.6).add_subplot()
+
+
+def figure_for(fig: FigureBase | None, width: float, height: float) -> Any:
+    """The caller's empty figure or subfigure `fig`, or a new figure of `width` x `height` inches.
+
+    Raises: `ValueError` where `fig` has axes already: they would lie below what is drawn.
+    """
+    if fig is None:
+        return figure(width, height)
+    if fig.axes:
+        raise ValueError(f"`fig` must be an empty figure or subfigure, got one with {len(fig.axes)} axes; `figure.subfigures` makes room in it.")
+    return fig
+
+
+def width_of(fig: FigureBase) -> float:
+    """The width of a figure or subfigure in inches."""
+    return fig.bbox.width / fig.dpi
 
 
 def settle(fig: Figure) -> None:
