@@ -145,7 +145,7 @@ def _paired(params: list[dict[str, Array]], sizes: tuple[int, ...]) -> list[dict
 
 
 class LinearModel(AbstractModel):
-    """The linear model `f(w) = X w`; with `k > 1` outputs `params` is a matrix (d, k).
+    """The linear model `f(w) = X w`; with `k > 1` outputs `params` is a matrix (d, k). It is `rowwise` and `smooth`.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> rg.LinearModel()(jnp.ones(2), jnp.ones((3, 2))).tolist()
@@ -196,6 +196,8 @@ class FunctionModel(AbstractModel):
 class EquinoxModel(AbstractModel):
     """An equinox module, called on one sample at a time as equinox layers are. `params` is its array part, `static` the rest.
 
+    Made by `EquinoxModel.split(module)`. It is `rowwise` by that; `smooth=False` says that it is not twice continuously differentiable.
+
     >>> import equinox as eqx, jax, riemgn as rg
     >>> model, params = rg.EquinoxModel.split(eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0)))
     >>> model(params, jax.numpy.ones((5, 3))).shape
@@ -217,7 +219,7 @@ class EquinoxModel(AbstractModel):
 
 
 class Scaled(AbstractModel):
-    """`f = alpha * phi`: the output scale of the theorems. `alpha` is an array, so sweeping it compiles nothing anew.
+    """`f = alpha * phi` of a `model` phi: the output scale of the theorems. `alpha` is an array, so sweeping it compiles nothing anew.
 
     Raises: `ValueError` unless `alpha` is a positive finite number.
     """
@@ -241,6 +243,11 @@ class Scaled(AbstractModel):
 
 class Centred(AbstractModel):
     """`f(w) - f(w0)`: outputs that start at zero without making `J^T J` singular, as paired initialisation would.
+
+    Arguments:
+
+    - `model`: the model `f`.
+    - `origin`: the PyTree `w0`, where the outputs are zero.
 
     Reference: theory.md section 5; Chizat, Oyallon, Bach, arXiv:1812.07956.
     """

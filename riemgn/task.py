@@ -32,9 +32,12 @@ def teacher_student(
 
     - `n`: number of samples; `width`, `depth`: hidden layers of the tanh (or other) network; `inputs`: input dimension.
     - `cond`: condition number of the input matrix (n, inputs), at least 1.
-    - `alpha`: output scale; `noise`: standard deviation added to the targets.
+    - `key`: JAX random key of inputs, student, teacher and noise.
+    - `alpha`: output scale; `noise`: standard deviation added to the targets; `loss`: by default `SquaredLoss()`.
 
     Raises: `ValueError` for sizes below 1, `cond < 1`, an unknown activation, `alpha <= 0`, negative noise.
+
+    Reference: theory.md section 5.
 
     >>> import jax, riemgn as rg
     >>> rg.teacher_student(n=20, width=3, cond=10.0, key=jax.random.key(0)).p

@@ -1,7 +1,7 @@
 """Trajectory: what a solve returns. The second waist: claims, plots and reports see nothing below it but the problem."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -32,6 +32,7 @@ TIME = ("time t of the flow", "time of the flow")
 class Trajectory(eqx.Module):
     """A flow on a problem, sampled at `t` times.
 
+    - `problem`, `flow`: what was solved; of `iterate` the flow is the method.
     - `ts`: times (t,), in the flow's own time; the last one is where the solve ended.
     - `params`: flat parameters (t, p); `problem.unflatten(params[i])` gives the PyTree.
     - `outputs`: `f(w_t)`, (t, n), evaluated from the parameters.

@@ -16,7 +16,7 @@ FEW_SPEC = ("data", "width", "depth", "alpha", "cond", "loss", "damping", "t1")
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """One row for every finished run below a folder: cells of sweeps and records of `riemgn run`.
+    """One row for every finished run below a `folder`: cells of sweeps and records of `riemgn run`.
 
     Columns: the axes (of a run of its own, its data, width, alpha and so on), `flow`, `seed`, `result` and `message`; `t_end`; first and last loss,
     gradient norm and least singular value; `max_error`; `num_steps`, `n`, `p`; `dtype`, `device`; `seconds` without compilation, `compile_seconds`
@@ -35,7 +35,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
 
 def load_curves(folder: str | Path) -> xr.Dataset:
-    """The curves of every finished run below a folder, over `run` and `time`: `ts`, `losses`, `grad_norms`, `sigma_min`, `error`.
+    """The curves of every finished run below a `folder`, over `run` and `time`: `ts`, `losses`, `grad_norms`, `sigma_min`, `error`.
 
     Names, `long_name` and `units` are those of `Trajectory.to_xarray`, but each run has times of its own, `ts`. Shorter runs are filled with NaN.
     The columns of `load_runs` are coordinates along `run`; `to_netcdf` writes all of it.

@@ -1,4 +1,4 @@
-"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows and descents; checks; the doors to geomstats and pymanopt."""
+"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows, descents; checks; geomstats, pymanopt."""
 
 from .checks import (
     check_geodesic as check_geodesic,

@@ -39,9 +39,7 @@ ZOOM = 1.1  # a box in space leaves its axes half empty
 AXIS_LABEL = "output $f_{}$ (unit of $y$)"
 
 
-def surface(
-    points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any = None, label: str = "Gauss curvature $K$ (1/length$^2$)"
-) -> Any:
+def surface(points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any = None, label: str = "Gauss curvature $K$ (1/length$^2$)") -> Any:
     """A surface in R^3 over a grid of parameters, coloured by its Gauss curvature, with a colour bar.
 
     Where the curvature has both signs, a dotted line (`K = 0`) parts them. Whatever is drawn afterwards lies over the surface, also where

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, FigureBase
 
 STYLE: dict[str, Any] = {
@@ -58,7 +58,7 @@ def style() -> AbstractContextManager[None]:
 
 
 def flow_style(name: str) -> dict[str, Any]:
-    """Keyword arguments of `ax.plot` for a flow's short name; an unknown flow gets a grey line of its own.
+    """Keyword arguments of `ax.plot` for a flow's short `name`; an unknown flow gets a grey line of its own.
 
     >>> from riemgn.plot import flow_style
     >>> flow_style("gn")["marker"]
@@ -106,7 +106,7 @@ def width_of(fig: FigureBase) -> float:
 
 
 def settle(fig: Figure) -> None:
-    """Lay a finished figure out for SVG and keep it so: to save it is then one drawing instead of two, with the same bytes."""
+    """Lay the finished figure `fig` out for SVG and keep it so: to save it is then one drawing instead of two, with the same bytes."""
     FigureCanvasSVG(fig)  # the widths of words are those of this format
     engine = fig.get_layout_engine()
     if engine is not None:
