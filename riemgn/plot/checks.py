@@ -14,7 +14,7 @@ COLUMNS = 3
 PANEL = (3.1, 2.9)  # inches
 MEASURED = {"color": "#0072B2", "linestyle": "none", "marker": "o", "markersize": 3.2}
 FITTED = {"color": "#000000", "linestyle": "-", "linewidth": 2.2, "zorder": 4}
-EXPECTED = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.4, "zorder": 3}
+EXPECTED = {"color": "#E69F00", "linestyle": "--", "linewidth": 1.4, "zorder": 3}
 ROUNDING = {"color": "0.45", "linestyle": ":", "linewidth": 1.2}
 WINDOW = {"color": "0.9", "linewidth": 0.0, "zorder": 0}
 

@@ -41,7 +41,7 @@ FLOW_STYLES: dict[str, dict[str, Any]] = {
     "ggn-score": {"color": "#56B4E9", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "*"},
 }
 OTHER_FLOW: dict[str, Any] = {"color": "0.35", "linestyle": (0, (3, 1)), "marker": "x"}
-BOUND: dict[str, Any] = {"color": "0.45", "linestyle": "--", "linewidth": 1.2, "label": "bound"}
+BOUND: dict[str, Any] = {"color": "0.45", "linestyle": (0, (8, 2.5)), "linewidth": 1.2, "label": "bound"}  # longer dashes than a flow's
 FLOW_TITLES: dict[str, str] = {
     "gf": "gradient flow",
     "gn": "Gauss-Newton flow",
