@@ -53,7 +53,9 @@ class PymanoptManifold(Manifold):
         """`P v`."""
         return np.array(_tangent_part(self.manifold.immersion, jnp.asarray(point), jnp.asarray(vector)))
 
-    to_tangent_space = projection
+    def to_tangent_space(self, point, vector):
+        """`P v`."""
+        return self.projection(point, vector)
 
     def transport(self, point_a, point_b, tangent_vector_a):
         """`P_b u`, the vector transport by projection."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, SubFigure
 
 from ..geometry.slope import Check, SlopeLaw
 from .style import axes_for, figure_for, style
@@ -30,28 +30,28 @@ def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = No
 
     Returns: the axes.
     """
-    ax = axes_for(ax)
-    ax.set_xscale("log")
-    ax.set_yscale("log", nonpositive="mask")
-    ax.plot(law.steps, law.errors, label="measured", **MEASURED)
-    ax.plot(law.steps, law.floor, label="rounding level", **ROUNDING)
+    axes = axes_for(ax)
+    axes.set_xscale("log")
+    axes.set_yscale("log", nonpositive="mask")
+    axes.plot(law.steps, law.errors, label="measured", **MEASURED)
+    axes.plot(law.steps, law.floor, label="rounding level", **ROUNDING)
     low, high = _limits(law)
     if law.window is not None:
         inside = np.array(law.window)
-        ax.axvspan(*inside, label="window", **WINDOW)
-        ax.plot(inside, law.constant * inside**law.order, label=f"fit, slope {law.order:.2f}", **FITTED)
+        axes.axvspan(*inside, label="window", **WINDOW)
+        axes.plot(inside, law.constant * inside**law.order, label=f"fit, slope {law.order:.2f}", **FITTED)
         anchor = law.constant * inside[1] ** law.order
-        ax.plot(law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED)
-    ax.set_ylim(low, high)
-    ax.set_xlim(law.steps[0] / 1.5, law.steps[-1] * 1.5)
-    ax.set_xlabel("step $t$ (times the direction)")
-    ax.set_ylabel("error")
-    ax.set_title(f"{'' if check is None else f'{check}:'}\n{_wrapped(law.name)}\n{_verdict(law)}".lstrip())
-    ax.legend(loc="upper left", handlelength=2.4, fontsize=7.0)
-    return ax
+        axes.plot(law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED)
+    axes.set_ylim(low, high)
+    axes.set_xlim(law.steps[0] / 1.5, law.steps[-1] * 1.5)
+    axes.set_xlabel("step $t$ (times the direction)")
+    axes.set_ylabel("error")
+    axes.set_title(f"{'' if check is None else f'{check}:'}\n{_wrapped(law.name)}\n{_verdict(law)}".lstrip())
+    axes.legend(loc="upper left", handlelength=2.4, fontsize=7.0)
+    return axes
 
 
-def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None, *, fig: FigureBase | None = None) -> Any:
+def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None, *, fig: Figure | SubFigure | None = None) -> Any:
     """Every slope of one or several `checks`, a panel each, under a `title`.
 
     Arguments:
@@ -77,15 +77,15 @@ def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: s
     columns = min(COLUMNS, len(laws))
     rows = -(-len(laws) // columns)
     with style():
-        fig = figure_for(fig, PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
-        axes = fig.subplots(rows, columns, squeeze=False).ravel()
+        whole = figure_for(fig, PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
+        axes = whole.subplots(rows, columns, squeeze=False).ravel()
         for ax, (law, name) in zip(axes, laws, strict=False):
             slope_curve(law, ax=ax, check=name)
         for ax in axes[len(laws) :]:
             ax.remove()
         if title:
-            fig.suptitle(title, fontsize=9.5)
-    return fig
+            whole.suptitle(title, fontsize=9.5)
+    return whole
 
 
 def _limits(law):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
@@ -184,7 +184,7 @@ def manifold_figure(
     residual: tuple[ArrayLike, ArrayLike] | None = None,
     title: str | None = None,
     view: tuple[float, float] = (28.0, -50.0),
-    fig: FigureBase | None = None,
+    fig: Figure | SubFigure | None = None,
 ) -> Any:
     """A manifold and what happens on it, one picture.
 
@@ -214,8 +214,8 @@ def manifold_figure(
     if len(shape) not in (2, 3) or shape[-1] not in (2, 3) or (len(shape) == 3 and shape[-1] == 2):
         raise ValueError(f"`points` must be (a, 2), (a, 3) or (a, b, 3), got {shape}.")
     with style():
-        fig = figure_for(fig, 6.4 if shape[-1] == 3 else 4.8, 4.6)
-        ax: Any = fig.add_subplot(projection="3d", computed_zorder=False) if shape[-1] == 3 else fig.add_subplot()
+        whole = figure_for(fig, 6.4 if shape[-1] == 3 else 4.8, 4.6)
+        ax: Any = whole.add_subplot(projection="3d", computed_zorder=False) if shape[-1] == 3 else whole.add_subplot()
         if len(shape) == 3:
             surface(points, curvature, ax=ax)
         elif curvature is None:
@@ -235,10 +235,10 @@ def manifold_figure(
             handles += [Line2D([], [], color="0.3", markerfacecolor=fill, label=name, **ENDS) for fill, name in (("white", "start"), ("0.3", "end"))]
         if handles:
             widest = LETTER * max(len(handle.get_label()) for handle in handles) + HANDLE
-            fig.legend(handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(fig) / widest))))
+            whole.legend(handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(whole) / widest))))
         if title is not None:
-            fig.suptitle(title, fontsize=9.5)
-    return fig
+            whole.suptitle(title, fontsize=9.5)
+    return whole
 
 
 def ax_dimension(ax: Any) -> int:

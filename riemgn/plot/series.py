@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogFormatterSciNotation
 
 from ..result import result_name
@@ -53,16 +53,16 @@ def bound_curve(
     ts: Series, bound: Series, measured: Series | None = None, *, ax: Axes | None = None, flow: str = "gn", label: str = "measured"
 ) -> Axes:
     """A bound, dashed and grey, beside what was measured if given: `bound` and `measured` (t,); all else as in `loss_curve`."""
-    ax = axes_for(ax)
+    axes = axes_for(ax)
     if measured is not None:
-        _curve(ts, measured, ax, flow, label, None)
-    ax.plot(np.asarray(ts), np.asarray(bound), **BOUND)
-    ax.set_yscale("log", nonpositive="mask")
-    ax.legend()
-    return ax
+        _curve(ts, measured, axes, flow, label, None)
+    axes.plot(np.asarray(ts), np.asarray(bound), **BOUND)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.legend()
+    return axes
 
 
-def trajectory_figure(trajectory: Trajectory, title: str | None = None, *, fig: FigureBase | None = None) -> Any:
+def trajectory_figure(trajectory: Trajectory, title: str | None = None, *, fig: Figure | SubFigure | None = None) -> Any:
     """Loss, gradient norm and smallest singular value of one trajectory, side by side; where it ended early, a line says why.
 
     Arguments:
@@ -93,7 +93,7 @@ def series_figure(
     result: str = "successful",
     sizes: tuple[int, int] | None = None,
     title: str | None = None,
-    fig: FigureBase | None = None,
+    fig: Figure | SubFigure | None = None,
 ) -> Any:
     """The picture of `trajectory_figure` from stored arrays.
 
@@ -112,8 +112,8 @@ def series_figure(
         raise ValueError(f"`series` needs {', '.join(SERIES)}; missing: {', '.join(missing)}.")
     ts = np.asarray(series["ts"])
     with style():
-        fig = figure_for(fig, 9.0, 2.9)
-        axes = fig.subplots(1, 3)
+        whole = figure_for(fig, 9.0, 2.9)
+        axes = whole.subplots(1, 3)
         for ax, draw, name in zip(axes, (loss_curve, gradient_curve, sigma_min_curve), SERIES[1:], strict=True):
             draw(ts, series[name], ax=ax, flow=flow)
         if result != "successful":
@@ -123,22 +123,22 @@ def series_figure(
             axes[0].annotate(when, (0.03, 0.05), xycoords="axes fraction", color="0.3")
         counts = "" if sizes is None else f"n = {sizes[0]} outputs, p = {sizes[1]} parameters"
         parts = [title, FLOW_TITLES.get(flow, flow), counts]
-        fig.suptitle(", ".join(part for part in parts if part), fontsize=9.5)
-    return fig
+        whole.suptitle(", ".join(part for part in parts if part), fontsize=9.5)
+    return whole
 
 
 def _curve(ts: Any, values: Any, ax: Axes | None, flow: str, label: str | None, ylabel: str | None) -> Axes:
-    ax = axes_for(ax)
+    axes = axes_for(ax)
     ts, values = np.asarray(ts), np.asarray(values)
-    ax.plot(ts, values, markevery=max(1, ts.size // MARKERS), label=label, **flow_style(flow))
-    ax.set_yscale("log", nonpositive="mask")
-    ax.set_xlabel(TIME)
+    axes.plot(ts, values, markevery=max(1, ts.size // MARKERS), label=label, **flow_style(flow))
+    axes.set_yscale("log", nonpositive="mask")
+    axes.set_xlabel(TIME)
     if ylabel is not None:
-        ax.set_ylabel(ylabel)
-    _label_ticks(ax)
+        axes.set_ylabel(ylabel)
+    _label_ticks(axes)
     if label is not None:
-        ax.legend()
-    return ax
+        axes.legend()
+    return axes
 
 
 def _label_ticks(ax: Axes) -> None:

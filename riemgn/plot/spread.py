@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from .series import MARKERS, TIME
@@ -28,7 +28,7 @@ class Spread:
     high: Any
 
 
-def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$", *, fig: FigureBase | None = None) -> Any:
+def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$", *, fig: Figure | SubFigure | None = None) -> Any:
     """Panels side by side, one for each flow's short name, on one logarithmic scale. Labels are plain text, not mathematics.
 
     Arguments:
@@ -49,8 +49,8 @@ def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g
     if not panels:
         raise ValueError("`panels` must hold one flow or more, got none.")
     with style():
-        fig = figure_for(fig, PANEL[0] * len(panels), PANEL[1])
-        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        whole = figure_for(fig, PANEL[0] * len(panels), PANEL[1])
+        axes = whole.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (flow, lines) in zip(axes, panels.items(), strict=True):
             for place, line in enumerate(lines):
                 _band(ax, line, place, len(lines))
@@ -61,9 +61,9 @@ def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g
         axes[0].set_ylabel(ylabel)
         handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         widest = max((len(label) for label in handles), default=1)
-        columns = max(1, min(4, int(width_of(fig) * 72 / (5.0 * widest + 36))))
-        fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
-    return fig
+        columns = max(1, min(4, int(width_of(whole) * 72 / (5.0 * widest + 36))))
+        whole.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    return whole
 
 
 def _band(ax: Any, line: Spread, place: int, count: int) -> None:

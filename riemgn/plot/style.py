@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 
 STYLE: dict[str, Any] = {
     "font.size": 9.0,
@@ -88,19 +88,20 @@ def axes_for(ax: Axes | None, points: Any = None) -> Any:
         return figure(4.8, 3.6).add_subplot()
 
 
-def figure_for(fig: FigureBase | None, width: float, height: float) -> Any:
+def figure_for(fig: Figure | SubFigure | None, width: float, height: float) -> Any:
     """The caller's empty figure or subfigure `fig`, or a new figure of `width` x `height` inches.
 
     Raises: `ValueError` where `fig` has axes already: they would lie below what is drawn.
     """
     if fig is None:
         return figure(width, height)
-    if fig.axes:
-        raise ValueError(f"`fig` must be an empty figure or subfigure, got one with {len(fig.axes)} axes; `figure.subfigures` makes room in it.")
+    taken = list(fig.axes)
+    if taken:
+        raise ValueError(f"`fig` must be an empty figure or subfigure, got one with {len(taken)} axes; `figure.subfigures` makes room in it.")
     return fig
 
 
-def width_of(fig: FigureBase) -> float:
+def width_of(fig: Figure | SubFigure) -> float:
     """The width of a figure or subfigure in inches."""
     return fig.bbox.width / fig.dpi
 
