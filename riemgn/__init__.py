@@ -33,6 +33,7 @@ from .geometry import (
     riemannian_flow as riemannian_flow,
     riemannian_gradient_descent as riemannian_gradient_descent,
     to_geomstats as to_geomstats,
+    to_pymanopt as to_pymanopt,
 )
 from .iterate import iterate as iterate
 from .linalg import MatrixFree as MatrixFree
@@ -56,6 +57,7 @@ from .method import (
 from .model import (
     Centred as Centred,
     EquinoxModel as EquinoxModel,
+    FunctionModel as FunctionModel,
     LinearModel as LinearModel,
     MLP as MLP,
     Scaled as Scaled,

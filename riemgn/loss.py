@@ -69,6 +69,8 @@ class AbstractLoss(eqx.Module):
 class SquaredLoss(AbstractLoss):
     """`g(f) = 1/2 |f - y|^2`, with `nu = mu = 1` everywhere; `mean=True` divides by n.
 
+    Reference: theory.md section 0.
+
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.SquaredLoss()(jnp.array([3.0, 4.0]), jnp.zeros(2)))
     12.5
@@ -94,7 +96,11 @@ class PseudoHuberLoss(AbstractLoss):
 
     `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1` and, where `|f_i - y_i| <= radius`, `nu = (1 + (radius / delta)^2)^(-3/2)`.
 
+    `mean=True` divides by n.
+
     Raises: `ValueError` unless `delta` (in units of the outputs) is positive and finite.
+
+    Reference: Charbonnier et al., IEEE Trans. Image Process. 6 (1997); constants derived here.
     """
 
     delta: float = eqx.field(static=True, default=1.0)
@@ -123,6 +129,9 @@ class LogisticLoss(AbstractLoss):
     """`l(f, y) = log(1 + exp(f)) - y f` for targets in [0, 1].
 
     `l'' = s(f) (1 - s(f))` with `s` the logistic function: `mu = 1/4` and, where `|f_i| <= radius`, `nu = s(radius) (1 - s(radius))`.
+    `mean=True` divides by n.
+
+    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 4; constants derived here.
     """
 
     mean: bool = eqx.field(static=True, default=False)
@@ -146,6 +155,9 @@ class PoissonLoss(AbstractLoss):
     """`l(f, y) = exp(f) - y f` for counts `y >= 0` with log link: the expected count is `exp(f)`.
 
     `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`; on all of R^n neither is positive and finite.
+    `mean=True` divides by n.
+
+    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 6; constants derived here.
     """
 
     mean: bool = eqx.field(static=True, default=False)

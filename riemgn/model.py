@@ -145,7 +145,7 @@ def _paired(params: list[dict[str, Array]], sizes: tuple[int, ...]) -> list[dict
 
 
 class LinearModel(AbstractModel):
-    """The linear model `f(w) = X w`; with `k > 1` outputs `params` is a matrix (d, k).
+    """The linear model `f(w) = X w`; with `k > 1` outputs `params` is a matrix (d, k). It is `rowwise` and `smooth`.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> rg.LinearModel()(jnp.ones(2), jnp.ones((3, 2))).tolist()
@@ -160,7 +160,30 @@ class LinearModel(AbstractModel):
 
 
 class FunctionModel(AbstractModel):
-    """Any plain function `function(params, x) -> outputs` of a whole batch. Nothing is assumed of it, so its Jacobian is taken the general way."""
+    """Any plain function `function(params, x) -> outputs` of a whole batch, such as the `apply` of a flax module.
+
+    Arguments:
+
+    - `function`: of a parameter PyTree and inputs (n, d), to outputs (n,) or (n, k).
+    - `rowwise`: your promise that row i of the outputs depends on row i of `x` alone. It makes the Jacobian many times quicker and lets `shard` deal
+        out the samples; of a function that mixes rows (batch normalisation in training) it makes the Jacobian wrong. Without it nothing is assumed.
+    - `smooth`: whether the function is twice continuously differentiable in its parameters.
+
+    A flax module, linen and nnx (`rest`: what is no parameter, random states for example):
+
+        params = module.init(key, x)
+        model = rg.FunctionModel(module.apply, rowwise=True)
+
+        graph, params, rest = nnx.split(module, nnx.Param, ...)
+        model = rg.FunctionModel(lambda params, x: nnx.merge(graph, params, rest)(x), rowwise=True)
+
+    Every function is compiled for itself, also one of the same text: make the model once.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> decay = rg.FunctionModel(lambda params, x: jnp.exp(-params * x[:, 0]), rowwise=True)
+    >>> decay(jnp.array(0.0), jnp.ones((2, 1))).tolist()
+    [1.0, 1.0]
+    """
 
     function: Callable = eqx.field(static=True)
     rowwise: bool = eqx.field(static=True, default=False)
@@ -172,6 +195,8 @@ class FunctionModel(AbstractModel):
 
 class EquinoxModel(AbstractModel):
     """An equinox module, called on one sample at a time as equinox layers are. `params` is its array part, `static` the rest.
+
+    Made by `EquinoxModel.split(module)`. It is `rowwise` by that; `smooth=False` says that it is not twice continuously differentiable.
 
     >>> import equinox as eqx, jax, riemgn as rg
     >>> model, params = rg.EquinoxModel.split(eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0)))
@@ -194,7 +219,7 @@ class EquinoxModel(AbstractModel):
 
 
 class Scaled(AbstractModel):
-    """`f = alpha * phi`: the output scale of the theorems. `alpha` is an array, so sweeping it compiles nothing anew.
+    """`f = alpha * phi` of a `model` phi: the output scale of the theorems. `alpha` is an array, so sweeping it compiles nothing anew.
 
     Raises: `ValueError` unless `alpha` is a positive finite number.
     """
@@ -218,6 +243,11 @@ class Scaled(AbstractModel):
 
 class Centred(AbstractModel):
     """`f(w) - f(w0)`: outputs that start at zero without making `J^T J` singular, as paired initialisation would.
+
+    Arguments:
+
+    - `model`: the model `f`.
+    - `origin`: the PyTree `w0`, where the outputs are zero.
 
     Reference: theory.md section 5; Chizat, Oyallon, Bach, arXiv:1812.07956.
     """

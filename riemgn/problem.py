@@ -45,8 +45,8 @@ class Problem(eqx.Module):
 
     Arguments:
 
-    - `model`: an `AbstractModel`, any function `model(params, x) -> outputs` of a whole batch, or an equinox module (then `params=None` takes the
-        module's own arrays).
+    - `model`: an `AbstractModel`, any function `model(params, x) -> outputs` of a whole batch (the `apply` of a flax module too, see
+        `FunctionModel`), or an equinox module (then `params=None` takes the module's own arrays).
     - `params`: starting point, any PyTree of floating-point arrays.
     - `x`: inputs, leading axis = samples. Integers are converted; float32 is promoted to float64 where that is enabled. JAX arrays stay on the
         devices they lie on, `y` too.
@@ -87,10 +87,15 @@ class Problem(eqx.Module):
             if isinstance(model, eqx.Module):
                 model, own_params = EquinoxModel.split(model)
                 params = own_params if params is None else eqx.filter(params, eqx.is_inexact_array)
-            elif callable(model):
-                model = FunctionModel(function=model)
-            else:
+            elif not callable(model):
                 raise ValueError(f"`model` must be a function model(params, x) or an equinox module, got {type(model).__name__}.")
+            elif params is None:
+                raise ValueError(
+                    f"`params` must hold at least one number, got None: only an equinox module brings its own, not {type(model).__name__}. "
+                    "Of a flax module take `module.init(key, x)` with `module.apply`, or `nnx.split`; `help(riemgn.FunctionModel)` shows it."
+                )
+            else:
+                model = FunctionModel(function=model)
         self.model = model
         self.params = _checked_params(params)
         self.x = _checked_array("x", x)

@@ -45,7 +45,7 @@ EXPECTED = ("successful", "ball_left", "loss_tolerance_met", "step_tolerance_met
 
 
 def result_name(result: RESULTS) -> str:
-    """The short name of a result code: `"successful"`, `"rank_lost"`, ...; `"other"` for a code of the libraries below.
+    """The short name of a result code, the `result` of a trajectory: `"successful"`, `"rank_lost"`, ...; `"other"` for a code of the libraries below.
 
     >>> import riemgn as rg
     >>> rg.result_name(rg.RESULTS.rank_lost)

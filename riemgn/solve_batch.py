@@ -32,7 +32,8 @@ PATIENCE = 256
 def batch_key(problem: Problem, flow: AbstractFlow) -> Hashable:
     """What two solves must have in common to be stacked: the PyTree structure with its static fields, shapes and types of the arrays, other leaves.
 
-    Problems of different weights, data, output scale and damping have equal keys; a model given as a function counts as that very function.
+    A `problem` and the `flow` on it have one key. Problems of different weights, data, output scale and damping have equal keys; a model given as
+    a function counts as that very function.
 
     >>> import riemgn as rg
     >>> flow = rg.LevenbergMarquardt
@@ -69,7 +70,7 @@ def solve_batch(
     On a CPU the members run by the programs of `solve`, one beside the other in threads. On an accelerator they are stacked under `vmap`; all wait
     for the slowest, but one that takes more than `PATIENCE` steps is taken out and solved by itself.
 
-    Arguments: as in `solve`, and
+    Arguments as in `solve`, and
 
     - `problems`: at least one, all with the same `batch_key`.
     - `flows`: one flow for all, or one for each.

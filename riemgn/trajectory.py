@@ -1,6 +1,7 @@
 """Trajectory: what a solve returns. The second waist: claims, plots and reports see nothing below it but the problem."""
 
-from typing import Any
+import json
+from typing import Any, TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -14,10 +15,24 @@ from .method import AbstractMethod
 from .problem import Problem
 from .result import result_name, RESULTS
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+# Of every curve over time: what it is, and its unit. Tables of one trajectory and of whole folders share names and words.
+CURVES = {
+    "losses": ("loss g(f)", "unit of the loss"),
+    "grad_norms": ("norm of the Riemannian gradient |P grad g(f)|", "unit of the loss / unit of y"),
+    "sigma_min": ("smallest non-zero singular value of J", "unit of y / unit of w"),
+    "error": ("distance to the solve at a hundredth of the tolerances |f - f_tight|", "unit of y"),
+}
+TIME = ("time t of the flow", "time of the flow")
+
 
 class Trajectory(eqx.Module):
     """A flow on a problem, sampled at `t` times.
 
+    - `problem`, `flow`: what was solved; of `iterate` the flow is the method.
     - `ts`: times (t,), in the flow's own time; the last one is where the solve ended.
     - `params`: flat parameters (t, p); `problem.unflatten(params[i])` gives the PyTree.
     - `outputs`: `f(w_t)`, (t, n), evaluated from the parameters.
@@ -70,12 +85,79 @@ class Trajectory(eqx.Module):
         names = ("ts", "params", "outputs", "losses", "grad_norms", "sigma_min", "error")
         return {name: np.asarray(getattr(self, name)) for name in names if getattr(self, name) is not None}
 
+    def to_pandas(self) -> "pd.DataFrame":
+        """The curves as a table: a row for each saved time, its index `time`; columns `losses`, `grad_norms`, `sigma_min`, and `error` if measured.
+
+        >>> import riemgn as rg
+        >>> list(rg.solve(rg.task.circle(), rg.GaussNewton(), t1=1.0, ts=[1.0]).to_pandas().columns)
+        ['losses', 'grad_norms', 'sigma_min']
+        """
+        import pandas as pd
+
+        arrays = self.arrays()
+        return pd.DataFrame({name: arrays[name] for name in CURVES if name in arrays}, index=pd.Index(arrays["ts"], name="time"))
+
+    def to_xarray(self) -> "xr.Dataset":
+        """Everything sampled as one labelled data set, which `to_netcdf` writes as it is.
+
+        Dimensions: `time`, with the times as its coordinate; `output`, numbered; `parameter`, numbered, with the coordinate `leaf` that names the
+        leaf of the PyTree each number lies in. Variables, under the names of the trajectory: `losses`, `grad_norms`, `sigma_min` (t,), `error` if
+        measured, `outputs` (t, n), `params` (t, p), each with `long_name` and `units`; of `iterate` what `stats["per_step"]` holds, over `step`.
+        Attributes, in types that netCDF stores: `flow`, `settings` (the flow as it was given), `result`, `n`, `p`, and `stats`: truth as 0 or 1,
+        lists and tables as JSON, without what is None.
+
+        >>> import riemgn as rg
+        >>> curves = rg.solve(rg.task.circle(), rg.GaussNewton(), t1=1.0, ts=[0.0, 0.5, 1.0]).to_xarray()
+        >>> curves["outputs"].dims, curves.attrs["result"], curves["losses"].sel(time=0.5).ndim
+        (('time', 'output'), 'successful', 0)
+        """
+        import xarray as xr
+
+        arrays = self.arrays()
+        curves = {name: (("time",), arrays[name], labels(*CURVES[name])) for name in CURVES if name in arrays}
+        steps = {name: (("step",), value, {"long_name": f"{name} of each step"}) for name, value in self.stats.get("per_step", {}).items()}
+        return xr.Dataset(
+            {
+                **steps,
+                **curves,
+                "outputs": (("time", "output"), arrays["outputs"], labels("outputs f(w)", "unit of y")),
+                "params": (("time", "parameter"), arrays["params"], labels("parameters w", "unit of w")),
+            },
+            coords={
+                "time": ("time", arrays["ts"], labels(*TIME)),
+                "output": ("output", np.arange(self.problem.n), {"long_name": "row of the outputs"}),
+                "parameter": ("parameter", np.arange(self.problem.p), {"long_name": "place in the flat parameters"}),
+                "leaf": ("parameter", _leaf_names(self.problem.params), {"long_name": "leaf of the parameter PyTree"}),
+            },
+            attrs=self._attributes(),
+        )
+
+    def _attributes(self) -> dict[str, Any]:
+        settings = eqx.tree_pformat(self.flow, short_arrays=False, width=10_000)
+        said = {"flow": self.flow.name, "settings": settings, "result": result_name(self.result), "n": self.problem.n, "p": self.problem.p}
+        for name, value in self.stats.items():
+            if name == "per_step" or value is None:
+                continue
+            said[name] = int(value) if isinstance(value, bool) else json.dumps(value) if isinstance(value, list | dict) else value
+        return said
+
     def __str__(self) -> str:
         name = result_name(self.result)
         return (
             f"{self.flow.name} flow, n = {self.problem.n}, p = {self.problem.p}: loss {float(self.losses[0]):.6g} -> {float(self.losses[-1]):.6g} "
             f"at t = {float(self.ts[-1]):.6g} in {self.stats['num_steps']} steps of {self.stats['solver']}; {name}"
         )
+
+
+def labels(long_name: str, units: str) -> dict[str, str]:
+    """The attributes by which xarray names an axis."""
+    return {"long_name": long_name, "units": units}
+
+
+def _leaf_names(params: Any) -> np.ndarray:
+    """For each of the flat parameters (p,) the path of its leaf, such as `[0]['weight']`."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return np.repeat([jax.tree_util.keystr(path) for path, _ in leaves], [leaf.size for _, leaf in leaves])
 
 
 class SolveError(RuntimeError):

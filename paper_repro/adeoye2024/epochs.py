@@ -49,8 +49,8 @@ def draw(data, fig):
         for variant in pair:
             record = curve(data, variant)
             seconds = np.median(record["seconds"], axis=0)[1:]
-            for key, dash in (("train", "-"), ("test", "-.")):
-                look = {"color": LOOKS[variant]["color"], "marker": LOOKS[variant]["marker"], "linestyle": dash, "markersize": 4}
+            for key, look in (("train", {"linestyle": "-"}), ("test", {"linestyle": ":", "markerfacecolor": "white", "markevery": (1, 3)})):
+                look = {"color": LOOKS[variant]["color"], "marker": LOOKS[variant]["marker"], "markersize": 5, **look}
                 band(ax, seconds, record[key][:, 1:], label=f"{variant.method}, {key}", **look)
         options = ", ".join(f"{variant.method} {variant.option}" for variant in pair)
         ax.set(xscale="log", xlabel="processor seconds (this machine)", title=f"{preset}: {options}")

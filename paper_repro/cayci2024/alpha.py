@@ -62,13 +62,15 @@ def draw(data, fig):
     """Gradient norms for each alpha with the singular stops marked, and the late rates against alpha."""
     fig.set_size_inches(10, 4.2)
     left, right = fig.subplots(1, 2, width_ratios=(3, 2))
-    dashes = ["-", "--", "-.", ":"]
+    dashes, markers = ["-", "--", "-.", ":"], "os^DvP*X<>ph8"
     shown = [run for run in data["runs"] if run["seed"] == 0]
     for i, run in enumerate(shown):
         level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
         shade = str(0.6 * i / len(shown))
         seen = np.cumprod(level > 1e-10) > 0  # what comes after is the integrator's
-        left.plot(run["times"][seen], level[seen], color=shade, linestyle=dashes[i % 4], label=f"{run['alpha']:g}")
+        apart = max(1, int(seen.sum()) // 3)  # three markers a curve, each curve's at places of its own: many run together
+        look = {"linestyle": dashes[i % 4], "marker": markers[i % len(markers)], "markersize": 5, "markevery": (i * apart // len(shown), apart)}
+        left.plot(run["times"][seen], level[seen], color=shade, label=f"{run['alpha']:g}", **look)
         if run["stop_time"] is not None:
             left.plot(run["times"][-1], level[-1], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none")
     left.plot([], [], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none", label="rank lost")

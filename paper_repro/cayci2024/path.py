@@ -82,7 +82,9 @@ def draw(data, fig):
     alpha = data["alpha"]
     for i, (name, (title, look)) in enumerate(LOOKS.items()):
         places = np.asarray(alpha) * 1.12 ** (i - 2.5)  # side by side: the six lie on top of each other
-        band(left, alpha, data["displacement"][name], label=title, **look)
+        band(
+            left, alpha, data["displacement"][name], label=title, **{**look, "markersize": 7, "markevery": (i, len(LOOKS))}
+        )  # in turn: they coincide
         for ax, key in ((middle, "path_ratio"), (right, "dissipation_error")):
             rows = np.atleast_2d(data[key][name])
             spread = np.abs(np.array([rows.min(axis=0), rows.max(axis=0)]) - np.median(rows, axis=0))

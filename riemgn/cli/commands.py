@@ -28,7 +28,7 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status."""
+    """Run the command line, with `arguments` in place of the process's own, and leave with its exit status."""
     try:
         status = app(args=None if arguments is None else list(arguments), prog_name="riemgn", standalone_mode=False)
     except ClickException as trouble:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..trajectory import CURVES, labels, TIME
 from .store import read_json, read_record
 
 RUN = "record"
@@ -15,7 +16,7 @@ FEW_SPEC = ("data", "width", "depth", "alpha", "cond", "loss", "damping", "t1")
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
-    """One row for every finished run below a folder: cells of sweeps and records of `riemgn run`.
+    """One row for every finished run below a `folder`: cells of sweeps and records of `riemgn run`.
 
     Columns: the axes (of a run of its own, its data, width, alpha and so on), `flow`, `seed`, `result` and `message`; `t_end`; first and last loss,
     gradient norm and least singular value; `max_error`; `num_steps`, `n`, `p`; `dtype`, `device`; `seconds` without compilation, `compile_seconds`
@@ -34,9 +35,10 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
 
 def load_curves(folder: str | Path) -> xr.Dataset:
-    """The curves of every finished run below a folder, over `run` and `time`: `ts`, `losses`, `grad_norms`, `sigma_min`, `error`.
+    """The curves of every finished run below a `folder`, over `run` and `time`: `ts`, `losses`, `grad_norms`, `sigma_min`, `error`.
 
-    Shorter runs are filled with NaN. The columns of `load_runs` are coordinates along `run`; `to_netcdf` writes all of it.
+    Names, `long_name` and `units` are those of `Trajectory.to_xarray`, but each run has times of its own, `ts`. Shorter runs are filled with NaN.
+    The columns of `load_runs` are coordinates along `run`; `to_netcdf` writes all of it.
 
     Raises: as `load_runs`.
 
@@ -49,16 +51,15 @@ def load_curves(folder: str | Path) -> xr.Dataset:
     found = list(_records(folder))
     table = pd.DataFrame([_row(path, metadata) for path, metadata in found])
     arrays = [read_record(path.parent, path.name)[0] for path, _ in found]
-    names = ("ts", "losses", "grad_norms", "sigma_min", "error")
     longest = max((each["ts"].size for each in arrays if "ts" in each), default=0)
     curves = {}
-    for name in names:
+    for name, words in {"ts": TIME, **CURVES}.items():
         if any(name in each for each in arrays):
             padded = [
                 np.pad(each.get(name, np.zeros(0)).astype(float), (0, longest - each.get(name, np.zeros(0)).size), constant_values=np.nan)
                 for each in arrays
             ]
-            curves[name] = (("run", "time"), np.stack(padded))
+            curves[name] = (("run", "time"), np.stack(padded), labels(*words))
     return xr.Dataset(curves, coords={str(name): ("run", column.to_numpy()) for name, column in table.items()})
 
 

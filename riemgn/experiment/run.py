@@ -42,7 +42,7 @@ ENTRIES_FOR_PROGRESS = 300_000
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """A finished run: the spec, its trajectory, and what to store.
+    """A finished run: the `spec`, its `trajectory`, and what to store.
 
     - `arrays`: name -> array, for the npz file.
     - `metadata`: plain values for the JSON file: spec, hash, result, stats, data, versions, commit, seconds.

@@ -36,7 +36,7 @@ class RunSpec(BaseModel):
 
     - `data`: name of a data set or path of a table; `data_dir`, `subset`, `target`: as in `load_data`.
     - `width`, `depth`, `activation`, `scaling`, `bias`: the network; `depth` counts hidden layers.
-    - `alpha`: output scale; `centre`: whether the outputs start at zero, `f = alpha (phi(w) - phi(w0))`.
+    - `alpha`: output scale; `centre`: whether the outputs start at zero, `f = alpha (phi(w) - phi(w0))` (theory.md section 5).
     - `cond`: condition number of the coordinates `w = w0 + A v`; None keeps the network's own.
     - `loss`, `flow`: short names. `damping`: value of `rho` (units of the eigenvalues of `K`; for "interpolated" in [0, 1]; for
         "spectral", "residual", "gradient" the factor `c`). `damping_kind`: the schedule; `damping_rate`, `damping_power`: its shape.
@@ -93,7 +93,9 @@ class RunSpec(BaseModel):
 
 
 def run_spec(**fields: Any) -> RunSpec:
-    """A `RunSpec`, or a `ValueError` of one sentence that quotes the first wrong value.
+    """The `RunSpec` of these fields.
+
+    Raises: `ValueError`, one sentence that quotes the first wrong value.
 
     >>> from riemgn.experiment import run_spec
     >>> run_spec(width=0)

@@ -34,7 +34,7 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
 def write_record(
     folder: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any], name: str = "record"
 ) -> tuple[Path, Path]:
-    """Arrays as `<name>.npz` and metadata as `<name>.json` (`"schema": 1`); the JSON comes last and says that the record is whole.
+    """`arrays` as `<name>.npz` and `metadata` as `<name>.json` (`"schema": 1`) in `folder`; the JSON comes last: the record is whole.
 
     Returns: the paths of the two files.
 
@@ -75,7 +75,7 @@ def remove_parts(folder: Path) -> None:
 
 
 def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the metadata that `write_record` wrote.
+    """The arrays and the metadata that `write_record` wrote in `folder` under `name`.
 
     Raises: `ValueError`, one sentence, where there is no such record or it cannot be read.
     """
@@ -89,7 +89,7 @@ def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[d
 
 
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
-    """`value` as one JSON object with `"schema": 1` first; NumPy and JAX values become plain ones, NaN and infinity null."""
+    """`value` as one JSON object in the file `path`, `"schema": 1` first; NumPy and JAX values become plain ones, NaN and infinity null."""
     path = Path(path).expanduser()
     prepare_folder(path.parent)
     text = _as_text(value)
@@ -101,7 +101,7 @@ def _as_text(value: Mapping[str, Any]) -> str:
 
 
 def write_page(path: str | os.PathLike[str], text: str) -> Path:
-    """A page of text, in UTF-8.
+    """The `text` of a page as the file `path`, in UTF-8.
 
     Raises: `ValueError`, one sentence, for a folder that cannot be written to.
     """
@@ -121,7 +121,7 @@ def write_picture(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in a JSON file of this package.
+    """The object in the JSON file `path` of this package.
 
     Raises: `ValueError`, one sentence, where the file is missing, is no JSON, or has another schema.
     """
@@ -139,7 +139,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
-    """A matplotlib figure as `<path>.pdf` and `<path>.png`, without dates, so that the same numbers give the same bytes.
+    """A matplotlib `figure` as `<path>.pdf` and `<path>.png`, without dates, so that the same numbers give the same bytes.
 
     Returns: `{"pdf": path, "png": path}`.
     """
@@ -162,7 +162,7 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
 
 
 def svg_text(figure: Any) -> str:
-    """A matplotlib figure as one SVG document, without date; nothing is written."""
+    """A matplotlib `figure` as one SVG document, without date; nothing is written."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return stream.getvalue().decode()

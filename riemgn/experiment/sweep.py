@@ -34,9 +34,15 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is to do: the grid, how a cell becomes a problem and a flow, cells per chunk, what of a run to keep.
+    """What a sweep is to do.
 
+    - `grid`: its cells.
+    - `build`: how a cell becomes a problem and a flow.
     - `identity`: plain values that tell this sweep from another; the grid, the chunks and what is kept are added to them.
+    - `batch`: cells per chunk.
+    - `keep`: what of a run to keep, one of `KEEPS`.
+
+    Raises: `ValueError` for a batch that is no positive integer, or an unknown `keep`.
     """
 
     grid: Grid
@@ -129,7 +135,10 @@ def run_plan(
     scheduler: str | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Do what of a plan is not done in the folder yet; arguments and errors as in `sweep`."""
+    """Do what of a `plan` is not done in the folder yet; all other arguments as in `sweep`.
+
+    Raises: as in `sweep`.
+    """
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}.")
     folder, total = prepare_folder(out), len(plan.grid)

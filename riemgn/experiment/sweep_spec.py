@@ -149,7 +149,7 @@ class SpecError(ValueError):
 
 
 def read_sweep_spec(path: str | Path) -> SweepSpec:
-    """The spec in a TOML file.
+    """The spec in the TOML file `path`.
 
     Raises: `ValueError`, one sentence with the line, for a file that is missing, no TOML, or no spec.
     """
@@ -157,7 +157,10 @@ def read_sweep_spec(path: str | Path) -> SweepSpec:
 
 
 def read_sweep_plan(path: str | Path) -> tuple[SweepSpec, Plan]:
-    """The spec in a TOML file and its plan; raises as `read_sweep_spec`, also for runs that are not possible."""
+    """The spec in the TOML file `path` and its plan.
+
+    Raises: as `read_sweep_spec`, also for runs that are not possible.
+    """
     spec = read_sweep_spec(path)
     return spec, _checked(path, lambda _: spec.plan())
 

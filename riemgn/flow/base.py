@@ -32,6 +32,8 @@ class AbstractFlow(eqx.Module):
     - `intrinsic`: whether `f'` depends on `f`, `J` and `t` alone: then the error of the outputs controls explicit steps, which do not depend on the
         coordinates of the parameters, and the flow rests where `J = 0`. Else the error of the parameters controls them.
     - `matrix_free`: how to find the direction by products with `J`; None forms `J`.
+
+    Reference: theory.md section 1.
     """
 
     name: eqx.AbstractClassVar[str]
@@ -62,6 +64,8 @@ class AbstractSpectralFlow(AbstractFlow):
 
     - `damping`: the schedule for `rho`; flows without damping hold `ConstantDamping(0)`.
     - `whitens`: whether the loss Hessian is inside.
+
+    Reference: theory.md sections 1 and C10.
     """
 
     damping: eqx.AbstractVar[AbstractDamping]

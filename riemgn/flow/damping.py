@@ -47,7 +47,12 @@ class ExponentialDamping(AbstractDamping):
 
 
 class SpectralDamping(AbstractDamping):
-    """`rho_t = c lambda_min(K_t)`. Rate `2 nu / (1 + c)` at every conditioning (theory.md C8); one spectrum per evaluation."""
+    """`rho_t = c lambda_min(K_t)`, `c` the `factor`. Rate `2 nu / (1 + c)` at every conditioning; one spectrum per evaluation.
+
+    Raises: `ValueError` for a negative factor; when called without a Jacobian, as by `matrix_free`.
+
+    Reference: theory.md C8.
+    """
 
     factor: Array
 
@@ -61,7 +66,12 @@ class SpectralDamping(AbstractDamping):
 
 
 class ResidualDamping(AbstractDamping):
-    """`rho_t = c |f(w_t) - y|^power`. Asymptotically undamped; delay at most `c |r_0|^power / (power lambda_min)` (papers.md D7)."""
+    """`rho_t = c |f(w_t) - y|^power`, `c` the `factor`. Asymptotically undamped; delay at most `c |r_0|^power / (power lambda_min)`.
+
+    Raises: `ValueError` for a negative factor or power.
+
+    Reference: papers.md D7.
+    """
 
     factor: Array
     power: Array
@@ -75,7 +85,12 @@ class ResidualDamping(AbstractDamping):
 
 
 class GradientDamping(AbstractDamping):
-    """`rho_t = c |grad g(f(w_t))|^power`: `ResidualDamping` for a loss that is not quadratic (papers.md D7)."""
+    """`rho_t = c |grad g(f(w_t))|^power`, `c` the `factor`: `ResidualDamping` for a loss that is not quadratic.
+
+    Raises: `ValueError` for a negative factor or power.
+
+    Reference: papers.md D7.
+    """
 
     factor: Array
     power: Array

@@ -1,4 +1,4 @@
-"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows and descents; checks; the door to geomstats."""
+"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows, descents; checks; geomstats, pymanopt."""
 
 from .checks import (
     check_geodesic as check_geodesic,
@@ -8,7 +8,7 @@ from .checks import (
     check_projection as check_projection,
     check_retraction as check_retraction,
 )
-from .citizen import score_space as score_space, to_geomstats as to_geomstats
+from .citizen import score_space as score_space, to_geomstats as to_geomstats, to_pymanopt as to_pymanopt
 from .descent import riemannian_gradient_descent as riemannian_gradient_descent
 from .embedded import Constrained as Constrained, embedded_problem as embedded_problem, from_geomstats as from_geomstats
 from .integrator import output_flow as output_flow, riemannian_flow as riemannian_flow

@@ -285,6 +285,8 @@ def check_metric(
 
     Raises: as in `check_gradient`.
 
+    Reference: Boumal (2023), sections 5.4 and 10.1.
+
     >>> import riemgn as rg
     >>> from riemgn.geometry import chart_view, check_metric
     >>> M = rg.OutputManifold(rg.task.torus())

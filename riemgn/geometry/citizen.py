@@ -1,4 +1,7 @@
-"""to_geomstats: an output manifold becomes a citizen of geomstats, score_space: so do the parameters. geomstats is imported by the first call."""
+"""to_geomstats, to_pymanopt: an output manifold becomes a citizen of geomstats or of pymanopt; score_space: so do the parameters of geomstats.
+
+Each package is imported by the first call.
+"""
 
 from typing import Any
 
@@ -6,6 +9,8 @@ import jax.numpy as jnp
 
 from ..flow import GGNScoreFlow
 from ..problem import Problem
+from .path import checked_manifold, checked_retraction
+from .retraction import AbstractRetraction
 from .submanifold import OutputManifold
 
 
@@ -46,6 +51,47 @@ def to_geomstats(manifold: OutputManifold, chart: bool = False, *, radius: float
     image, coordinates = ImageSpace(manifold, radius), ParameterChart(manifold, radius)
     image.chart, coordinates.image = coordinates, image
     return coordinates if chart else image
+
+
+def to_pymanopt(manifold: OutputManifold, *, retraction: str | AbstractRetraction = "corrected", radius: float = 0.5) -> Any:
+    """Minimising the loss `g` on an output manifold as a `pymanopt.Problem`, for the optimisers of pymanopt (`pip install "riemgn[pymanopt]"`).
+
+    The problem brings cost, Riemannian gradient `P grad g` and Riemannian Hessian; its `.manifold` takes another cost of yours as well. A point is
+    its parameters, flat (p,), a tangent vector is ambient (m,), both numpy arrays; each call crosses from numpy to a compiled function and back,
+    so that `riemannian_gradient_descent` and `iterate` are quicker where they do. A retraction that does not arrive gives a point of NaN, whose cost
+    is infinite: line searches shorten their step, trust regions shrink.
+
+    Arguments:
+
+    - `manifold`: an `OutputManifold`.
+    - `retraction`: "chart", "corrected", "projection", "exponential" or a retraction of your own; of second order for trust regions.
+    - `radius`: random points have parameters in the ball of this radius about the starting point. An optimiser that is given no `initial_point`
+        draws one: name `problem.w0` to start where the problem does.
+
+    Returns: a `pymanopt.Problem`.
+
+    Raises: `ValueError` for another type, an unknown retraction, a radius that is not positive, or where pymanopt is not installed.
+
+    >>> import numpy as np, pymanopt, riemgn as rg
+    >>> rg.enable_x64()
+    >>> circle = rg.OutputManifold(rg.task.circle(radius=2.0, target=1.0))
+    >>> found = pymanopt.optimizers.TrustRegions(verbosity=0).run(rg.to_pymanopt(circle), initial_point=np.asarray(circle.problem.w0))
+    >>> round(found.cost, 9)
+    0.5
+
+    Reference: Townsend, Koep, Weichwald, Pymanopt, JMLR 17 (2016) 137.
+    """
+    checked_manifold(manifold)
+    move = checked_retraction(retraction)
+    if not 0 < radius < float("inf"):
+        raise ValueError(f"`radius` must be positive and finite, got {radius}.")
+    try:
+        from .pymanopt_manifold import problem_of
+    except ModuleNotFoundError as missing:
+        if missing.name != "pymanopt":
+            raise
+        raise ValueError("to_pymanopt needs pymanopt, which is not installed; install it with `pip install pymanopt`.") from None
+    return problem_of(manifold, move, radius)
 
 
 def score_space(problem: Problem, flow: GGNScoreFlow) -> Any:

@@ -56,6 +56,7 @@ def riemannian_gradient_descent(
 
     Arguments:
 
+    - `manifold`: an `OutputManifold`.
     - `step`: one of the above.
     - `retraction`: "chart", "corrected", "projection", "exponential" or a retraction of your own.
     - `steps`: at most so many.

@@ -57,6 +57,7 @@ def riemannian_flow(
 
     Arguments:
 
+    - `manifold`: an `OutputManifold`.
     - `method`: "euler", "heun", "rk4" of order 1, 2, 4; "geodesic_euler" is Euler's along geodesics, whatever `retraction` says.
     - `step_size`: `h > 0`, in the flow's time.
     - `steps`: their number.
@@ -180,6 +181,7 @@ def output_flow(
 
     Arguments:
 
+    - `manifold`: an `OutputManifold`.
     - `t1`: end time > 0.
     - `ts`: increasing times in [0, t1] to save at; by default 129 equally spaced ones. Between steps the solver interpolates, with a larger error
         than that of its steps: where the last digits matter, end there.

@@ -35,6 +35,7 @@ GOOD_ENDINGS = ("successful", "gradient_tolerance_met")
 class ManifoldPath(eqx.Module):
     """Points `psi_i` of `M` at increasing times, each with parameters that name it.
 
+    - `manifold`: the `OutputManifold` they lie on.
     - `ts`: times (t,), in the flow's own time; for a descent the sum of the step sizes so far.
     - `params`: flat parameters (t, p).
     - `points`: ambient points (t, m): `F(params)`, or the state of an ambient flow, which leaves `M` by the integrator's error.

@@ -89,6 +89,8 @@ class ExponentialRetraction(AbstractRetraction):
     Arguments:
 
     - `rtol`: relative tolerance of one step; by default 1e-11 in float64.
+
+    Reference: Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), section 5.4.
     """
 
     rtol: Scalar

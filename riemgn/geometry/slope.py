@@ -64,7 +64,7 @@ class SlopeLaw(eqx.Module):
 
 
 class ValueLaw(eqx.Module):
-    """One number that must not exceed its bound, such as `|P P a - P a| / |a|`."""
+    """One number, the `error`, that must not exceed its `bound`; `name` says which, such as `|P P a - P a| / |a|`."""
 
     name: str
     error: float

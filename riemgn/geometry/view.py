@@ -51,7 +51,7 @@ class ManifoldView(eqx.Module):
 
 
 def manifold_view(manifold: Any) -> ManifoldView:
-    """The view of an `OutputManifold`, a geomstats space with a metric, a pymanopt manifold or problem, or of a view itself.
+    """The view of a `manifold`: an `OutputManifold`, a geomstats space with a metric, a pymanopt manifold or problem, or of a view itself.
 
     An `OutputManifold` is seen with its second-order corrected retraction, a geomstats space with its exponential map as retraction.
     No package is imported: a manifold is known by its methods.
@@ -69,6 +69,7 @@ def manifold_view(manifold: Any) -> ManifoldView:
             retract=manifold.retraction,
             inner=manifold.inner_product,
             to_tangent=manifold.projection,
+            embed=getattr(manifold, "embed", _as_it_is),  # that of `to_pymanopt` names its points by parameters
             exp=getattr(manifold, "exp", None),
             dist=getattr(manifold, "dist", None),
         )
@@ -81,7 +82,7 @@ def manifold_view(manifold: Any) -> ManifoldView:
 
 
 def chart_view(manifold: OutputManifold) -> ManifoldView:
-    """An `OutputManifold` in its parameters: points and tangent vectors are coordinates (p,), the metric is `J^T J` (plus damping).
+    """The `manifold`, an `OutputManifold`, in its parameters: points and tangent vectors are coordinates (p,), the metric is `J^T J` (plus damping).
 
     Raises: `ValueError` where the parameters are no coordinates because the rank is less than their number.
     """

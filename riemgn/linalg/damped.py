@@ -65,12 +65,12 @@ def pseudo_inverse_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, ra
 def damped_direction_and_branch(
     jac: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar, share: Scalar | float, rank: Int[Array, ""] | int
 ) -> tuple[Weights, Count]:
-    """`damped_direction` and the place in `BRANCHES` of the way it took."""
+    """`damped_direction` and the place in `BRANCHES` of the way it took; arguments as in `damped_direction`."""
     return _damped(jac, cotangent, damping, share, jnp.asarray(rank))[:2]
 
 
 def pseudo_inverse_direction_and_branch(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
-    """`pseudo_inverse_direction` and the place in `BRANCHES` of the way it took."""
+    """`pseudo_inverse_direction` and the place in `BRANCHES` of the way it took; arguments as in `damped_direction`."""
     return _careful(False, jac, cotangent, jnp.zeros((), jac.dtype), jnp.asarray(rank))[:2]
 
 
@@ -78,6 +78,7 @@ def direction_and_rank(jac: Jac | AbstractJacobian, cotangent: Outputs, damping:
     """`damped_direction`, or for None `pseudo_inverse_direction`, of a Jacobian whose rank nobody knows yet, and how many singular values it kept.
 
     All of them where a triangle gives the direction; where it comes to the SVD, those above its rounding error (`numerical_rank`).
+    Arguments as in `damped_direction`.
     """
     if damping is None:
         w_dot, _, kept = _careful(False, jac, cotangent, jnp.zeros((), jac.dtype), None)

@@ -32,13 +32,15 @@ class Extremes(eqx.Module):
 
 
 def tridiagonal_of(jac: Jac | AbstractJacobian) -> tuple[Float[Array, " n"], Float[Array, " m"]]:
-    """Diagonal (n,) and off-diagonal (n - 1,) of a tridiagonal matrix with the eigenvalues of `K = J J^T`."""
+    """Diagonal (n,) and off-diagonal (n - 1,) of a tridiagonal matrix with the eigenvalues of `K = J J^T`, `J` the `jac`."""
     _, diagonal, beside, _ = jax.lax.linalg.tridiagonal(kernel_of(jac), lower=True)
     return diagonal, beside
 
 
 def extremes(diagonal: Float[Array, " n"], beside: Float[Array, " m"]) -> Extremes:
     """The extreme eigenvalues of a tridiagonal matrix with n >= 2, right to `eps` times the largest; meant to be called under `vmap`.
+
+    The matrix has `diagonal` (n,), and `beside` (n - 1,) above and below it.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.4.1 (bisection by Sturm sequences).
     """

@@ -101,7 +101,7 @@ class MatrixFree(AbstractProducts):
 def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Scalar:
     """An estimate from below of the largest eigenvalue of `J^T J`, by `POWER_STEPS` steps of the power method from a seeded vector.
 
-    0 where a product is not finite. Arguments: as in `MatrixFree.direction`.
+    0 where a product is not finite. `forward`: `v -> J v`, `backward`: `u -> J^T u`, at the parameters `at` (p,).
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.2.
     """
@@ -117,7 +117,10 @@ def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Sc
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
-    """`value` as it is; raises `ValueError` unless it is None, or a `MatrixFree` beside a positive damping."""
+    """`value` as it is; `undamped` says that there is no damping.
+
+    Raises: `ValueError` unless it is None, or a `MatrixFree` beside a positive damping.
+    """
     if value is not None and not isinstance(value, MatrixFree):
         raise ValueError(f"`matrix_free` must be a MatrixFree or None, got {value!r}.")
     if value is not None and undamped:

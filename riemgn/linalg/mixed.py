@@ -46,7 +46,10 @@ ROUNDS = 20
 
 
 def checked_precision(value: Any, matrix_free: MatrixFree | None = None) -> str:
-    """`value` as it is; raises `ValueError` unless it is one of `PRECISIONS` and, for `"mixed"`, float64 is enabled and a Jacobian formed."""
+    """The precision `value` as it is, beside a `matrix_free`.
+
+    Raises: `ValueError` unless it is one of `PRECISIONS` and, for `"mixed"`, float64 is enabled and a Jacobian formed.
+    """
     if value not in PRECISIONS:
         raise ValueError(f"Unknown precision {value!r}; known: {', '.join(PRECISIONS)}.")
     if value == "mixed" and jnp.result_type(float) != jnp.float64:

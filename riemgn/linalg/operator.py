@@ -56,17 +56,17 @@ class AbstractJacobian(eqx.Module):
 
 
 def formed(jac: Jac | AbstractJacobian) -> Jac:
-    """`J` as an array, whichever way it came."""
+    """`J` as an array, whichever way `jac` came."""
     return jac.formed() if isinstance(jac, AbstractJacobian) else jac
 
 
 def kernel_of(jac: Jac | AbstractJacobian) -> Float[Array, "n n"]:
-    """`K = J J^T`, by the operator's own way where it has one."""
+    """`K = J J^T` of `J`, `jac`, by the operator's own way where it has one."""
     return jac.kernel() if isinstance(jac, AbstractJacobian) else outer_gram(jac)
 
 
 def outer_gram(a: Float[Array, "n p"]) -> Float[Array, "n n"]:
-    """`A A^T` by `BLOCKS` blocks of rows where A is large: of two blocks that are transposes one is computed, 5/8 of the operations."""
+    """`A A^T` of `a`, by `BLOCKS` blocks of rows where it is large: of two blocks that are transposes one is computed, 5/8 of the operations."""
     n = a.shape[0]
     if n < BLOCKS_PAY:
         return a @ a.T
@@ -77,22 +77,22 @@ def outer_gram(a: Float[Array, "n p"]) -> Float[Array, "n n"]:
 
 
 def squared_norm(jac: Jac | AbstractJacobian) -> Scalar:
-    """`|J|_F^2`."""
+    """`|J|_F^2` of `J`, `jac`."""
     return jac.squared_norm() if isinstance(jac, AbstractJacobian) else jnp.sum(jac**2)
 
 
 def scale_rows(factors: Outputs, jac: Jac | AbstractJacobian) -> Jac | AbstractJacobian:
-    """`diag(factors) J`."""
+    """`diag(factors) J` of `J`, `jac`."""
     return jac.scale_rows(factors) if isinstance(jac, AbstractJacobian) else factors[:, None] * jac
 
 
 def scale_columns(jac: Jac | AbstractJacobian, factors: Weights) -> Jac | AbstractJacobian:
-    """`J diag(factors)`."""
+    """`J diag(factors)` of `J`, `jac`."""
     return jac.scale_columns(factors) if isinstance(jac, AbstractJacobian) else jac * factors
 
 
 class FilledJacobian(AbstractJacobian):
-    """`[J, diag(fill)]` (n, p + n) of a `J` whose rows are zero where `fill` is not, so that a batch cut short loses no rank by its empty rows.
+    """`[J, diag(fill)]` (n, p + n) of a `jac` J whose rows are zero where `fill` is not, so that a batch cut short loses no rank by its empty rows.
 
     Its pseudo-inverse and `(K + rho I)^{-1}` act on the rows of `J` and on the empty ones apart: the first p entries of a direction are those of `J`.
     """

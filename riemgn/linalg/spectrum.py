@@ -15,7 +15,7 @@ SOUND_KERNEL = 5e-9
 
 
 class ThinSVD(eqx.Module):
-    """`J = U S V^T` with `k = min(n, p)`: `u` (n, k), `s` (k,) in descending order, `vt` (k, p)."""
+    """`J = U S V^T` with `k = min(n, p)`: `u` (n, k), `s` (k,) in descending order, `vt` (k, p), by definition of the thin one."""
 
     u: Float[Array, "n k"]
     s: Float[Array, " k"]
@@ -46,7 +46,7 @@ def thin_svd(jac: Jac) -> ThinSVD:
 
 
 def singular_values(jac: Jac) -> Float[Array, " k"]:
-    """Singular values in descending order, shape (min(n, p),), without the singular vectors."""
+    """Singular values of `jac` in descending order, shape (min(n, p),), without the singular vectors."""
     n, p = jac.shape
     r = jnp.linalg.qr(jac if n >= p else jac.T, mode="r")
     return jnp.linalg.svd(r, compute_uv=False)
@@ -87,6 +87,8 @@ def range_norm_and_least(jac: Jac | AbstractJacobian, cotangent: Outputs, rank: 
     - `jac`: Jacobian (n, p), an array or an operator.
     - `cotangent`: `g`, shape (n,).
     - `rank`: how many singular values count as non-zero, at least 1.
+
+    Reference: Golub and Van Loan, Matrix Computations, 4th ed., sections 5.3 and 8.6.
     """
     n, p = jac.shape
 

@@ -14,7 +14,7 @@ ROUNDS = 3
 
 
 def least_squares(tall: Float[Array, "m k"], target: Float[Array, " m"]) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
-    """`argmin_x |A x - b|` and the triangle `R` of `A = Q R`, `A` of full column rank.
+    """`argmin_x |A x - b|` and the triangle `R` of `A = Q R`, `A` (`tall`) of full column rank, `b` the `target`.
 
     The QR of `[A, b]` has `Q^T b` in its last column: Householder's backward stable solution at the price of the triangle alone.
 
@@ -28,6 +28,8 @@ def least_squares(tall: Float[Array, "m k"], target: Float[Array, " m"]) -> tupl
 def minimum_norm(tall: Float[Array, "m k"], target: Float[Array, " k"]) -> tuple[Float[Array, " m"], Float[Array, "k k"]]:
     """The shortest `x` with `A^T x = b` and the triangle `R` of `A = Q R`: `x = Q R^{-T} b`, with `Q` applied as reflections.
 
+    `A` is `tall`, `b` the `target`.
+
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 5.6.
     """
     m, k = tall.shape
@@ -40,9 +42,9 @@ def minimum_norm(tall: Float[Array, "m k"], target: Float[Array, " k"]) -> tuple
 
 
 def condition_estimate(triangle: Float[Array, "k k"]) -> Scalar:
-    """Estimate of `cond(R)`, from below, by power iterations on `R^T R` and on its inverse from a fixed random start; NaN where `R` is singular.
+    """Estimate of `cond(R)`, `R` the `triangle`, from below, by power iterations on `R^T R` and on its inverse from a fixed random start.
 
-    `O(k^2)`. Too small by more than a factor ten with probability below `2 sqrt(k) 10^{-6}`.
+    NaN where `R` is singular.     `O(k^2)`. Too small by more than a factor ten with probability below `2 sqrt(k) 10^{-6}`.
 
     Reference: Dixon, SIAM J. Numer. Anal. 20 (1983) 812-814.
     """

@@ -66,7 +66,10 @@ def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
 
 
 def check_use(method: AbstractMethod, key: Key | None, spectra: bool) -> None:
-    """Raises `ValueError` where a method that draws has no key, or one that inverts `J` is not told its rank."""
+    """Look whether a `method` can be used with this `key` and these `spectra`.
+
+    Raises: `ValueError` where a method that draws has no key, or one that inverts `J` is not told its rank.
+    """
     if key is None and method.stochastic:
         raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
     if not spectra and method.inverts:

@@ -1,48 +1,66 @@
 """Slope plots of checks: errors over steps, the fitted slope on its window, the expected slope, and the rounding level."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from ..geometry.slope import Check, SlopeLaw
-from .style import figure, style
+from .style import axes_for, figure_for, style
 
 COLUMNS = 3
 PANEL = (3.1, 2.9)  # inches
 MEASURED = {"color": "#0072B2", "linestyle": "none", "marker": "o", "markersize": 3.2}
 FITTED = {"color": "#000000", "linestyle": "-", "linewidth": 2.2, "zorder": 4}
-EXPECTED = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.4, "zorder": 3}
+EXPECTED = {"color": "#E69F00", "linestyle": "--", "linewidth": 1.4, "zorder": 3}
 ROUNDING = {"color": "0.45", "linestyle": ":", "linewidth": 1.2}
 WINDOW = {"color": "0.9", "linewidth": 0.0, "zorder": 0}
 
 
-def slope_curve(law: SlopeLaw, *, ax: Axes, check: str | None = None) -> None:
-    """One law of a `check`: measured errors, rounding level, fit on the shaded window, and a line of the expected slope through the window's end."""
-    ax.set_xscale("log")
-    ax.set_yscale("log", nonpositive="mask")
-    ax.plot(law.steps, law.errors, label="measured", **MEASURED)
-    ax.plot(law.steps, law.floor, label="rounding level", **ROUNDING)
+def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = None) -> Axes:
+    """One law of a check: measured errors, rounding level, fit on the shaded window, and a line of the expected slope through the window's end.
+
+    Arguments:
+
+    - `law`: a `SlopeLaw`, of `check.slopes`.
+    - `ax`: where to draw; by default the axes of a new figure.
+    - `check`: the name of its check, said in the title.
+
+    Returns: the axes.
+    """
+    axes = axes_for(ax)
+    axes.set_xscale("log")
+    axes.set_yscale("log", nonpositive="mask")
+    axes.plot(law.steps, law.errors, label="measured", **MEASURED)
+    axes.plot(law.steps, law.floor, label="rounding level", **ROUNDING)
     low, high = _limits(law)
     if law.window is not None:
         inside = np.array(law.window)
-        ax.axvspan(*inside, label="window", **WINDOW)
-        ax.plot(inside, law.constant * inside**law.order, label=f"fit, slope {law.order:.2f}", **FITTED)
+        axes.axvspan(*inside, label="window", **WINDOW)
+        axes.plot(inside, law.constant * inside**law.order, label=f"fit, slope {law.order:.2f}", **FITTED)
         anchor = law.constant * inside[1] ** law.order
-        ax.plot(law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED)
-    ax.set_ylim(low, high)
-    ax.set_xlim(law.steps[0] / 1.5, law.steps[-1] * 1.5)
-    ax.set_xlabel("step $t$ (times the direction)")
-    ax.set_ylabel("error")
-    ax.set_title(f"{'' if check is None else f'{check}:'}\n{_wrapped(law.name)}\n{_verdict(law)}".lstrip())
-    ax.legend(loc="upper left", handlelength=2.4, fontsize=7.0)
+        axes.plot(law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED)
+    axes.set_ylim(low, high)
+    axes.set_xlim(law.steps[0] / 1.5, law.steps[-1] * 1.5)
+    axes.set_xlabel("step $t$ (times the direction)")
+    axes.set_ylabel("error")
+    axes.set_title(f"{'' if check is None else f'{check}:'}\n{_wrapped(law.name)}\n{_verdict(law)}".lstrip())
+    axes.legend(loc="upper left", handlelength=2.4, fontsize=7.0)
+    return axes
 
 
-def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None) -> Figure:
-    """Every slope of one or several checks, a panel each.
+def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None, *, fig: Figure | SubFigure | None = None) -> Any:
+    """Every slope of one or several `checks`, a panel each, under a `title`.
 
-    Raises: `ValueError` where there is no slope to draw.
+    Arguments:
+
+    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 3.1 x 2.9 inches a panel, three panels a row.
+
+    Returns: the figure, `fig` where it was given.
+
+    Raises: `ValueError` where there is no slope to draw, or where `fig` has axes already.
 
     >>> import riemgn as rg
     >>> from riemgn.geometry import check_gradient
@@ -59,15 +77,15 @@ def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: s
     columns = min(COLUMNS, len(laws))
     rows = -(-len(laws) // columns)
     with style():
-        fig = figure(PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
-        axes = fig.subplots(rows, columns, squeeze=False).ravel()
+        whole = figure_for(fig, PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
+        axes = whole.subplots(rows, columns, squeeze=False).ravel()
         for ax, (law, name) in zip(axes, laws, strict=False):
             slope_curve(law, ax=ax, check=name)
         for ax in axes[len(laws) :]:
             ax.remove()
         if title:
-            fig.suptitle(title, fontsize=9.5)
-    return fig
+            whole.suptitle(title, fontsize=9.5)
+    return whole
 
 
 def _limits(law):

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from .style import figure, FLOW_STYLES, FLOW_TITLES, style
+from .style import axes_for, figure_for, FLOW_STYLES, FLOW_TITLES, style, width_of
 
 # kinds of path, told apart by dash and marker as well as colour; the flows keep the look they have in every other picture
 PATH_STYLES: dict[str, dict[str, Any]] = {
@@ -39,20 +39,25 @@ ZOOM = 1.1  # a box in space leaves its axes half empty
 AXIS_LABEL = "output $f_{}$ (unit of $y$)"
 
 
-def surface(points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any, label: str = "Gauss curvature $K$ (1/length$^2$)") -> None:
+def surface(points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any = None, label: str = "Gauss curvature $K$ (1/length$^2$)") -> Any:
     """A surface in R^3 over a grid of parameters, coloured by its Gauss curvature, with a colour bar.
 
     Where the curvature has both signs, a dotted line (`K = 0`) parts them. Whatever is drawn afterwards lies over the surface, also where
     it passes behind: turn the axes so that it does not.
 
     Arguments:
+
     - `points`: (a, b, 3), the image of a grid of parameters.
     - `curvature`: (a, b); None leaves the surface plain.
-    - `ax`: a 3-D axes, as of `figure().add_subplot(projection="3d", computed_zorder=False)`.
+    - `ax`: a 3-D axes, as of `figure().add_subplot(projection="3d", computed_zorder=False)`; by default that of a new figure.
+    - `label`: what the colours are, with its unit.
+
+    Returns: the axes.
 
     Raises: `ValueError` for other shapes.
     """
     points = _checked("points", points, (None, None, 3))
+    ax = axes_for(ax, points)
     mesh = {"rstride": 1, "cstride": 1, "linewidth": 0.2, "edgecolor": (1, 1, 1, 0.35), "zorder": 1}
     if curvature is None:
         ax.plot_surface(*np.moveaxis(points, -1, 0), color=PLAIN, alpha=SURFACE_ALPHA, **mesh)
@@ -70,29 +75,39 @@ def surface(points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any, l
             bar.ax.axhline(0.0, **FLAT)
             for index, line in enumerate(Figure().subplots().contour(curvature, [0.0]).allsegs[0]):
                 ax.plot(*_on_grid(points, line).T, zorder=3, label="$K = 0$" if index == 0 else None, **FLAT)
-    _dress(ax, 3)
+    return _dress(ax, 3)
 
 
-def curve(points: ArrayLike, *, ax: Any, label: str | None = "output manifold") -> None:
-    """A one-dimensional manifold in the plane or in space, a broad grey line.
+def curve(points: ArrayLike, *, ax: Any = None, label: str | None = "output manifold") -> Any:
+    """A one-dimensional manifold in the plane or in space, a broad grey line, `label` in a legend.
 
-    Raises: `ValueError` unless `points` is (a, 2) or (a, 3).
+    `ax` are axes in the plane or in space, by default those of a new figure.
+
+    Returns: the axes.
+
+    Raises: `ValueError` unless `points` is (a, 2) or (a, 3), as the axes.
     """
+    ax = axes_for(ax, points)
     points = _checked("points", points, (None, ax_dimension(ax)))
     ax.plot(*points.T, label=label, zorder=2, **MANIFOLD)
-    _dress(ax, points.shape[1])
+    return _dress(ax, points.shape[1])
 
 
-def path(points: ArrayLike, *, ax: Any, label: str | None = None, kind: str = "path") -> None:
+def path(points: ArrayLike, *, ax: Any = None, label: str | None = None, kind: str = "path") -> Any:
     """A path on the manifold: an open circle where it starts, a full one where it ends, its kind's dash and markers between.
 
     Arguments:
+
     - `points`: (t, 2) or (t, 3), outputs in the order of time.
+    - `ax`: axes in the plane or in space; by default those of a new figure.
     - `label`: None takes the kind's own name.
     - `kind`: "geodesic", "chart", "path", or a flow's short name ("gn", "gf", ...).
 
+    Returns: the axes.
+
     Raises: `ValueError` for another shape or kind.
     """
+    ax = axes_for(ax, points)
     points = _checked("points", points, (None, ax_dimension(ax)))
     if kind not in PATH_STYLES:
         raise ValueError(f"`kind` must be one of {', '.join(PATH_STYLES)}, got {kind!r}.")
@@ -102,19 +117,25 @@ def path(points: ArrayLike, *, ax: Any, label: str | None = None, kind: str = "p
     ends = {"markeredgecolor": look["color"], "zorder": 11, **ENDS}
     ax.plot(*points[:1].T, markerfacecolor="white", **ends)
     ax.plot(*points[-1:].T, markerfacecolor=look["color"], **ends)
-    _dress(ax, points.shape[1])
+    return _dress(ax, points.shape[1])
 
 
-def tangent_plane(point: ArrayLike, basis: ArrayLike, *, ax: Any, size: float = 1.0, label: str | None = "tangent space") -> None:
+def tangent_plane(point: ArrayLike, basis: ArrayLike, *, ax: Any = None, size: float = 1.0, label: str | None = "tangent space") -> Any:
     """The tangent plane at a point of a surface, a square with sides 2 `size`; the tangent line of a curve.
 
     Arguments:
+
     - `point`: (2,) or (3,).
     - `basis`: orthonormal rows (1 or 2, m), as of the left singular vectors of the Jacobian.
+    - `ax`: axes in the plane or in space; by default those of a new figure.
     - `size`: half the side, in units of the outputs.
+    - `label`: its entry in a legend.
+
+    Returns: the axes.
 
     Raises: `ValueError` for other shapes or a size that is not positive.
     """
+    ax = axes_for(ax, point)
     m = ax_dimension(ax)
     point = _checked("point", point, (m,))
     basis = _checked("basis", basis, (None, m))
@@ -129,14 +150,19 @@ def tangent_plane(point: ArrayLike, basis: ArrayLike, *, ax: Any, size: float = 
         ax.auto_scale_xyz(*np.array(corners).T, had_data=True)
     else:
         raise ValueError(f"`basis` must have 1 row, or 2 in space, got {len(basis)} in R^{m}.")
-    _dress(ax, m)
+    return _dress(ax, m)
 
 
-def normal_residual(point: ArrayLike, target: ArrayLike, *, ax: Any, label: str | None = "residual $y - f$") -> None:
-    """The arrow from a point of the manifold to the target (a star): normal to the manifold where the flow has arrived.
+def normal_residual(point: ArrayLike, target: ArrayLike, *, ax: Any = None, label: str | None = "residual $y - f$") -> Any:
+    """The arrow from a `point` of the manifold to the `target` (a star): normal to the manifold where the flow has arrived.
 
-    Raises: `ValueError` unless both are (2,) or (3,).
+    `ax` are axes in the plane or in space, by default those of a new figure; `label` is the arrow's entry in a legend.
+
+    Returns: the axes.
+
+    Raises: `ValueError` unless both points are (2,) or (3,), as the axes.
     """
+    ax = axes_for(ax, point)
     m = ax_dimension(ax)
     point, target = _checked("point", point, (m,)), _checked("target", target, (m,))
     if m == 2:
@@ -146,7 +172,7 @@ def normal_residual(point: ArrayLike, target: ArrayLike, *, ax: Any, label: str 
     else:
         ax.quiver(*point, *(ARROW * (target - point)), arrow_length_ratio=0.25, label=label, zorder=11, **RESIDUAL)
     ax.plot(*target[:, None], label="target $y$", **TARGET)
-    _dress(ax, m)
+    return _dress(ax, m)
 
 
 def manifold_figure(
@@ -158,17 +184,23 @@ def manifold_figure(
     residual: tuple[ArrayLike, ArrayLike] | None = None,
     title: str | None = None,
     view: tuple[float, float] = (28.0, -50.0),
-) -> Figure:
+    fig: Figure | SubFigure | None = None,
+) -> Any:
     """A manifold and what happens on it, one picture.
 
     Arguments:
+
     - `points`: (a, b, 3) for a surface, (a, 2) or (a, 3) for a curve.
     - `curvature`: (a, b), the colour of a surface.
     - `paths`: outputs (t, m) under their kind, as in `path`.
     - `tangent`: point, basis and size, as in `tangent_plane`; `residual`: point and target, as in `normal_residual`.
+    - `title`: said above.
     - `view`: elevation and azimuth in degrees, for pictures in space.
+    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 6.4 x 4.6 inches in space, 4.8 x 4.6 in the plane.
 
-    Raises: `ValueError` for other shapes.
+    Returns: the figure, `fig` where it was given.
+
+    Raises: `ValueError` for other shapes, or where `fig` has axes already.
 
     >>> import numpy as np
     >>> from riemgn.plot import manifold_figure
@@ -182,8 +214,8 @@ def manifold_figure(
     if len(shape) not in (2, 3) or shape[-1] not in (2, 3) or (len(shape) == 3 and shape[-1] == 2):
         raise ValueError(f"`points` must be (a, 2), (a, 3) or (a, b, 3), got {shape}.")
     with style():
-        fig = figure(6.4, 4.6) if shape[-1] == 3 else figure(4.8, 4.6)
-        ax: Any = fig.add_subplot(projection="3d", computed_zorder=False) if shape[-1] == 3 else fig.add_subplot()
+        whole = figure_for(fig, 6.4 if shape[-1] == 3 else 4.8, 4.6)
+        ax: Any = whole.add_subplot(projection="3d", computed_zorder=False) if shape[-1] == 3 else whole.add_subplot()
         if len(shape) == 3:
             surface(points, curvature, ax=ax)
         elif curvature is None:
@@ -203,10 +235,10 @@ def manifold_figure(
             handles += [Line2D([], [], color="0.3", markerfacecolor=fill, label=name, **ENDS) for fill, name in (("white", "start"), ("0.3", "end"))]
         if handles:
             widest = LETTER * max(len(handle.get_label()) for handle in handles) + HANDLE
-            fig.legend(handles=handles, loc="outside lower center", ncols=min(4, max(1, int(fig.get_figwidth() / widest))))
+            whole.legend(handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(whole) / widest))))
         if title is not None:
-            fig.suptitle(title, fontsize=9.5)
-    return fig
+            whole.suptitle(title, fontsize=9.5)
+    return whole
 
 
 def ax_dimension(ax: Any) -> int:
@@ -233,16 +265,17 @@ def _evenly_spaced(points, count, shift):
 
 
 def _dress(ax, m):
-    """Labels, and one scale for all axes: a right angle looks like one."""
+    """Labels, and one scale for all axes: a right angle looks like one. Returns the axes."""
     for axis, index in zip("xyz"[:m], (1, 2, 3), strict=False):
         getattr(ax, f"set_{axis}label")(AXIS_LABEL.format(index))
     if m == 2:
         ax.set_aspect("equal", adjustable="box")
-        return
+        return ax
     ax.set_box_aspect([np.ptp(limits) for limits in (ax.get_xlim3d(), ax.get_ylim3d(), ax.get_zlim3d())], zoom=ZOOM)
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis.get_major_locator().set_params(nbins=5)
+    return ax
 
 
 def _checked(name, value, shape):

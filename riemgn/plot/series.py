@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogFormatterSciNotation
 
 from ..result import result_name
 from ..trajectory import Trajectory
-from .style import BOUND, figure, flow_style, FLOW_TITLES, style
+from .style import axes_for, BOUND, figure_for, flow_style, FLOW_TITLES, style
 
 TIME = "time $t$ (the flow's own)"
 SERIES = ("ts", "losses", "grad_norms", "sigma_min")
@@ -20,32 +20,60 @@ MARKERS = 8  # markers per curve: enough to tell flows apart, few enough to see 
 Series = Float[Array, " t"] | Float[np.ndarray, " t"]
 
 
-def loss_curve(ts: Series, losses: Series, *, ax: Axes, flow: str = "gn", label: str | None = None) -> None:
-    """The loss `g(f(w_t))` over time, logarithmic scale."""
-    _curve(ts, losses, ax, flow, label, "loss $g(f)$")
+def loss_curve(ts: Series, losses: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None) -> Axes:
+    """The loss `g(f(w_t))` over time, logarithmic scale.
+
+    Arguments:
+
+    - `ts`, `losses`: times and losses (t,).
+    - `ax`: where to draw; by default the axes of a new figure.
+    - `flow`: the short name of the flow, for its colour, dash and marker.
+    - `label`: its entry in a legend; by default none.
+
+    Returns: the axes; `ax.figure` is their figure.
+
+    >>> from riemgn.plot import loss_curve
+    >>> loss_curve([0.0, 1.0, 2.0], [1.0, 0.1, 0.01]).get_yscale()
+    'log'
+    """
+    return _curve(ts, losses, ax, flow, label, "loss $g(f)$")
 
 
-def gradient_curve(ts: Series, grad_norms: Series, *, ax: Axes, flow: str = "gn", label: str | None = None) -> None:
-    """The norm of the Riemannian gradient `|P grad g(f(w_t))|` over time, logarithmic scale."""
-    _curve(ts, grad_norms, ax, flow, label, r"gradient norm $\|P\,\nabla g(f)\|$")
+def gradient_curve(ts: Series, grad_norms: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None) -> Axes:
+    """The norm of the Riemannian gradient `|P grad g(f(w_t))|` over time, `grad_norms` (t,); all else as in `loss_curve`."""
+    return _curve(ts, grad_norms, ax, flow, label, r"gradient norm $\|P\,\nabla g(f)\|$")
 
 
-def sigma_min_curve(ts: Series, sigma_min: Series, *, ax: Axes, flow: str = "gn", label: str | None = None) -> None:
-    """The smallest non-zero singular value of `J(w_t)` over time, logarithmic scale."""
-    _curve(ts, sigma_min, ax, flow, label, r"smallest singular value $\sigma_{\min}(J)$")
+def sigma_min_curve(ts: Series, sigma_min: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None) -> Axes:
+    """The smallest non-zero singular value of `J(w_t)` over time, `sigma_min` (t,); all else as in `loss_curve`."""
+    return _curve(ts, sigma_min, ax, flow, label, r"smallest singular value $\sigma_{\min}(J)$")
 
 
-def bound_curve(ts: Series, bound: Series, measured: Series | None = None, *, ax: Axes, flow: str = "gn", label: str = "measured") -> None:
-    """A bound, dashed and grey, beside what was measured if given."""
+def bound_curve(
+    ts: Series, bound: Series, measured: Series | None = None, *, ax: Axes | None = None, flow: str = "gn", label: str = "measured"
+) -> Axes:
+    """A bound, dashed and grey, beside what was measured if given: `bound` and `measured` (t,); all else as in `loss_curve`."""
+    axes = axes_for(ax)
     if measured is not None:
-        _curve(ts, measured, ax, flow, label, None)
-    ax.plot(np.asarray(ts), np.asarray(bound), **BOUND)
-    ax.set_yscale("log", nonpositive="mask")
-    ax.legend()
+        _curve(ts, measured, axes, flow, label, None)
+    axes.plot(np.asarray(ts), np.asarray(bound), **BOUND)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.legend()
+    return axes
 
 
-def trajectory_figure(trajectory: Trajectory, title: str | None = None) -> Figure:
+def trajectory_figure(trajectory: Trajectory, title: str | None = None, *, fig: Figure | SubFigure | None = None) -> Any:
     """Loss, gradient norm and smallest singular value of one trajectory, side by side; where it ended early, a line says why.
+
+    Arguments:
+
+    - `trajectory`: a `Trajectory`, of `solve` or of `iterate`.
+    - `title`: said above, before the flow's name and the sizes.
+    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 9.0 x 2.9 inches.
+
+    Returns: the figure, `fig` where it was given.
+
+    Raises: `ValueError` where `fig` has axes already.
 
     >>> import riemgn as rg
     >>> from riemgn.plot import trajectory_figure
@@ -55,27 +83,37 @@ def trajectory_figure(trajectory: Trajectory, title: str | None = None) -> Figur
     """
     problem = trajectory.problem
     series = {name: np.asarray(getattr(trajectory, name)) for name in SERIES}
-    return series_figure(series, flow=trajectory.flow.name, result=result_name(trajectory.result), sizes=(problem.n, problem.p), title=title)
+    return series_figure(series, flow=trajectory.flow.name, result=result_name(trajectory.result), sizes=(problem.n, problem.p), title=title, fig=fig)
 
 
 def series_figure(
-    series: Mapping[str, Any], *, flow: str = "gn", result: str = "successful", sizes: tuple[int, int] | None = None, title: str | None = None
-) -> Figure:
+    series: Mapping[str, Any],
+    *,
+    flow: str = "gn",
+    result: str = "successful",
+    sizes: tuple[int, int] | None = None,
+    title: str | None = None,
+    fig: Figure | SubFigure | None = None,
+) -> Any:
     """The picture of `trajectory_figure` from stored arrays.
 
     Arguments:
+
     - `series`: "ts", "losses", "grad_norms" and "sigma_min", each (t,), as in a record.
     - `flow`: its short name; `result`: short name of the result code; `sizes`: outputs n and parameters p.
+    - `title`, `fig`: as in `trajectory_figure`.
 
-    Raises: `ValueError` that names the array that is missing.
+    Returns: the figure, `fig` where it was given.
+
+    Raises: `ValueError` that names the array that is missing, or where `fig` has axes already.
     """
     missing = [name for name in SERIES if name not in series]
     if missing:
         raise ValueError(f"`series` needs {', '.join(SERIES)}; missing: {', '.join(missing)}.")
     ts = np.asarray(series["ts"])
     with style():
-        fig = figure(9.0, 2.9)
-        axes = fig.subplots(1, 3)
+        whole = figure_for(fig, 9.0, 2.9)
+        axes = whole.subplots(1, 3)
         for ax, draw, name in zip(axes, (loss_curve, gradient_curve, sigma_min_curve), SERIES[1:], strict=True):
             draw(ts, series[name], ax=ax, flow=flow)
         if result != "successful":
@@ -85,20 +123,22 @@ def series_figure(
             axes[0].annotate(when, (0.03, 0.05), xycoords="axes fraction", color="0.3")
         counts = "" if sizes is None else f"n = {sizes[0]} outputs, p = {sizes[1]} parameters"
         parts = [title, FLOW_TITLES.get(flow, flow), counts]
-        fig.suptitle(", ".join(part for part in parts if part), fontsize=9.5)
-    return fig
+        whole.suptitle(", ".join(part for part in parts if part), fontsize=9.5)
+    return whole
 
 
-def _curve(ts: Any, values: Any, ax: Axes, flow: str, label: str | None, ylabel: str | None) -> None:
+def _curve(ts: Any, values: Any, ax: Axes | None, flow: str, label: str | None, ylabel: str | None) -> Axes:
+    axes = axes_for(ax)
     ts, values = np.asarray(ts), np.asarray(values)
-    ax.plot(ts, values, markevery=max(1, ts.size // MARKERS), label=label, **flow_style(flow))
-    ax.set_yscale("log", nonpositive="mask")
-    ax.set_xlabel(TIME)
+    axes.plot(ts, values, markevery=max(1, ts.size // MARKERS), label=label, **flow_style(flow))
+    axes.set_yscale("log", nonpositive="mask")
+    axes.set_xlabel(TIME)
     if ylabel is not None:
-        ax.set_ylabel(ylabel)
-    _label_ticks(ax)
+        axes.set_ylabel(ylabel)
+    _label_ticks(axes)
     if label is not None:
-        ax.legend()
+        axes.legend()
+    return axes
 
 
 def _label_ticks(ax: Axes) -> None:

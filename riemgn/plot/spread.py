@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from .series import MARKERS, TIME
-from .style import figure, FLOW_TITLES, style
+from .style import figure_for, FLOW_TITLES, style, width_of
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1)), (0, (1, 1)))
 SHAPES = ("o", "s", "^", "D", "v", "*", "x", "P")
@@ -19,7 +19,7 @@ PANEL = (4.6, 3.3)  # inches; the legend lies below
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """One line: `middle` (t,) over `ts` (t,), between `low` (t,) and `high` (t,); NaN where no run is left."""
+    """One line, called `label`: `middle` (t,) over `ts` (t,), between `low` (t,) and `high` (t,); NaN where no run is left."""
 
     label: str
     ts: Any
@@ -28,8 +28,18 @@ class Spread:
     high: Any
 
 
-def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$") -> Figure:
+def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$", *, fig: Figure | SubFigure | None = None) -> Any:
     """Panels side by side, one for each flow's short name, on one logarithmic scale. Labels are plain text, not mathematics.
+
+    Arguments:
+
+    - `panels`: the lines of each panel, under the short name of the flow.
+    - `ylabel`: what the lines are, with its unit.
+    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 4.6 x 3.3 inches a panel.
+
+    Returns: the figure, `fig` where it was given.
+
+    Raises: `ValueError` for no panels, or where `fig` has axes already.
 
     >>> from riemgn.plot import spread_figure, Spread
     >>> line = Spread("cond = 10", [0.0, 1.0], [2.0, 1.0], [1.5, 0.5], [3.0, 1.5])
@@ -39,8 +49,8 @@ def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g
     if not panels:
         raise ValueError("`panels` must hold one flow or more, got none.")
     with style():
-        fig = figure(PANEL[0] * len(panels), PANEL[1])
-        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        whole = figure_for(fig, PANEL[0] * len(panels), PANEL[1])
+        axes = whole.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (flow, lines) in zip(axes, panels.items(), strict=True):
             for place, line in enumerate(lines):
                 _band(ax, line, place, len(lines))
@@ -51,9 +61,9 @@ def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g
         axes[0].set_ylabel(ylabel)
         handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         widest = max((len(label) for label in handles), default=1)
-        columns = max(1, min(4, int(fig.get_figwidth() * 72 / (5.0 * widest + 36))))
-        fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
-    return fig
+        columns = max(1, min(4, int(width_of(whole) * 72 / (5.0 * widest + 36))))
+        whole.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    return whole
 
 
 def _band(ax: Any, line: Spread, place: int, count: int) -> None:

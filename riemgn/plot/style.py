@@ -4,8 +4,10 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 STYLE: dict[str, Any] = {
     "font.size": 9.0,
@@ -39,7 +41,7 @@ FLOW_STYLES: dict[str, dict[str, Any]] = {
     "ggn-score": {"color": "#56B4E9", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "*"},
 }
 OTHER_FLOW: dict[str, Any] = {"color": "0.35", "linestyle": (0, (3, 1)), "marker": "x"}
-BOUND: dict[str, Any] = {"color": "0.45", "linestyle": "--", "linewidth": 1.2, "label": "bound"}
+BOUND: dict[str, Any] = {"color": "0.45", "linestyle": (0, (8, 2.5)), "linewidth": 1.2, "label": "bound"}  # longer dashes than a flow's
 FLOW_TITLES: dict[str, str] = {
     "gf": "gradient flow",
     "gn": "Gauss-Newton flow",
@@ -56,7 +58,7 @@ def style() -> AbstractContextManager[None]:
 
 
 def flow_style(name: str) -> dict[str, Any]:
-    """Keyword arguments of `ax.plot` for a flow's short name; an unknown flow gets a grey line of its own.
+    """Keyword arguments of `ax.plot` for a flow's short `name`; an unknown flow gets a grey line of its own.
 
     >>> from riemgn.plot import flow_style
     >>> flow_style("gn")["marker"]
@@ -76,8 +78,36 @@ def figure(width: float = 7.0, height: float = 2.6) -> Figure:
         return Figure(figsize=(width, height), layout="constrained")
 
 
+def axes_for(ax: Axes | None, points: Any = None) -> Any:
+    """The caller's axes `ax`, or those of a new figure: in space for `points` (..., 3), else in the plane."""
+    if ax is not None:
+        return ax
+    with style():
+        if np.ndim(points) and np.shape(points)[-1] == 3:
+            return figure(6.4, 4.6).add_subplot(projection="3d", computed_zorder=False)
+        return figure(4.8, 3.6).add_subplot()
+
+
+def figure_for(fig: Figure | SubFigure | None, width: float, height: float) -> Any:
+    """The caller's empty figure or subfigure `fig`, or a new figure of `width` x `height` inches.
+
+    Raises: `ValueError` where `fig` has axes already: they would lie below what is drawn.
+    """
+    if fig is None:
+        return figure(width, height)
+    taken = list(fig.axes)
+    if taken:
+        raise ValueError(f"`fig` must be an empty figure or subfigure, got one with {len(taken)} axes; `figure.subfigures` makes room in it.")
+    return fig
+
+
+def width_of(fig: Figure | SubFigure) -> float:
+    """The width of a figure or subfigure in inches."""
+    return fig.bbox.width / fig.dpi
+
+
 def settle(fig: Figure) -> None:
-    """Lay a finished figure out for SVG and keep it so: to save it is then one drawing instead of two, with the same bytes."""
+    """Lay the finished figure `fig` out for SVG and keep it so: to save it is then one drawing instead of two, with the same bytes."""
     FigureCanvasSVG(fig)  # the widths of words are those of this format
     engine = fig.get_layout_engine()
     if engine is not None:

@@ -20,6 +20,8 @@ class AbstractAbsolutePenalty(AbstractSeparablePenalty):
 
     `h_mu(|x|)` for a vector `x` is a smoothing of its norm, with `r = sqrt(m^2 + |x|^2)`. The methods below serve both. Nothing is squared before it
     is divided by a number of its size, so nothing overflows or underflows on the way.
+
+    Reference: arXiv:2404.14875, ggn_score.md 2.
     """
 
     @abc.abstractmethod

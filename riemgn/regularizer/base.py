@@ -102,7 +102,7 @@ class AbstractPenalty(eqx.Module):
 
 
 class AbstractSeparablePenalty(AbstractPenalty):
-    """`h_mu(w) = sum_i h_mu(w_i)`: the Hessian is diagonal, so `curvature` is all of it."""
+    """`h_mu(w) = sum_i h_mu(w_i)` by definition: the Hessian is diagonal, so `curvature` is all of it."""
 
     @abc.abstractmethod
     def pointwise(self, w: Weights) -> Weights:
@@ -134,7 +134,7 @@ def checked_constants(constant: float, order: float) -> tuple[float, float]:
 
 
 def checked_penalty(penalty: Any) -> AbstractPenalty:
-    """The penalty itself.
+    """The `penalty` itself.
 
     Raises: `ValueError` for anything else.
     """
@@ -144,7 +144,7 @@ def checked_penalty(penalty: Any) -> AbstractPenalty:
 
 
 def checked_score_damping(damping: float | str, weight: Array) -> Array | None:
-    """The `c` of GGN-SCORE's matrix `c D + J^T Q J`, from a positive number, `"unit"` (1) or `"tau"`; None stands for `c = tau = weight`.
+    """The `c` of GGN-SCORE's matrix `c D + J^T Q J`, from a `damping`: a positive number, `"unit"` (1) or `"tau"`; None for `c = tau = weight`.
 
     Raises: `ValueError` for anything else, and for `c = tau = 0`.
     """

@@ -31,7 +31,7 @@ LISTED = 200  # lines of a list of troubles
 
 @dataclass(frozen=True)
 class Report:
-    """A written page: its path, its size in bytes, and how many results of each kind it shows."""
+    """A written page: its `path`, its `size` in bytes, and in `counts` how many results of each kind it shows."""
 
     path: Path
     size: int

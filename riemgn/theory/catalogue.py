@@ -11,7 +11,7 @@ CLAIMS: dict[str, Claim] = {claim.name: claim for claim in (*cayci2024.CLAIMS, *
 
 
 def find_claim(name: str) -> Claim:
-    """The claim of that name.
+    """The claim that is called `name`.
 
     Raises: `ValueError` that lists the known ones.
     """
@@ -61,7 +61,9 @@ def certify(name: str, evidence: Evidence, subject: str | None = None, *, rigoro
 
 
 def cite(what: Certificate | str | Iterable[Certificate | str]) -> str:
-    """BibTeX of the papers behind certificates or claims, each once.
+    """BibTeX of the papers behind `what`, a certificate, the name of a claim, or several of either; each paper once.
+
+    Raises: `ValueError` for an unknown claim.
 
     >>> import riemgn as rg
     >>> rg.cite("equivalence").splitlines()[0]

@@ -126,7 +126,7 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one computation of a claim found: hypotheses, and conclusions whose error is not known yet."""
+    """What one computation of a claim found: its `hypotheses`, and `conclusions` whose error is not known yet."""
 
     hypotheses: tuple[Hypothesis, ...]
     conclusions: tuple[Conclusion, ...]
