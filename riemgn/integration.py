@@ -21,6 +21,10 @@ STIFF_GROWTH = 3.0
 STIFF_GAINS = (0.1, 0.5)
 
 
+# Roundings of the parameters that one step may add up.
+ROUNDINGS = 1e3
+
+
 class Limits(eqx.Module):
     """Thresholds of the events, as arrays: changing them compiles nothing anew.
 
@@ -87,7 +91,7 @@ class _OutputsWatched(diffrax.AbstractAdaptiveSolver):
     """The explicit method `solver`, whose error of the outputs is at least what a step adds to the gap between them and the outputs of the parameters.
 
     `|psi - f(w)|` stays far below the tolerance as long as the step follows the flow. A step over a fold of `M`, where the velocity of the parameters is
-    unbounded and that of the outputs is not, lands on another sheet: `psi` alone would not tell.
+    unbounded and that of the outputs is not, lands on another sheet: `psi` alone would not tell. What rounding may make of the gap does not count.
 
     Where `kept`, the parameters alone stay in the dense output: diffrax holds each stage of `max_steps` steps, 4096 x 16 vectors for Dopri8, with
     outputs, n numbers each, gigabytes.
@@ -116,16 +120,23 @@ class _OutputsWatched(diffrax.AbstractAdaptiveSolver):
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         inner, gap = solver_state
         y1, error, dense_info, inner, result = self.solver.step(terms, t0, t1, y0, args, inner, made_jump)
-        gap_after = args.problem.outputs(y1["w"]) - y1["psi"]
+        outputs, swell = jax.jvp(args.problem.outputs, (y1["w"],), (y1["w"],))
+        gap_after = outputs - y1["psi"]
         if error is not None:
-            parted = gap_after - gap
-            error = {**error, "psi": jnp.where(jnp.abs(error["psi"]) >= jnp.abs(parted), error["psi"], parted)}
+            parted = jnp.maximum(jnp.abs(gap_after - gap) - _unsure(outputs, swell, args.problem.y), 0.0)
+            error = {**error, "psi": jnp.maximum(jnp.abs(error["psi"]), parted)}
         if self.kept:
             dense_info = jax.tree.map(lambda part: {"w": part["w"]} if _has_outputs(part) else part, dense_info, is_leaf=_has_outputs)
         return y1, error, dense_info, (inner, gap_after), result
 
     def func(self, terms, t0, y0, args):
         return self.solver.func(terms, t0, y0, args)
+
+
+def _unsure(outputs, swell, y):
+    """Gaps that rounding may make: `swell = J w` tells how the rounding of the parameters shows in the outputs."""
+    eps, largest = jnp.finfo(outputs.dtype).eps, jnp.maximum(jnp.max(jnp.abs(outputs)), jnp.max(jnp.abs(y)))
+    return jnp.sqrt(eps) * largest + ROUNDINGS * eps * jnp.max(jnp.abs(swell))
 
 
 def _has_outputs(part) -> bool:
