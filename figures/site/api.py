@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from pathlib import Path
 from types import ModuleType
 
 import riemgn
@@ -17,16 +18,19 @@ PAGES = {
     "pictures": ("Pictures and reports", ("plot", "report")),
 }
 
+BESIDE = {"riemgn.problem": ("Linearisation",)}  # what those meet who write a flow; in a file, not on a face
+
 
 def names_of(room: ModuleType) -> dict[str, object]:
     """What a room shows: a folder what its face imports, a file its public classes and functions that others may use."""
     shown = {name: value for name, value in vars(room).items() if not name.startswith("_") and not inspect.ismodule(value)}
-    if hasattr(room, "__path__"):
+    if Path(room.__file__ or "").name == "__init__.py":
         return shown
     ours = {name: value for name, value in shown.items() if getattr(value, "__module__", "") == room.__name__}
     if room is riemgn.task or room.__name__ == "riemgn.theory.rigorous":
         return ours
-    return {name: value for name, value in ours.items() if name in dir(riemgn) or name.startswith("Abstract")}
+    wanted = (*dir(riemgn), *BESIDE.get(room.__name__, ()))
+    return {name: value for name, value in ours.items() if name in wanted or name.startswith("Abstract")}
 
 
 def directive(name: str, value: object) -> list[str]:
@@ -35,16 +39,19 @@ def directive(name: str, value: object) -> list[str]:
     return [f".. autofunction:: {name}", ""] if callable(value) else [f".. autodata:: {name}", "   :no-value:", ""]
 
 
+def room_section(name: str) -> str:
+    """Heading, the room's own introduction, its names in one line, then each with its docstring."""
+    room = importlib.import_module(f"riemgn.{name}")
+    heading = "Settings" if name.startswith("_") else f"`riemgn.{name}`"
+    found = sorted(names_of(room).items(), key=lambda pair: pair[0].lower())
+    paths = {f"{'riemgn' if shown in dir(riemgn) else room.__name__}.{shown}": value for shown, value in found}
+    links = ", ".join(f"{{py:obj}}`~{path}`" for path in paths)
+    listed = [line for path, value in paths.items() for line in directive(path, value)]
+    return "\n".join([f"## {heading}", "", (room.__doc__ or "").strip(), "", f"{links}.", "", "```{eval-rst}", *listed, "```", ""])
+
+
 def api_page(title: str, rooms: tuple[str, ...]) -> str:
-    lines = [f"# {title}", ""]
-    for name in rooms:
-        room = importlib.import_module(f"riemgn.{name}")
-        lines += [f"## `riemgn.{name}`" if not name.startswith("_") else "## Settings", "", (room.__doc__ or "").strip(), "", "```{eval-rst}"]
-        for shown, value in sorted(names_of(room).items(), key=lambda pair: pair[0].lower()):
-            home = "riemgn" if shown in dir(riemgn) else room.__name__
-            lines += directive(f"{home}.{shown}", value)
-        lines += ["```", ""]
-    return "\n".join(lines)
+    return "\n".join([f"# {title}", "", *map(room_section, rooms)])
 
 
 def api_pages() -> dict[str, str]:

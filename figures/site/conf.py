@@ -7,8 +7,7 @@ author = copyright = "riemgn developers"
 version = release = installed_version("riemgn")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "figures.site.docstrings"]
-exclude_patterns = []
-default_role = "literal"
+smartquotes = False  # `psi'` is a derivative
 
 html_theme = "furo"
 html_title = f"riemgn {release}"
@@ -31,5 +30,12 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
-toc_object_entries_show_parents = "hide"
-nitpick_ignore_regex = [("py:.*", r"(?!riemgn\.).*")]  # types of other packages have no page here
+toc_object_entries = False  # each page lists its names itself; in every page's sidebar they would cost a third of the build
+
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!riemgn\.).*"),  # types of other packages have no page here
+    # types that pass between the rooms and that nobody outside makes
+    ("py:class", r"riemgn\.(model\.Weighted|linalg\.(extreme\.Extremes|lanes\.Found)|method\.batch\.Batch|theory\.rate\.Slope|geometry\.embedded\.AbstractEmbeddedChart)"),
+    ("py:class", r"riemgn\.experiment\.(grid\.(Grid|Cell)|chunk\.Built)"),
+    ("py:class", r"riemgn\.(\w+\.)+_\w+"),
+]

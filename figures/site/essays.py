@@ -1,5 +1,7 @@
 """A page for each essay, from its script: title, picture, text, numbers, code."""
 
+import ast
+
 from figures.page import Essay, essays
 
 from .records import check_table, shown
@@ -12,13 +14,18 @@ parameters, evaluated on its n data points, is a map `f : R^p -> R^n`; its outpu
 """
 
 
+def code_starts(essay: Essay) -> int:
+    """The script's first line of code, after the docstring that is the essay's text."""
+    return ast.parse(essay.script.read_text(encoding="utf-8")).body[1].lineno
+
+
 def essay_page(essay: Essay) -> str:
     name, found = essay.item.id, shown(essay.item)
     lines = [f"# {essay.title}", "", f"```{{image}} ../pictures/essays/{name}.png", f":alt: {essay.item.claim[0].upper()}{essay.item.claim[1:]}", "```"]
     lines += ["", essay.text, ""]
     if found is not None:
         lines += ["## Its numbers", "", f"Verdict: {found.verdict}. `python -m figures {name}`, in a checkout, computes them again.", "", check_table(found.checks), ""]
-    lines += ["## Its code", "", f"`figures/essays/{name}.py`:", "", f"```{{literalinclude}} {name}.py", ":language: python", ":start-at: 'import'", "```", ""]
+    lines += ["## Its code", "", f"`figures/essays/{name}.py`:", "", f"```{{literalinclude}} {name}.py", ":language: python", f":lines: {code_starts(essay)}-", "```", ""]
     return "\n".join(lines)
 
 
