@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce gallery test test-slow bench lint clean
+.PHONY: help install reproduce gallery docs test test-slow bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ reproduce: $(STAMP) ## reproduce the papers' figures and claims at quick size, i
 
 gallery: $(STAMP) ## draw the essays in figures/ again and check their numbers
 	$(BIN)/python -m figures $(ARGS)
+
+docs: $(STAMP) ## build the documentation into build/site, warnings are errors
+	$(BIN)/python -m figures.site $(ARGS)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -35,6 +35,8 @@ def build(source: Path, out: Path) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(beside / "programs"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # nearly all the time is compilation
+    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
     strict = ["-W", "--keep-going", "-n", "-q"]
     return sphinx([*strict, "-b", "html", "-c", str(HERE), "-d", str(beside / "doctrees"), str(source), str(out)])
 

@@ -13,6 +13,8 @@ html_theme = "furo"
 html_title = f"riemgn {release}"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 myst_enable_extensions = ["attrs_inline", "deflist"]
@@ -35,7 +37,10 @@ toc_object_entries = False  # each page lists its names itself; in every page's 
 nitpick_ignore_regex = [
     ("py:.*", r"(?!riemgn\.).*"),  # types of other packages have no page here
     # types that pass between the rooms and that nobody outside makes
-    ("py:class", r"riemgn\.(model\.Weighted|linalg\.(extreme\.Extremes|lanes\.Found)|method\.batch\.Batch|theory\.rate\.Slope|geometry\.embedded\.AbstractEmbeddedChart)"),
+    (
+        "py:class",
+        r"riemgn\.(model\.Weighted|linalg\.(extreme\.Extremes|lanes\.Found)|method\.batch\.Batch|theory\.rate\.Slope|geometry\.embedded\.AbstractEmbeddedChart)",
+    ),
     ("py:class", r"riemgn\.experiment\.(grid\.(Grid|Cell)|chunk\.Built)"),
     ("py:class", r"riemgn\.(\w+\.)+_\w+"),
 ]

@@ -8,9 +8,10 @@ from .records import check_table, shown
 
 OPENING = """# Essays
 
-One idea each, in one picture, with the script that draws it. For someone who knows a little of manifolds and has not read the papers. Throughout, a model with p
-parameters, evaluated on its n data points, is a map `f : R^p -> R^n`; its outputs sweep out a set `M = f(W)`, the *output manifold*. `J` is the Jacobian of `f`,
-`P = J J^+` projects on its range, the tangent space of `M`, and `g` is the loss, `|f - y|^2 / 2` where nothing else is said. `make gallery` draws them again.
+One idea each, in one picture, with the script that draws it. For someone who knows a little of manifolds and has not read the papers.
+Throughout, a model with p parameters, evaluated on its n data points, is a map `f : R^p -> R^n`; its outputs sweep out a set `M = f(W)`, the
+*output manifold*. `J` is the Jacobian of `f`, `P = J J^+` projects on its range, the tangent space of `M`, and `g` is the loss, `|f - y|^2 / 2`
+where nothing else is said. `make gallery` draws them again.
 """
 
 
@@ -21,11 +22,34 @@ def code_starts(essay: Essay) -> int:
 
 def essay_page(essay: Essay) -> str:
     name, found = essay.item.id, shown(essay.item)
-    lines = [f"# {essay.title}", "", f"```{{image}} ../pictures/essays/{name}.png", f":alt: {essay.item.claim[0].upper()}{essay.item.claim[1:]}", "```"]
+    lines = [
+        f"# {essay.title}",
+        "",
+        f"```{{image}} ../pictures/essays/{name}.png",
+        f":alt: {essay.item.claim[0].upper()}{essay.item.claim[1:]}",
+        "```",
+    ]
     lines += ["", essay.text, ""]
     if found is not None:
-        lines += ["## Its numbers", "", f"Verdict: {found.verdict}. `python -m figures {name}`, in a checkout, computes them again.", "", check_table(found.checks), ""]
-    lines += ["## Its code", "", f"`figures/essays/{name}.py`:", "", f"```{{literalinclude}} {name}.py", ":language: python", f":lines: {code_starts(essay)}-", "```", ""]
+        lines += [
+            "## Its numbers",
+            "",
+            f"Verdict: {found.verdict}. `python -m figures {name}`, in a checkout, computes them again.",
+            "",
+            check_table(found.checks),
+            "",
+        ]
+    lines += [
+        "## Its code",
+        "",
+        f"`figures/essays/{name}.py`:",
+        "",
+        f"```{{literalinclude}} {name}.py",
+        ":language: python",
+        f":lines: {code_starts(essay)}-",
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -11,16 +11,16 @@ from .records import check_table, items_shown, Shown
 
 OPENING = """# Theorems, code and verdicts
 
-What the three papers state, or what is derived here from them, as this package can examine it. A *claim* is a computation: given a trajectory, it lists what the
-statement presupposes, each hypothesis with the number that decides it, what it predicts, what was measured, and a verdict ([](concepts/certificate.md)).
-A *figure* is our own experiment for a claim, with checks of its own.
+What the three papers state, or what is derived here from them, as this package can examine it. A *claim* is a computation: given a trajectory,
+it lists what the statement presupposes, each hypothesis with the number that decides it, what it predicts, what was measured, and a verdict
+([](concepts/certificate.md)). A *figure* is our own experiment for a claim, with checks of its own.
 
-This page is written when the site is built. The verdicts of figures come from the numbers in the committed records `figures/PAPER/FIGURE.json`: each check is judged
-again, and compared with the golden numbers of its size. The verdict on a claim is that of its certificates, which the command beside it computes anew; no table of
-them is stored here. What a verdict does not say stands in [](limits.md).
+This page is written when the site is built. The verdicts of figures come from the numbers in the committed records `figures/PAPER/FIGURE.json`:
+each check is judged again, and compared with the golden numbers of its size. The verdict on a claim is that of its certificates, which the
+command beside it computes anew; no table of them is stored here. What a verdict does not say stands in [](limits.md).
 
-Docstrings cite the project's working notes, `theory.md` (statements C1 to C18) and `papers.md` (proofs D1 to D17), which are not part of the package. The labels
-below are theirs.
+Docstrings cite the project's working notes, `theory.md` (statements C1 to C18) and `papers.md` (proofs D1 to D17), which are not part of the
+package. The labels below are theirs.
 """
 
 
@@ -33,13 +33,16 @@ def paper_titles() -> dict[str, str]:
 
 def figure_line(found: Shown) -> str:
     held = sum(check["holds"] for check in found.checks)
-    return f"{{ref}}`{found.item.title} <{found.item.paper}-{found.item.id}>`: {found.verdict}, {held} of {len(found.checks)} checks, {found.size} size"
+    return (
+        f"{{ref}}`{found.item.title} <{found.item.paper}-{found.item.id}>`: {found.verdict}, {held} of {len(found.checks)} checks, {found.size} size"
+    )
 
 
 def claim_row(claim: Claim, figures: Sequence[Shown]) -> str:
     held = ", ".join(f"{{ref}}`{each.item.id} <{each.item.paper}-{each.item.id}>` {each.verdict}" for each in figures)
     code = f"{claim.examine.__module__}.{claim.examine.__qualname__}"
-    return f"| {{ref}}`{claim.name} <claim-{claim.name}>` | {claim.theory} | {claim.reference} | {{py:func}}`{code}` | {held or 'none'} |"
+    link = f"{{py:func}}`{code.removeprefix('riemgn.theory.')} <{code}>`"
+    return f"| {{ref}}`{claim.name} <claim-{claim.name}>` | {claim.theory} | {held or 'none'} | {link} | {claim.reference} |"
 
 
 def claim_section(claim: Claim, figures: Sequence[Shown]) -> str:
@@ -53,7 +56,7 @@ def claim_section(claim: Claim, figures: Sequence[Shown]) -> str:
 
 def theorems_page(found: Sequence[Shown]) -> str:
     by_claim = {name: [each for each in found if name in each.item.claims] for name in CLAIMS}
-    rows = ["| claim | label | source | examined by | figures |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| claim | label | figures | examined by, in `riemgn.theory` | source |", "| --- | --- | --- | --- | --- |"]
     rows += [claim_row(claim, by_claim[name]) for name, claim in CLAIMS.items()]
     parts = [OPENING, "\n".join(rows), ""]
     for paper, title in paper_titles().items():
@@ -88,7 +91,9 @@ def figure_section(found: Shown) -> str:
 
 
 def paper_page(paper: str, title: str, found: Sequence[Shown]) -> str:
-    opening = "Our own experiments for the paper's claims, not copies of its plots; the line below each picture states data, sizes, seeds and tolerances."
+    opening = (
+        "Our own experiments for the paper's claims, not copies of its plots; the line below each picture states data, sizes, seeds and tolerances."
+    )
     text = f"{opening} What to see and what a picture does not show is at the head of its script in `paper_repro/{paper}/`."
     return "\n".join([f"# {title}", "", text, "", *(figure_section(each) for each in found if each.item.paper == paper)])
 

@@ -55,5 +55,7 @@ def check_table(checks: list[dict[str, Any]]) -> str:
     for check in checks:
         name = check["name"].replace("|", r"\|")
         asked = f"{RELATIONS[check['relation']]} {number(check['predicted'])}"
-        rows.append(f"| {name} | {number(check['measured'])} | {asked} | {number(check['tolerance'])} | {'holds' if check['holds'] else '**fails**'} |")
+        rows.append(
+            f"| {name} | {number(check['measured'])} | {asked} | {number(check['tolerance'])} | {'holds' if check['holds'] else '**fails**'} |"
+        )
     return "\n".join(rows)
