@@ -41,7 +41,7 @@ def figure_line(found: Shown) -> str:
 def claim_row(claim: Claim, figures: Sequence[Shown]) -> str:
     held = ", ".join(f"{{ref}}`{each.item.id} <{each.item.paper}-{each.item.id}>` {each.verdict}" for each in figures)
     code = f"{claim.examine.__module__}.{claim.examine.__qualname__}"
-    link = f"{{py:func}}`{code.removeprefix('riemgn.theory.')} <{code}>`"
+    link = f"{{py:func}}`{code.split('.')[-2]} <{code}>`"
     return f"| {{ref}}`{claim.name} <claim-{claim.name}>` | {claim.theory} | {held or 'none'} | {link} | {claim.reference} |"
 
 
@@ -56,7 +56,7 @@ def claim_section(claim: Claim, figures: Sequence[Shown]) -> str:
 
 def theorems_page(found: Sequence[Shown]) -> str:
     by_claim = {name: [each for each in found if name in each.item.claims] for name in CLAIMS}
-    rows = ["| claim | label | figures | examined by, in `riemgn.theory` | source |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| claim | label | figures | code, `theory.` | source |", "| --- | --- | --- | --- | --- |"]
     rows += [claim_row(claim, by_claim[name]) for name, claim in CLAIMS.items()]
     parts = [OPENING, "\n".join(rows), ""]
     for paper, title in paper_titles().items():
