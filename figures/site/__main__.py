@@ -37,7 +37,7 @@ def build(source: Path, out: Path) -> int:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # nearly all the time is compilation
     os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
-    strict = ["-W", "--keep-going", "-n", "-q"]
+    strict = ["-W", "--keep-going", "-n", "-E", "-q"]  # -E: an unchanged page runs again, its code may have changed
     return sphinx([*strict, "-b", "html", "-c", str(HERE), "-d", str(beside / "doctrees"), str(source), str(out)])
 
 

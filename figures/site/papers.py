@@ -56,7 +56,7 @@ def claim_section(claim: Claim, figures: Sequence[Shown]) -> str:
 
 def theorems_page(found: Sequence[Shown]) -> str:
     by_claim = {name: [each for each in found if name in each.item.claims] for name in CLAIMS}
-    rows = ["| claim | label | figures | code, `theory.` | source |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| claim | label | figures | examined in | source |", "| --- | --- | --- | --- | --- |"]
     rows += [claim_row(claim, by_claim[name]) for name, claim in CLAIMS.items()]
     parts = [OPENING, "\n".join(rows), ""]
     for paper, title in paper_titles().items():
