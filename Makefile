@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce gallery apps test test-slow bench lint clean
+.PHONY: help install reproduce gallery apps docs test test-slow bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ gallery: $(STAMP) ## draw the essays in figures/ again and check their numbers
 
 apps: $(STAMP) ## open the apps with sliders in figures/apps
 	$(BIN)/marimo edit figures/apps $(ARGS)
+
+docs: $(STAMP) ## build the documentation into build/site, warnings are errors
+	$(BIN)/python -m figures.site $(ARGS)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -39,7 +39,7 @@ import pytest  # noqa: E402
 
 PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
 REPRODUCTION = "reproduction"  # the items of the papers come before all else
-LONGEST = ["test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
+LONGEST = ["test_site", "test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
 
 jax.config.update("jax_enable_x64", True)
 

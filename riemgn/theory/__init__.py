@@ -9,4 +9,4 @@ from .certificate import (
     Status as Status,
 )
 from .claim import Claim as Claim
-from .rate import fit_rate as fit_rate
+from .rate import fit_rate as fit_rate, RateFit as RateFit

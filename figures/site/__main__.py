@@ -1,0 +1,50 @@
+"""`python -m figures.site [FOLDER]` builds the documentation into FOLDER, by default build/site; warnings are errors."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from sphinx.cmd.build import main as sphinx
+
+from .api import api_pages
+from .essays import essay_pages
+from .papers import paper_pages
+
+HERE = Path(__file__).resolve().parent
+FIGURES, ROOT = HERE.parent, HERE.parents[1]
+
+
+def stage(folder: Path) -> Path:
+    """The pages of this folder and those written from the package, side by side in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(HERE / "pages", folder)
+    shutil.copy(FIGURES / "conditioning.toml", folder)
+    for picture in FIGURES.glob("*/*.png"):
+        (folder / "pictures" / picture.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, folder / "pictures" / picture.parent.name)
+    for path, text in {**api_pages(), **essay_pages(), **paper_pages()}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+def build(source: Path, out: Path) -> int:
+    """Sphinx's exit status. The kernels that run the cells see this checkout, one thread and no display, and share what they compile."""
+    beside = out.with_name(f"{out.name}-work")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(beside / "programs"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # nearly all the time is compilation
+    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
+    strict = ["-W", "--keep-going", "-n", "-E", "-q"]  # -E: an unchanged page runs again, its code may have changed
+    return sphinx([*strict, "-b", "html", "-c", str(HERE), "-d", str(beside / "doctrees"), str(source), str(out)])
+
+
+def main(arguments: list[str]) -> int:
+    out = Path(arguments[0] if arguments else "build/site").resolve()
+    return build(stage(out.with_name(f"{out.name}-work") / "pages"), out)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
