@@ -3,6 +3,7 @@
 import sys
 
 from paper_repro.runner import discover, reproduce, select, Settings
+from riemgn.experiment import write_page
 
 from .page import essays, PAGE, page, ROOT
 
@@ -22,7 +23,7 @@ def main(wanted: list[str]) -> int:
             print(f"  {check['name']}: {check['measured']:.3g}, {'holds' if check['holds'] else 'fails'}")
         for note in outcome.notes:
             print(f"  {note}")
-    PAGE.write_text(page(), encoding="utf-8")
+    write_page(PAGE, page())
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
