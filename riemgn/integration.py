@@ -168,7 +168,7 @@ def locate(args, last_step):
     """Time and state where the least margin of the last step passes from positive to negative, and the margins there."""
     bounds = {"lower": last_step.t0, "upper": last_step.t1}
     found = optx.root_find(
-        lambda t, _: _least_margin(t, last_step.evaluate(t), args), optx.Bisection(1e-9, 1e-9, flip=True), last_step.t1, options=bounds, throw=False
+        lambda t, _: _least_margin(t, last_step.evaluate(t), args), optx.Bisection(1e-12, 1e-12, flip=True), last_step.t1, options=bounds, throw=False
     )
     y = last_step.evaluate(found.value)
     return found.value, y, _margins(found.value, y, args)
