@@ -1,7 +1,7 @@
 """The tests on an installed package: `make test-wheel`, or `python -m tests.wheel [options for pytest]` after `make dist`.
 
-The wheel in dist/ is installed with the extra `dev` into an environment of its own; the source archive is unpacked into an empty folder, its two packages
-are taken away, and pytest runs there. So every import of them comes from the wheel, and what the tests need besides must be in the archive.
+The wheel in dist/ is installed with the extra `dev` into an environment of its own; the source archive is unpacked into an empty folder, its two
+packages are taken away, and pytest runs there. So every import of them comes from the wheel, and what the tests need besides must be in the archive.
 """
 
 import os

@@ -1,0 +1,314 @@
+"""A mutation run by samples: `make mutants`, or `python -m tests.mutation --minutes 60`.
+
+A mutant is the package with one operator or number changed, by the operators of cosmic-ray. Every turn draws places from each room and one of the
+changes possible there, and runs the tests named in `TESTS` in a fork of this process, which has imported everything but riemgn; the fork takes the
+changed source from memory. Killed is a mutant whose tests fail, do not start, crash, or take four times as long as with the package as it is.
+`--seed` fixes the sample; `--folder` keeps what is done, so that the same command goes on. The score is that of the tests named here: the whole
+suite can only kill more.
+
+Left out are annotations, docstrings, messages (f-strings and whatever is raised), decorators, and replacements that no operand knows (`x | y` of
+numbers).
+"""
+
+import argparse
+import ast
+import difflib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = {"linalg": 1, "flow": 1, "geometry": 3, "theory/rate.py": 1}  # places drawn in a turn: geometry has three quarters of them all
+TESTS = {
+    "linalg": "linalg direction",
+    "linalg/extreme.py": "solve",
+    "linalg/krylov.py": "krylov",
+    "linalg/lanes.py": "linalg direction",
+    "linalg/operator.py": "krylov direction",
+    "linalg/weighted.py": "ggn_score step_rules",
+    "flow": "flow",
+    "flow/ggn_score.py": "ggn_score_flow",
+    "geometry": "submanifold geometry",
+    "geometry/bridge.py": "bridge geomstats_space",
+    "geometry/checks.py": "checks",
+    "geometry/citizen.py": "geomstats_space ggn_score_flow",
+    "geometry/curvature.py": "geometry",
+    "geometry/curvelaw.py": "checks",
+    "geometry/descent.py": "integrator",
+    "geometry/direction.py": "checks",
+    "geometry/door.py": "door",
+    "geometry/embedded.py": "embedded",
+    "geometry/geodesic.py": "geometry",
+    "geometry/geomstats_base.py": "geomstats_space",
+    "geometry/geomstats_chart.py": "geomstats_space",
+    "geometry/geomstats_score.py": "ggn_score_flow",
+    "geometry/geomstats_space.py": "geomstats_space",
+    "geometry/integrator.py": "integrator",
+    "geometry/path.py": "integrator",
+    "geometry/retraction.py": "retraction geometry",
+    "geometry/slope.py": "checks",
+    "geometry/view.py": "checks",
+    "theory/rate.py": "rate",
+}
+LONG = 10.0  # seconds: tests that take longer are left out
+ARITHMETIC, BITS, ORDER = "Add|Sub|Mul|Div|FloorDiv|Mod|Pow", "BitOr|BitAnd|BitXor", "Eq|NotEq|Lt|LtE|Gt|GtE"
+OPERATORS = re.compile(
+    "core/(" + "|".join([
+        *(rf"ReplaceBinaryOperator_({group})_({group})" for group in (ARITHMETIC, BITS)),
+        *(rf"ReplaceComparisonOperator_({group})_({group})" for group in (ORDER, "Is|IsNot")),
+        r"ReplaceUnaryOperator_(USub_UAdd|Delete_Invert|Delete_Not)", "AddNot", "NumberReplacer", "ExceptionReplacer", "ZeroIterationForLoop",
+        "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd",
+        "ReplaceBreakWithContinue", "ReplaceContinueWithBreak",
+    ]) + ")"
+)  # fmt: skip
+Span = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The change that `operator` makes at its place number `occurrence` of a file (relative to riemgn/); `line` is the first one changed."""
+
+    room: str
+    file: str
+    line: int
+    operator: str
+    occurrence: int
+
+
+def left_out(source: str) -> list[Span]:
+    """Where nothing is changed: annotations, f-strings, what is raised, decorators; as (line, column) of beginning and end."""
+    lines, nodes = source.splitlines(), []
+    for node in ast.walk(ast.parse(source)):
+        nodes += [getattr(node, name, None) for name in ("annotation", "returns", "exc")]
+        nodes += [*getattr(node, "decorator_list", []), *([node] if isinstance(node, ast.JoinedStr) else [])]
+
+    def column(line: int, offset: int) -> int:
+        return len(lines[line - 1].encode()[:offset].decode())  # ast counts bytes
+
+    spans = [(n.lineno, n.col_offset, n.end_lineno, n.end_col_offset) for n in nodes if n is not None]
+    return [((a, column(a, b)), (c, column(c, d))) for a, b, c, d in spans]
+
+
+def places(room: str, file: str) -> dict[Span, list[Mutant]]:
+    """The changes possible at each place of a file."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    source = (ROOT / "riemgn" / file).read_text(encoding="utf-8")
+    spans, found = left_out(source), {}
+    nodes = list(ast_nodes(get_ast(source)))
+    for name in sorted(filter(OPERATORS.fullmatch, operator_names())):
+        operator = get_operator(name)()
+        positions = [span for node in nodes for span in operator.mutation_positions(node)]
+        for occurrence, span in enumerate(positions):
+            if not any(first <= span[0] and span[1] <= last for first, last in spans):
+                found.setdefault(span, []).append(Mutant(room, file, span[0][0], name, occurrence))
+    return found
+
+
+def drawn(seed: int) -> tuple[dict[str, int], Iterator[Mutant]]:
+    """How many places each room has, and one mutant of each, in drawn order, a turn of `ROOMS` after the other."""
+    sizes, rooms = {}, {}
+    for room in ROOMS:
+        path = ROOT / "riemgn" / room
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        of_room = [changes for file in files for changes in places(room, file.relative_to(ROOT / "riemgn").as_posix()).values()]
+        chance = random.Random(f"{seed} {room}")
+        chance.shuffle(of_room)
+        sizes[room], rooms[room] = len(of_room), iter([chance.choice(changes) for changes in of_room])
+
+    def turns() -> Iterator[Mutant]:
+        while turn := [mutant for room, share in ROOMS.items() for _ in range(share) if (mutant := next(rooms[room], None))]:
+            yield from turn
+
+    return sizes, turns()
+
+
+def mutated(mutant: Mutant) -> tuple[str, str]:
+    """The source of the file as it is and as the mutant has it."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    source = (ROOT / "riemgn" / mutant.file).read_text(encoding="utf-8")
+    return source, mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+
+
+# --- a process for each ----------------------------------------------------------------------------------------------
+
+
+class Changed(importlib.machinery.SourceFileLoader):
+    """Loads a module from a text instead of its file; first on the path of finders, it is asked for every module."""
+
+    def __init__(self, mutant: Mutant, source: str):
+        parts = ["riemgn", *Path(mutant.file).with_suffix("").parts]
+        self.is_face = parts[-1] == "__init__"
+        super().__init__(".".join(parts[: -1 if self.is_face else None]), str(ROOT / "riemgn" / mutant.file))
+        self.text = source
+
+    def get_code(self, fullname):
+        return compile(self.text, self.path, "exec")
+
+    def find_spec(self, fullname, path=None, target=None):
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
+
+
+class Observer:
+    """A plugin of pytest: quickest tests of a file first, none that is long; keeps seconds and the first failure."""
+
+    def __init__(self, files: list[str], seconds: dict[str, float]):
+        self.files, self.known, self.seconds, self.failure = files, seconds, {}, None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        kept = [item for item in items if self.known.get(item.nodeid, 0.0) < LONG]
+        items[:] = sorted(kept, key=lambda item: (self.files.index(item.path.name), self.known.get(item.nodeid, 0.0)))
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed and self.failure is None:
+            self.failure = report.nodeid
+
+
+def in_a_fork(work: Callable[[], int], cpu: float, log: Path) -> tuple[int, float]:
+    """The wait status and the CPU seconds of a child that does `work`; it is ended after `cpu` seconds, its output goes to `log`."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            with log.open("w") as output:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(cpu), int(cpu) + 5))
+            status = work()
+        finally:
+            os._exit(status)
+    status = os.waitpid(child, 0)[1]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return status, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def tested(files: list[str], seconds: dict[str, float], outcome: Path, changed: Changed | None) -> int:
+    """Pytest's exit status; what it saw goes to the file `outcome`."""
+    if changed is not None:
+        sys.meta_path.insert(0, changed)
+    observer = Observer(files, seconds)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
+    status = pytest.main([*options, *(str(ROOT / "tests" / name) for name in files)], plugins=[observer])
+    outcome.write_text(json.dumps({"failure": observer.failure, "seconds": observer.seconds, "loaded": "riemgn" in sys.modules}))
+    return int(status)
+
+
+def end(code: int, failure: str | None, late: bool) -> str:
+    """What killed a mutant, from the exit status of its process; empty where it survives."""
+    if code < 0:
+        return "time" if late else "crash"
+    return {0: "", 1: failure or "fails"}.get(code, "does not start")
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """What lies in a folder: seconds of the tests as they are, and the mutants that are done."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.baseline, self.results = folder, folder / "baseline.json", folder / "mutants.jsonl"
+        self.known = json.loads(self.baseline.read_text()) if self.baseline.exists() else {}
+
+    def files(self, mutant: Mutant) -> list[str]:
+        return [f"test_{name}.py" for name in TESTS.get(mutant.file, TESTS[mutant.room]).split()]
+
+    def measure(self, file: str) -> None:
+        """Run a test file on the package as it is."""
+        if file in self.known:
+            return
+        outcome = self.folder / "outcome.json"
+        status, cpu = in_a_fork(lambda: tested([file], {}, outcome, None), 3600, self.folder / "log.txt")
+        if status:
+            raise SystemExit(f"{file} fails on the package as it is: see {self.folder / 'log.txt'}")
+        self.known[file] = {"cpu": cpu, "seconds": json.loads(outcome.read_text())["seconds"]}
+        self.baseline.write_text(json.dumps(self.known))
+
+    def judge(self, mutant: Mutant) -> dict:
+        """What became of a mutant, with the lines it changes."""
+        files, outcome = self.files(mutant), self.folder / "outcome.json"
+        for file in files:
+            self.measure(file)
+        before, after = mutated(mutant)
+        seconds = {test: time for file in files for test, time in self.known[file]["seconds"].items()}
+        limit = 60 + 4 * sum(self.known[file]["cpu"] for file in files)
+        outcome.unlink(missing_ok=True)
+        status, cpu = in_a_fork(lambda: tested(files, seconds, outcome, Changed(mutant, after)), limit, self.folder / "log.txt")
+        seen = json.loads(outcome.read_text()) if outcome.exists() else {}
+        if os.waitstatus_to_exitcode(status) == 5:
+            raise SystemExit(f"no test was run for {mutant}")
+        killed = end(os.waitstatus_to_exitcode(status), seen.get("failure"), cpu > limit - 1)
+        change = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+        return {**asdict(mutant), "killed": killed, "cpu": round(cpu, 1), "change": list(change)[3:]}
+
+    def done(self) -> list[dict]:
+        return [json.loads(line) for line in self.results.read_text().splitlines()] if self.results.exists() else []
+
+
+def summary(results: list[dict], sizes: dict[str, int]) -> str:
+    """Scores by room with Jeffreys' 95 % intervals; the whole weighs each room by its number of places."""
+    import numpy as np
+
+    chance, whole, score, lines = np.random.default_rng(0), 0.0, 0.0, []
+    for room, size in sizes.items():
+        killed = [bool(result["killed"]) for result in results if result["room"] == room]
+        share, draws = size / sum(sizes.values()), chance.beta(sum(killed) + 0.5, len(killed) - sum(killed) + 0.5, 100_000)
+        whole, score = whole + share * draws, score + share * (sum(killed) / len(killed) if killed else 0.5)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        lines.append(f"{room:16} {size:5} places {len(killed):4} drawn {sum(killed):4} killed  [{low:.0%}, {high:.0%}]")
+    low, high = np.quantile(whole, [0.025, 0.975])
+    survivors = [f"riemgn/{r['file']}:{r['line']} {r['operator']}\n  " + "\n  ".join(r["change"]) for r in results if not r["killed"]]
+    return "\n".join([*lines, f"whole            {score:.1%} killed [{low:.1%}, {high:.1%}]", "", *survivors])
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no mutant after that time")
+    parser.add_argument("--seed", type=int, default=0, help="which places are drawn")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mutants", help="what is done is kept here")
+    given = parser.parse_args(words)
+    started, run = time.monotonic(), Run(given.folder.resolve() / f"seed-{given.seed}")
+    from .conftest import PROGRAMS  # and the settings of the tests, before jax
+
+    os.environ[PROGRAMS] = str(run.folder / "programs")  # every mutant is a process of one session
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(run.folder / "hypothesis")
+    for name in ("diffrax", "hypothesis", "optimistix", "pandas", "scipy.optimize", "scipy.stats", "sklearn.datasets"):
+        importlib.import_module(name)
+    if "riemgn" in sys.modules:
+        raise SystemExit("riemgn is imported already: its mutants would not be seen")
+    sizes, mutants = drawn(given.seed)
+    known = {tuple(result[name] for name in Mutant.__dataclass_fields__): result for result in run.done()}
+    results = []
+    for mutant in mutants:
+        result = known.get(tuple(asdict(mutant).values()))
+        if result is None:
+            if time.monotonic() - started > 60 * given.minutes:
+                break
+            result = run.judge(mutant)
+            with run.results.open("a") as stream:
+                stream.write(json.dumps(result) + "\n")
+            print(f"{result['cpu']:6.1f} s  {result['killed'] or 'SURVIVES':60} {result['file']}:{result['line']}", flush=True)
+        results.append(result)
+    print(summary(results, sizes))
+
+
+if __name__ == "__main__":
+    main()
