@@ -3,8 +3,8 @@
 A mutant is the package with one operator or number changed, by the operators of cosmic-ray. Every turn draws places from each room and one of the
 changes possible there, and runs the tests named in `TESTS` in a fork of this process, which has imported everything but riemgn; the fork takes the
 changed source from memory. Killed is a mutant whose tests fail, do not start, crash, or take four times as long as with the package as it is.
-`--seed` fixes the sample; `--folder` keeps what is done, so that the same command goes on. The score is that of the tests named here: the whole
-suite can only kill more.
+`--seed` fixes the sample; `--folder` keeps what is done, so that the same command goes on. Of the tests named as many different ones run as fit
+into `BUDGET`; `--whole` tries the survivors again with all of them. The whole suite can only kill more.
 
 Left out are annotations, docstrings, messages (f-strings and whatever is raised), decorators, and replacements that no operand knows (`x | y` of
 numbers).
@@ -16,6 +16,7 @@ import difflib
 import importlib.machinery
 import importlib.util
 import json
+import math
 import os
 import random
 import re
@@ -61,7 +62,7 @@ TESTS = {
     "geometry/view.py": "checks",
     "theory/rate.py": "rate",
 }
-LONG = 10.0  # seconds: tests that take longer are left out
+MEASURED, BUDGET = 60.0, 15.0  # processor seconds of a test file that are tried once as they are, and those given to a mutant
 ARITHMETIC, BITS, ORDER = "Add|Sub|Mul|Div|FloorDiv|Mod|Pow", "BitOr|BitAnd|BitXor", "Eq|NotEq|Lt|LtE|Gt|GtE"
 OPERATORS = re.compile(
     "core/(" + "|".join([
@@ -164,20 +165,38 @@ class Changed(importlib.machinery.SourceFileLoader):
 
 
 class Observer:
-    """A plugin of pytest: quickest tests of a file first, none that is long; keeps seconds and the first failure."""
+    """A plugin of pytest: runs the tests of `chosen` (None: all), none after `last` processor seconds; keeps theirs and the first failure."""
 
-    def __init__(self, files: list[str], seconds: dict[str, float]):
-        self.files, self.known, self.seconds, self.failure = files, seconds, {}, None
+    def __init__(self, chosen: list[str] | None, last: float = math.inf):
+        self.chosen, self.last, self.seconds, self.failure, self.began = chosen, last, {}, None, 0.0
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
-        kept = [item for item in items if self.known.get(item.nodeid, 0.0) < LONG]
-        items[:] = sorted(kept, key=lambda item: (self.files.index(item.path.name), self.known.get(item.nodeid, 0.0)))
+        if self.chosen is not None:
+            items[:] = sorted((item for item in items if item.nodeid in self.chosen), key=lambda item: self.chosen.index(item.nodeid))
+
+    def pytest_runtest_protocol(self, item):
+        self.began = time.process_time()
+        return True if sum(self.seconds.values()) > self.last else None
 
     def pytest_runtest_logreport(self, report):
-        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        self.seconds[report.nodeid] = time.process_time() - self.began
         if report.failed and self.failure is None:
             self.failure = report.nodeid
+
+
+def selected(files: list[dict[str, float]]) -> list[str]:
+    """Tests within the budget, as different as can be: the cheapest case of every function first; cheap ones come first in each file."""
+    cases: dict[str, list[str]] = {}
+    seconds = {test: spent for file in files for test, spent in file.items()}
+    for test in sorted(seconds, key=seconds.__getitem__):
+        cases.setdefault(test.partition("[")[0], []).append(test)
+    ranks = [(rank, seconds[test], test) for tests in cases.values() for rank, test in enumerate(tests)]
+    chosen, spent = set(), 0.0
+    for _, more, test in sorted(ranks):
+        if spent + more <= BUDGET or not chosen:
+            chosen, spent = chosen | {test}, spent + more
+    return [test for file in files for test in sorted(file, key=file.__getitem__) if test in chosen]
 
 
 def in_a_fork(work: Callable[[], int], cpu: float, log: Path) -> tuple[int, float]:
@@ -199,14 +218,13 @@ def in_a_fork(work: Callable[[], int], cpu: float, log: Path) -> tuple[int, floa
     return status, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def tested(files: list[str], seconds: dict[str, float], outcome: Path, changed: Changed | None) -> int:
+def tested(files: list[str], observer: Observer, outcome: Path, changed: Changed | None = None) -> int:
     """Pytest's exit status; what it saw goes to the file `outcome`."""
     if changed is not None:
         sys.meta_path.insert(0, changed)
-    observer = Observer(files, seconds)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
     status = pytest.main([*options, *(str(ROOT / "tests" / name) for name in files)], plugins=[observer])
-    outcome.write_text(json.dumps({"failure": observer.failure, "seconds": observer.seconds, "loaded": "riemgn" in sys.modules}))
+    outcome.write_text(json.dumps({"failure": observer.failure, "seconds": observer.seconds}))
     return int(status)
 
 
@@ -236,22 +254,22 @@ class Run:
         if file in self.known:
             return
         outcome = self.folder / "outcome.json"
-        status, cpu = in_a_fork(lambda: tested([file], {}, outcome, None), 3600, self.folder / "log.txt")
+        status, cpu = in_a_fork(lambda: tested([file], Observer(None, MEASURED), outcome), 3600, self.folder / "log.txt")
         if status:
             raise SystemExit(f"{file} fails on the package as it is: see {self.folder / 'log.txt'}")
-        self.known[file] = {"cpu": cpu, "seconds": json.loads(outcome.read_text())["seconds"]}
+        self.known[file] = json.loads(outcome.read_text())["seconds"]
+        print(f"{cpu:6.1f} s  {file} as it is, {len(self.known[file])} tests", flush=True)
         self.baseline.write_text(json.dumps(self.known))
 
-    def judge(self, mutant: Mutant) -> dict:
-        """What became of a mutant, with the lines it changes."""
+    def judge(self, mutant: Mutant, whole: bool = False) -> dict:
+        """What became of a mutant, with the lines it changes; `whole` gives it every test of its files."""
         files, outcome = self.files(mutant), self.folder / "outcome.json"
-        for file in files:
+        for file in [] if whole else files:
             self.measure(file)
         before, after = mutated(mutant)
-        seconds = {test: time for file in files for test, time in self.known[file]["seconds"].items()}
-        limit = 60 + 4 * sum(self.known[file]["cpu"] for file in files)
+        chosen, limit = (None, 3600.0) if whole else (selected([self.known[file] for file in files]), 60 + 4 * BUDGET)
         outcome.unlink(missing_ok=True)
-        status, cpu = in_a_fork(lambda: tested(files, seconds, outcome, Changed(mutant, after)), limit, self.folder / "log.txt")
+        status, cpu = in_a_fork(lambda: tested(files, Observer(chosen), outcome, Changed(mutant, after)), limit, self.folder / "log.txt")
         seen = json.loads(outcome.read_text()) if outcome.exists() else {}
         if os.waitstatus_to_exitcode(status) == 5:
             raise SystemExit(f"no test was run for {mutant}")
@@ -259,7 +277,12 @@ class Run:
         change = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
         return {**asdict(mutant), "killed": killed, "cpu": round(cpu, 1), "change": list(change)[3:]}
 
+    def keep(self, result: dict) -> None:
+        with self.results.open("a") as stream:
+            stream.write(json.dumps(result) + "\n")
+
     def done(self) -> list[dict]:
+        """The mutants that were tried; the last word on each holds."""
         return [json.loads(line) for line in self.results.read_text().splitlines()] if self.results.exists() else []
 
 
@@ -284,6 +307,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no mutant after that time")
     parser.add_argument("--seed", type=int, default=0, help="which places are drawn")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mutants", help="what is done is kept here")
+    parser.add_argument("--whole", action="store_true", help="try the survivors again, with every test of their files, and no other mutant")
     given = parser.parse_args(words)
     started, run = time.monotonic(), Run(given.folder.resolve() / f"seed-{given.seed}")
     from .conftest import PROGRAMS  # and the settings of the tests, before jax
@@ -299,12 +323,12 @@ def main(words: list[str] | None = None) -> None:
     results = []
     for mutant in mutants:
         result = known.get(tuple(asdict(mutant).values()))
-        if result is None:
-            if time.monotonic() - started > 60 * given.minutes:
-                break
-            result = run.judge(mutant)
-            with run.results.open("a") as stream:
-                stream.write(json.dumps(result) + "\n")
+        late = time.monotonic() - started > 60 * given.minutes
+        if result is None and (late or given.whole):
+            break
+        if result is None or (given.whole and not late and not result["killed"]):
+            result = run.judge(mutant, given.whole)
+            run.keep(result)
             print(f"{result['cpu']:6.1f} s  {result['killed'] or 'SURVIVES':60} {result['file']}:{result['line']}", flush=True)
         results.append(result)
     print(summary(results, sizes))
