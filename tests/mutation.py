@@ -3,8 +3,8 @@
 A mutant is the package with one operator or number changed, by the operators of cosmic-ray. Every turn draws places from each room and one of the
 changes possible there, and runs the tests named in `TESTS` in a fork of this process, which has imported everything but riemgn; the fork takes the
 changed source from memory. Killed is a mutant whose tests fail, do not start, crash, or take four times as long as with the package as it is.
-`--seed` fixes the sample; `--folder` keeps what is done, so that the same command goes on. Of the tests named as many different ones run as fit
-into `BUDGET`; `--whole` tries the survivors again with all of them. The whole suite can only kill more.
+`--seed` fixes the sample; `--folder` keeps what is done, so that the same command goes on. Of the tests named that reach the line as many
+different ones run as fit into `BUDGET`; `--whole` tries the survivors again with all of them. The whole suite can only kill more.
 
 Left out are annotations, docstrings, messages (f-strings and whatever is raised), decorators, and replacements that no operand knows (`x | y` of
 numbers).
@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,8 +169,8 @@ class Changed(importlib.machinery.SourceFileLoader):
 class Observer:
     """A plugin of pytest: runs the tests of `chosen` (None: all), none after `last` processor seconds; keeps theirs and the first failure."""
 
-    def __init__(self, chosen: list[str] | None, last: float = math.inf):
-        self.chosen, self.last, self.seconds, self.failure, self.began = chosen, last, {}, None, 0.0
+    def __init__(self, chosen: list[str] | None, last: float = math.inf, coverage: Any = None):
+        self.chosen, self.last, self.seconds, self.failure, self.began, self.coverage = chosen, last, {}, None, 0.0, coverage
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
@@ -182,6 +183,8 @@ class Observer:
 
     def pytest_runtest_protocol(self, item):
         self.began = time.process_time()
+        if self.coverage is not None:
+            self.coverage.switch_context(item.nodeid)
         return True if sum(self.seconds.values()) > self.last else None
 
     def pytest_runtest_logreport(self, report):
@@ -190,10 +193,10 @@ class Observer:
             self.failure = report.nodeid
 
 
-def selected(files: list[dict[str, float]]) -> list[str]:
-    """Tests within the budget, as different as can be: the cheapest case of every function first; cheap ones come first in each file."""
+def selected(files: list[dict[str, float]], reaching: set[str]) -> list[str]:
+    """Tests of those `reaching` the line (none: of all) within the budget, the cheapest case of every function first; by cost for each file."""
     cases: dict[str, list[str]] = {}
-    seconds = {test: spent for file in files for test, spent in file.items()}
+    seconds = {test: spent for file in files for test, spent in file.items() if not reaching or test in reaching}
     for test in sorted(seconds, key=seconds.__getitem__):
         cases.setdefault(test.partition("[")[0], []).append(test)
     ranks = [(rank, seconds[test], test) for tests in cases.values() for rank, test in enumerate(tests)]
@@ -223,14 +226,36 @@ def in_a_fork(work: Callable[[], int], cpu: float, log: Path) -> tuple[int, floa
     return status, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def tested(files: list[str], observer: Observer, outcome: Path, changed: Changed | None = None) -> int:
-    """Pytest's exit status; what it saw goes to the file `outcome`."""
-    if changed is not None:
-        sys.meta_path.insert(0, changed)
+def tested(files: list[str], observer: Observer) -> int:
+    """Pytest's exit status."""
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
-    status = pytest.main([*options, *(str(ROOT / "tests" / name) for name in files)], plugins=[observer])
-    outcome.write_text(json.dumps({"failure": observer.failure, "seconds": observer.seconds}))
-    return int(status)
+    return int(pytest.main([*options, *(str(ROOT / "tests" / name) for name in files)], plugins=[observer]))
+
+
+def measured(file: str, outcome: Path) -> int:
+    """Run a test file on the package as it is; to `outcome` go the seconds of its tests and, by file and line of the package, who comes there."""
+    from coverage import Coverage
+
+    coverage = Coverage(data_file=None, config_file=False, source=[str(ROOT / "riemgn")])
+    observer = Observer(None, MEASURED, coverage)
+    coverage.start()
+    status = tested([file], observer)
+    coverage.stop()
+    data, lines = coverage.get_data(), {}
+    for path in data.measured_files():
+        reached = {line: [test for test in tests if test] for line, tests in data.contexts_by_lineno(path).items()}
+        lines[Path(path).relative_to(ROOT / "riemgn").as_posix()] = {line: tests for line, tests in reached.items() if tests}
+    outcome.write_text(json.dumps({"seconds": observer.seconds, "lines": lines}))
+    return status
+
+
+def tried(files: list[str], chosen: list[str] | None, changed: Changed, outcome: Path) -> int:
+    """Run tests on a mutant; the first failure goes to `outcome`."""
+    sys.meta_path.insert(0, changed)
+    observer = Observer(chosen)
+    status = tested(files, observer)
+    outcome.write_text(json.dumps({"failure": observer.failure}))
+    return status
 
 
 def end(code: int, failure: str | None, late: bool) -> str:
@@ -259,12 +284,17 @@ class Run:
         if file in self.known:
             return
         outcome = self.folder / "outcome.json"
-        status, cpu = in_a_fork(lambda: tested([file], Observer(None, MEASURED), outcome), 3600, self.folder / "log.txt")
+        status, cpu = in_a_fork(lambda: measured(file, outcome), 3600, self.folder / "log.txt")
         if status:
             raise SystemExit(f"{file} fails on the package as it is: see {self.folder / 'log.txt'}")
-        self.known[file] = json.loads(outcome.read_text())["seconds"]
-        print(f"{cpu:6.1f} s  {file} as it is, {len(self.known[file])} tests", flush=True)
+        self.known[file] = json.loads(outcome.read_text())
+        print(f"{cpu:6.1f} s  {file} as it is, {len(self.known[file]['seconds'])} tests", flush=True)
         self.baseline.write_text(json.dumps(self.known))
+
+    def chosen(self, mutant: Mutant, files: list[str]) -> list[str]:
+        known = [self.known[file] for file in files]
+        reaching = {test for each in known for test in each["lines"].get(mutant.file, {}).get(str(mutant.line), [])}
+        return selected([each["seconds"] for each in known], reaching)
 
     def judge(self, mutant: Mutant, whole: bool = False) -> dict:
         """What became of a mutant, with the lines it changes; `whole` gives it every test of its files."""
@@ -272,9 +302,9 @@ class Run:
         for file in [] if whole else files:
             self.measure(file)
         before, after = mutated(mutant)
-        chosen, limit = (None, 3600.0) if whole else (selected([self.known[file] for file in files]), 60 + 4 * BUDGET)
+        chosen, limit = (None, 3600.0) if whole else (self.chosen(mutant, files), 60 + 4 * BUDGET)
         outcome.unlink(missing_ok=True)
-        status, cpu = in_a_fork(lambda: tested(files, Observer(chosen), outcome, Changed(mutant, after)), limit, self.folder / "log.txt")
+        status, cpu = in_a_fork(lambda: tried(files, chosen, Changed(mutant, after), outcome), limit, self.folder / "log.txt")
         seen = json.loads(outcome.read_text()) if outcome.exists() else {}
         if os.waitstatus_to_exitcode(status) == 5:
             raise SystemExit(f"no test was run for {mutant}")

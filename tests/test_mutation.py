@@ -24,8 +24,9 @@ def test_a_case_of_every_function_comes_before_a_second_one(monkeypatch):
     monkeypatch.setattr(mutation, "BUDGET", 4.0)
     first = {"a.py::test_x[1]": 1.0, "a.py::test_x[2]": 0.5, "a.py::test_y": 2.0, "a.py::test_long": 30.0}
     second = {"b.py::test_z[1]": 1.0, "b.py::test_z[2]": 1.5}
-    assert mutation.selected([first, second]) == ["a.py::test_x[2]", "a.py::test_y", "b.py::test_z[1]"]
-    assert mutation.selected([{"a.py::test_long": 30.0}]) == ["a.py::test_long"]
+    assert mutation.selected([first, second], set()) == ["a.py::test_x[2]", "a.py::test_y", "b.py::test_z[1]"]
+    assert mutation.selected([first, second], {"a.py::test_long", "b.py::test_z[2]"}) == ["b.py::test_z[2]"]
+    assert mutation.selected([{"a.py::test_long": 30.0}], set()) == ["a.py::test_long"]
 
 
 @pytest.mark.parametrize(
