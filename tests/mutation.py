@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"linalg": 1, "flow": 1, "geometry": 3, "theory/rate.py": 1}  # places drawn in a turn: geometry has three quarters of them all
 TESTS = {
     "linalg": "linalg direction",
-    "linalg/extreme.py": "solve",
+    "linalg/extreme.py": "solve_batch",
     "linalg/krylov.py": "krylov",
     "linalg/lanes.py": "linalg direction",
     "linalg/operator.py": "gram_gauss_newton krylov",

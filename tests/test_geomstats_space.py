@@ -272,6 +272,7 @@ def test_one_base_point_takes_many_vectors_and_the_reverse():
     pairs = IMAGE.metric.dist_pairwise(points)
     np.testing.assert_allclose(IMAGE.metric.dist(points[:2, None], points[None]), pairs[:2], atol=1e-9)
     np.testing.assert_allclose(IMAGE.metric.dist_broadcast(points[:2], points), pairs[:2], atol=1e-9)
+    assert abs(IMAGE.metric.dist_broadcast(points[0], points[1]) - pairs[0, 1]) < 1e-9
     assert IMAGE.metric.closest_neighbor_index(points[2:], points).tolist() == [2, 3]
     assert abs(IMAGE.metric.diameter(points) - pairs.max()) < 1e-9
 

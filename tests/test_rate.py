@@ -114,6 +114,13 @@ def test_two_slopes_are_reported_and_not_averaged(noise):
     assert fit.break_time == pytest.approx(np.log(1e4) / 0.9, rel=0.1)
 
 
+@pytest.mark.parametrize("points", [6, 10])
+def test_a_slope_of_its_own_needs_eight_points(points):
+    times = np.linspace(0, 20, 41)
+    fit = fit_rate(times, np.exp(-0.5 * times - 4 * np.minimum(times, times[points])))
+    assert fit.kind == ("one slope" if points < 8 else "two slopes") and fit.rate == pytest.approx(0.5, rel=1e-6)
+
+
 def test_two_slopes_above_a_floor():
     times = np.linspace(0, 60, 257)
     floor = 1e-13 * np.random.default_rng(1).random(times.size)
