@@ -146,6 +146,7 @@ def test_steps_that_fail_are_left_out_and_a_failure_everywhere_is_raised():
 def test_nan_everywhere_is_no_pass():
     law = measure_slope("nan", lambda t: (np.nan, 1.0, t), 2, step_grid())
     assert not law.passed and "no finite value" in str(law)
+    assert measure_slope("zero where it is a number", lambda t: (0.0 if t < 0.1 else np.nan, 1.0, t), 2, step_grid()).exact
 
 
 @pytest.mark.parametrize("steps", [[1e-3, 1e-2], [1e-2, 1e-3, 1e-4, 1e-5], [0.0, 1e-3, 1e-2, 1.0], [0.1, 0.2, 0.3, 0.4], [[1e-3]]])

@@ -274,6 +274,7 @@ def test_precisions_that_cannot_be_are_rejected(make):
 def test_only_undamped_inverses_end_where_the_rank_is_lost():
     undamped = {name for name, flow in FLOWS.items() if flow.inverts}
     assert undamped == {"gn", "gn mixed", "lm undamped", "interpolated 0", "ggn"}
+    assert rg.GradientFlow().matrix_free is None  # its Jacobian is formed unless it is told otherwise
 
 
 def test_flows_work_without_jit():

@@ -26,8 +26,8 @@ PYTHONS = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if re.sear
 
 
 def newest_of(changelog: str) -> str:
-    """The version of the first section of a changelog that has one: `## [1.2.3] - 2026-01-31` or `## 1.2.3`."""
-    return re.findall(r"^## \[?v?(\d+\.\d+\.\d+\S*?)\]?(?: .*)?$", changelog, re.MULTILINE)[0]
+    """The version of the first section of a changelog that has one: `## [1.2.3] - 2026-01-31` or `## 1.2.3, unreleased`."""
+    return re.findall(r"^## \[?v?(\d+\.\d+\.\d+\w*)", changelog, re.MULTILINE)[0]
 
 
 def test_the_command_line_says_the_version(capsys):
@@ -38,7 +38,7 @@ def test_the_command_line_says_the_version(capsys):
 
 def test_every_reader_has_the_version_of_the_project():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    changelog = newest_of((ROOT / "figures" / "site" / "changelog.md").read_text(encoding="utf-8"))
+    changelog = newest_of((ROOT / "figures" / "site" / "pages" / "changelog.md").read_text(encoding="utf-8"))
     readers = {"installed": version("riemgn"), "records": provenance()["versions"]["riemgn"], "citation": citation["version"], "changelog": changelog}
     assert readers == dict.fromkeys(readers, PROJECT["version"])
 
@@ -53,7 +53,7 @@ def test_the_version_is_written_nowhere_else():
     ("text", "newest"),
     [
         ("# Log\n\n## [Unreleased]\n\n## [1.2.0] - 2026-01-31\n\n## [1.1.9]\n", "1.2.0"),
-        ("## 0.2.0\n## 0.1.0\n", "0.2.0"),
+        ("## 0.2.0, unreleased\n## 0.1.0\n", "0.2.0"),
         ("## v1.0.0rc1 (May)\n", "1.0.0rc1"),
     ],
 )
@@ -111,7 +111,9 @@ def test_the_source_archive_holds_what_the_tests_need(release):
     names, _, files = release
     assert of_packages(files) <= set(names)
     wanted = {path.relative_to(ROOT).as_posix() for name in ("tests", "figures") for path in (ROOT / name).rglob("*.py")}
-    missing = {*wanted, "README.md", "LICENSE", "CITATION.cff", "Makefile", "setup.cfg", "pyproject.toml", "figures/site/changelog.md"} - set(names)
+    missing = {*wanted, "README.md", "LICENSE", "CITATION.cff", "Makefile", "setup.cfg", "pyproject.toml", "figures/site/pages/changelog.md"} - set(
+        names
+    )
     assert missing == set()
     assert [name for name in names if re.search(r"(^|/)(\.venv|\.git|__pycache__|dist|runs)(/|$)", name)] == []
 
