@@ -99,7 +99,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(release):
         if path.is_file() and "__pycache__" not in path.parts
     }  # fmt: skip
     assert of_packages(files) == wanted
-    for kind in ("py.typed", "claims.toml", ".json", "references.bib", "report.html"):
+    for kind in ("py.typed", "claims.toml", ".json", "references.bib", ".html.j2"):
         assert any(name.endswith(kind) for name in wanted), kind
     assert {name.split("/")[0].rpartition(".")[2] for name in files} == {"riemgn", "paper_repro", "dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in files)
