@@ -204,6 +204,14 @@ def test_least_singular_values_are_right_to_1e8_where_they_say_so(smallest):
         assert 9.0 <= one.largest <= 27.0
 
 
+def test_extremes_of_a_tridiagonal_matrix_with_known_eigenvalues():
+    """`100 + 0.2 cos(k pi / 6)`, k = 1 .. 5."""
+    found = jax.vmap(extremes)(np.full((1, 5), 100.0), np.full((1, 4), 0.1))
+    exact = 100 + 0.2 * np.cos(np.arange(5, 0, -1) * np.pi / 6)
+    assert abs(found.least[0] - exact[0]) < 1e-12 and abs(found.second[0] - exact[1]) < 1e-12
+    assert exact[-1] <= found.largest[0] <= 3 * exact[-1]
+
+
 def test_samples_of_a_wide_jacobian_are_those_taken_one_by_one():
     """Also where the rank is not full, and where the smallest singular value is beyond the kernel's digits."""
     net = wide_nets(1)[0]
