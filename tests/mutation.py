@@ -41,6 +41,7 @@ TESTS = {
     "linalg/operator.py": "gram_gauss_newton krylov",
     "linalg/weighted.py": "ggn_score step_rules",
     "flow": "flow",
+    "flow/base.py": "flow stiff",
     "flow/ggn_score.py": "ggn_score_flow",
     "geometry": "submanifold geometry",
     "geometry/bridge.py": "bridge geomstats_space",
