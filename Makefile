@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce gallery apps docs test test-slow bench lint clean
+.PHONY: help install reproduce gallery apps docs test test-slow test-wheel coverage mutants bench lint dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,17 @@ test: $(STAMP) ## run the tests
 test-slow: $(STAMP) ## run the full-size tests
 	RIEMGN_TEST_OPTIMISED=1 $(BIN)/python -m pytest -m slow $(ARGS)
 
+test-wheel: dist ## run the tests on the package installed from its wheel, outside the checkout
+	$(BIN)/python -m tests.wheel $(ARGS)
+
+coverage: $(STAMP) ## run the tests and name the files of which they run less than 95 % of the lines
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report --precision=1 | awk 'NR == 1 || /^TOTAL/ || /%$$/ && $$NF + 0 < 95'
+
+mutants: $(STAMP) ## break linalg, flow, geometry and rate at drawn places and see whether the tests notice
+	@$(BIN)/python -c "import cosmic_ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[mutation]"
+	$(BIN)/python -m tests.mutation $(ARGS)
+
 bench: $(STAMP) ## run the benchmarks; ARGS=geometry for one of them
 	$(BIN)/python -m tests.bench $(ARGS)
 
@@ -53,6 +64,10 @@ lint: $(STAMP) ## ruff, pyright and the import contracts
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --config setup.cfg
 
+dist: $(STAMP) ## build wheel and source archive into dist
+	rm -rf dist
+	$(BIN)/python -m build
+
 clean: ## remove the environment, the caches and what a build leaves
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find riemgn tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ for variable, value in PINS.items():
     os.environ.setdefault(variable, value)  # before jax and numpy load: both read these once
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
-WORKER = bool(os.environ.get("PYTEST_XDIST_WORKER"))  # a worker inherits the variables of the session
+PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers and other processes of the session too
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
@@ -31,13 +31,12 @@ def known_to_xla(flags: str) -> bool:
     return subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=environment, capture_output=True).returncode == 0
 
 
-if not WORKER and not os.environ.get("RIEMGN_TEST_OPTIMISED") and known_to_xla(QUICK):
+if PROGRAMS not in os.environ and not os.environ.get("RIEMGN_TEST_OPTIMISED") and known_to_xla(QUICK):
     os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ['XLA_FLAGS']}"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers too
 REPRODUCTION = "reproduction"  # the items of the papers come before all else
 LONGEST = ["test_site", "test_claims", "test_solve", "test_stiff", "test_submanifold", "test_geometry", "test_flow", "test_figures"]
 
@@ -46,8 +45,9 @@ jax.config.update("jax_enable_x64", True)
 
 def pytest_configure(config):
     """One folder for all workers: what a module compiles, the others load."""
-    if not WORKER:
-        os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="riemgn-programs-")
+    if PROGRAMS not in os.environ:
+        folder = os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="riemgn-programs-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -62,11 +62,6 @@ def pytest_collection_modifyitems(items):
         return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
     items.sort(key=place)
-
-
-def pytest_unconfigure(config):
-    if not WORKER:
-        shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -157,6 +157,7 @@ def call(capsys, *words: str) -> tuple[int, str, str]:
     return left.value.code, printed.out, printed.err
 
 
+@pytest.mark.checkout
 def test_bench_prints_the_machine_and_one_table(capsys, fake):
     status, out, _ = call(capsys, "bench", "stiff", "--quick", "--json", "out.json")
     assert status == 0 and fake == [(("stiff",), True)]
@@ -178,6 +179,7 @@ def test_a_row_without_a_peer_says_its_note(capsys):
     assert "work (peak 1 GB)" in alone and "rtol" not in beside
 
 
+@pytest.mark.checkout
 def test_bench_measures_all_but_the_largest_where_none_is_named(capsys, fake):
     assert call(capsys, "bench")[0] == 0
     assert fake == [(supervisor.BY_DEFAULT, False)] and set(supervisor.BENCHMARKS) > set(supervisor.BY_DEFAULT)
@@ -198,6 +200,7 @@ def test_large_work_says_its_memory_and_its_rate(monkeypatch):
     assert large.in_child("step", "quick") == Timing("riemgn", note="ended with status -9: out of memory")
 
 
+@pytest.mark.checkout
 def test_an_interrupted_bench_keeps_what_it_printed(capsys, fake, monkeypatch):
     measure = supervisor.measure
 
@@ -211,12 +214,14 @@ def test_an_interrupted_bench_keeps_what_it_printed(capsys, fake, monkeypatch):
     assert len(json.loads(Path("out.json").read_text())["rows"]) == 1
 
 
+@pytest.mark.checkout
 def test_ours_failing_is_status_1(capsys, fake, monkeypatch):
     monkeypatch.setattr(supervisor, "measure", lambda names, quick: iter([("flow", Row("work", Timing("riemgn", note="fails: it")))]))
     status, out, _ = call(capsys, "bench")
     assert status == 1 and "work (fails: it)" in out
 
 
+@pytest.mark.checkout
 def test_an_unknown_benchmark_is_one_sentence(capsys):
     status, out, err = call(capsys, "bench", "stif")
     assert status == 2 and out == "" and err.count("\n") == 1 and "'stif'" in err and ", ".join(supervisor.BENCHMARKS) in err

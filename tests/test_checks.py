@@ -9,6 +9,7 @@ import pytest
 import riemgn as rg
 from riemgn.geometry import door, OutputManifold
 from riemgn.geometry.checks import check_geodesic, check_gradient, check_hessian, check_metric, check_projection, check_retraction
+from riemgn.geometry.curvelaw import second_order_law
 from riemgn.geometry.slope import Check, measure_slope, step_grid
 from riemgn.geometry.view import chart_view, manifold_view, ManifoldView
 
@@ -145,6 +146,7 @@ def test_steps_that_fail_are_left_out_and_a_failure_everywhere_is_raised():
 def test_nan_everywhere_is_no_pass():
     law = measure_slope("nan", lambda t: (np.nan, 1.0, t), 2, step_grid())
     assert not law.passed and "no finite value" in str(law)
+    assert measure_slope("zero where it is a number", lambda t: (0.0 if t < 0.1 else np.nan, 1.0, t), 2, step_grid()).exact
 
 
 @pytest.mark.parametrize("steps", [[1e-3, 1e-2], [1e-2, 1e-3, 1e-4, 1e-5], [0.0, 1e-3, 1e-2, 1.0], [0.1, 0.2, 0.3, 0.4], [[1e-3]]])
@@ -223,6 +225,18 @@ def test_a_first_order_retraction_cannot_show_a_hessian_unless_at_a_critical_poi
 def test_the_exponential_map_replaces_a_first_order_retraction():
     view = ManifoldView(turning, to_tangent=project, exp=exp)
     assert check_hessian(view, POINT, cost, grad, hessp).passed
+
+
+def test_the_second_order_law_measures_the_tangential_part():
+    law = second_order_law(SPHERE, POINT, TANGENT, lambda t: turning(POINT, t * TANGENT), step_grid(), {})
+    expected = [norm(project(POINT, turning(POINT, t * TANGENT) - POINT - t * TANGENT)) for t in law.steps]
+    assert law.errors == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_level_added_to_the_cost_only_adds_rounding(key):
+    check = check_hessian(SPHERE, POINT, lambda x: cost(x) + 1e3, grad, hessp, key=key)
+    assert check.passed and np.all(check.slope.floor >= 1.9e3 * np.finfo(float).eps)
 
 
 @pytest.mark.parametrize("view", [SPHERE, NO_EXP], ids=["exp", "no exp"])

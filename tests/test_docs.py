@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import riemgn
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "figures" / "README.md")
@@ -16,7 +18,7 @@ BLOCK = re.compile(r"^```python[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTA
 
 
 def module_names() -> list[str]:
-    found = pkgutil.walk_packages([str(ROOT / "riemgn")], prefix="riemgn.")
+    found = pkgutil.walk_packages(riemgn.__path__, prefix="riemgn.")
     return ["riemgn", *(info.name for info in found if not info.name.endswith("__main__"))]
 
 

@@ -274,6 +274,14 @@ def test_precisions_that_cannot_be_are_rejected(make):
 def test_only_undamped_inverses_end_where_the_rank_is_lost():
     undamped = {name for name, flow in FLOWS.items() if flow.inverts}
     assert undamped == {"gn", "gn mixed", "lm undamped", "interpolated 0", "ggn"}
+    assert rg.GradientFlow().matrix_free is None  # its Jacobian is formed unless it is told otherwise
+
+
+@pytest.mark.parametrize("name", ["gn", "gn mixed", "lm", "lm mixed"])
+def test_nothing_moves_where_the_residual_is_zero(name):
+    problem = matrix_problem(MATRICES["wide, cond 1e2"])
+    still = rg.Problem(problem.model, problem.w0, problem.x, problem.outputs(problem.w0))
+    assert np.all(np.asarray(FLOWS[name].velocity(T, still.w0, still, 5)[0]) == 0.0)
 
 
 def test_flows_work_without_jit():

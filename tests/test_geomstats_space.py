@@ -14,6 +14,7 @@ import riemgn as rg
 from riemgn.geometry import GeometryError
 from riemgn.geometry.citizen import to_geomstats
 from riemgn.geometry.door import load
+from riemgn.geometry.geomstats_base import landed
 
 Manifold = load("geomstats.geometry.manifold").Manifold
 ImmersedSet = load("geomstats.geometry.base").ImmersedSet
@@ -161,6 +162,16 @@ def test_a_point_that_no_geodesic_reaches_is_told():
     chart = to_geomstats(rg.OutputManifold(rg.Problem(hyperbola, jnp.ones(1), jnp.ones((2, 1)), jnp.zeros(2))), chart=True)
     with pytest.raises(GeometryError, match="No geodesic to the other point was found: shooting stopped"):
         chart.metric.log(-np.ones(1), np.ones(1))
+    with pytest.raises(GeometryError, match=r"shooting stopped 0\.0001 away"):
+        landed(np.ones(3), 1e-4)
+    assert landed(np.ones(3), 1e-7) is not None
+
+
+@pytest.mark.parametrize("form", [np.array([1.0, 2.0, 4.0]), np.diag([1.0, 2.0, 4.0]) + 0.3])
+def test_the_inner_product_is_the_ambient_form(form):
+    space = to_geomstats(rg.OutputManifold(rg.task.sphere(), ambient=form))
+    u, v = np.array([1.0, -2.0, 0.5]), np.array([3.0, 1.0, 2.0])
+    assert abs(space.metric.inner_product(u, v) - u @ (np.diag(form) if form.ndim == 1 else form) @ v) < 1e-12
 
 
 # --- numpy, JAX, tracers ----------------------------------------------------------------------------------------------
@@ -272,6 +283,7 @@ def test_one_base_point_takes_many_vectors_and_the_reverse():
     pairs = IMAGE.metric.dist_pairwise(points)
     np.testing.assert_allclose(IMAGE.metric.dist(points[:2, None], points[None]), pairs[:2], atol=1e-9)
     np.testing.assert_allclose(IMAGE.metric.dist_broadcast(points[:2], points), pairs[:2], atol=1e-9)
+    assert abs(IMAGE.metric.dist_broadcast(points[0], points[1]) - pairs[0, 1]) < 1e-9
     assert IMAGE.metric.closest_neighbor_index(points[2:], points).tolist() == [2, 3]
     assert abs(IMAGE.metric.diameter(points) - pairs.max()) < 1e-9
 

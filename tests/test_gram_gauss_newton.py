@@ -73,7 +73,7 @@ def test_a_filled_jacobian_is_its_matrix():
     counted = jnp.array([True, True, True, False, True])
     jac = problem.linearise(problem.w0, formed=False).jac.scale_rows(counted.astype(float))
     filled = FilledJacobian(jac, jnp.where(counted, 0.0, 0.7))
-    matrix, factors = np.asarray(formed(filled)), np.arange(1.0, 6.0)
+    matrix, factors, columns = np.asarray(formed(filled)), np.arange(1.0, 6.0), np.arange(1.0, problem.p + 6.0)
     assert matrix.shape == filled.shape == (5, problem.p + 5)
     rng = np.random.default_rng(0)
     v, u = jnp.asarray(rng.standard_normal(problem.p + 5)), jnp.asarray(rng.standard_normal(5))
@@ -83,6 +83,7 @@ def test_a_filled_jacobian_is_its_matrix():
         (kernel_of(filled), matrix @ matrix.T),
         (squared_norm(filled), np.sum(matrix**2)),
         (formed(filled.scale_rows(factors)), factors[:, None] * matrix),
+        (formed(filled.scale_columns(columns)), matrix * columns),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
     rows = np.asarray(counted)

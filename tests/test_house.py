@@ -14,6 +14,7 @@ from pathlib import Path
 import equinox as eqx
 import pytest
 
+pytestmark = pytest.mark.checkout
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "riemgn"
 HARD_LIMIT = 500

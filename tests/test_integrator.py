@@ -198,6 +198,7 @@ def test_descent_finds_the_foot_of_the_target(step):
     assert on_sphere.result == "gradient_tolerance_met"
     assert np.abs(on_sphere.points[-1] - RADIUS * TARGET / REACH).max() < 1e-7
     assert np.allclose(np.diff(on_sphere.ts), on_sphere.step_sizes) and on_sphere.step_sizes.size == on_sphere.ts.size - 1
+    assert {len(values) for values in (on_sphere.params, on_sphere.points, on_sphere.losses, on_sphere.grad_norms)} == {on_sphere.ts.size}
     if step == "armijo":
         on_torus = riemannian_gradient_descent(OutputManifold(rg.task.torus()), step=step, retraction="chart")
         assert np.abs(on_torus.points[-1] - np.array([2.7, 0.0, 0.0])).max() < 1e-7

@@ -50,7 +50,7 @@ def test_interval_covers_at_uneven_times():
     assert coverage([fit.interval for fit in fits], 1.0) >= 0.9
 
 
-@pytest.mark.parametrize("times", [T, np.geomspace(1e-2, 30, 60), np.linspace(0, 1e-3, 9)])
+@pytest.mark.parametrize("times", [T, np.geomspace(1e-2, 30, 60), np.linspace(0, 1e-3, 8)])
 def test_exact_exponential_gives_its_rate(times):
     fit = fit_rate(times, 3e5 * np.exp(-0.7 * times))
     low, high = fit.interval
@@ -114,6 +114,13 @@ def test_two_slopes_are_reported_and_not_averaged(noise):
     assert fit.break_time == pytest.approx(np.log(1e4) / 0.9, rel=0.1)
 
 
+@pytest.mark.parametrize("points", [6, 10])
+def test_a_slope_of_its_own_needs_eight_points(points):
+    times = np.linspace(0, 20, 41)
+    fit = fit_rate(times, np.exp(-0.5 * times - 4 * np.minimum(times, times[points])))
+    assert fit.kind == ("one slope" if points < 8 else "two slopes") and fit.rate == pytest.approx(0.5, rel=1e-6)
+
+
 def test_two_slopes_above_a_floor():
     times = np.linspace(0, 60, 257)
     floor = 1e-13 * np.random.default_rng(1).random(times.size)
@@ -134,7 +141,7 @@ def test_a_slowly_bending_curve_is_not_two_slopes():
 @pytest.mark.parametrize(
     ("times", "values", "options", "sentence"),
     [
-        (T[:5], np.exp(-T[:5]), {}, "at least 8 points, got 5"),
+        (T[:7], np.exp(-T[:7]), {}, "at least 8 points, got 7"),
         (T, np.exp(-T)[:-1], {}, "of one length"),
         (T, np.where(T > 5, np.nan, 1.0), {}, "64 NaN or infinite"),
         (T[::-1], np.exp(-T), {}, "must increase"),
@@ -162,8 +169,9 @@ def test_local_rate_of_a_gaussian():
     local = instantaneous_rate(times, np.exp(-(times**2) - np.sin(times)))
     wrong = np.abs(local.rates - 2 * times - np.cos(times))
     assert np.all(wrong <= local.errors) and np.median(local.errors) < 0.02
-    with pytest.raises(ValueError, match="must be positive, got -1"):
-        instantaneous_rate(T, np.where(T > 5, -1.0, 1.0))
+    for level in (-1.0, 0.0):
+        with pytest.raises(ValueError, match=f"must be positive, got {level:g}"):
+            instantaneous_rate(T, np.where(T > 5, level, 1.0))
 
 
 def test_rate_from_dense_output_on_the_circle():

@@ -244,6 +244,7 @@ BAD = {
     "velocity shape": (lambda: sphere().push_forward(start(sphere()), jnp.ones(3)), ValueError, r"shape \(2,\), got \(3,\)"),
     "singular point": (lambda: sphere().to_tangent([0.0, 1.0], jnp.ones(3)), ValueError, "Singular chart point: .*smallest is 0 beside .* 2"),
     "retraction": (lambda: sphere().retract(start(sphere()), jnp.zeros(3), "straight"), ValueError, "chart, corrected, .*got 'straight'"),
+    "one time": (lambda: sphere().geodesic(start(sphere()), jnp.zeros(3), 1.0), ValueError, r"increasing times >= 0, got 1\.0"),
     "times": (lambda: sphere().geodesic(start(sphere()), jnp.zeros(3), [1.0, 0.5]), ValueError, r"increasing.*\[1\. +0\.5\]"),
     "negative times": (lambda: sphere().geodesic(start(sphere()), jnp.zeros(3), [-1.0]), ValueError, r"got \[-1\.\]"),
     "tolerance": (lambda: sphere().exp(start(sphere()), jnp.zeros(3), rtol=2.0), ValueError, r"in \(0, 1\), got 2.0"),

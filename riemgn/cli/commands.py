@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os._exit(0)  # whoever read the output has left; closing it as usual would complain
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"riemgn {version('riemgn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")] = False,
+) -> None: ...
 
 
 @app.command("list")
