@@ -88,10 +88,11 @@ def _least_margin(t, y, args, **kwargs):
 
 
 class _OutputsWatched(diffrax.AbstractAdaptiveSolver):
-    """The explicit method `solver`, whose error of the outputs is at least what a step adds to the gap between them and the outputs of the parameters.
+    """The explicit method `solver`, whose error of the outputs is at least what a step adds to their gap to the outputs of the parameters.
 
-    `|psi - f(w)|` stays far below the tolerance as long as the step follows the flow. A step over a fold of `M`, where the velocity of the parameters is
-    unbounded and that of the outputs is not, lands on another sheet: `psi` alone would not tell. What rounding may make of the gap does not count.
+    `|psi - f(w)|` stays far below the tolerance as long as the step follows the flow. A step over a fold of `M`, where the velocity of the
+    parameters is unbounded and that of the outputs is not, lands on another sheet, and `psi` alone would not tell. What rounding may make of the gap
+    does not count.
 
     Where `kept`, the parameters alone stay in the dense output: diffrax holds each stage of `max_steps` steps, 4096 x 16 vectors for Dopri8, with
     outputs, n numbers each, gigabytes.
@@ -178,8 +179,8 @@ def locate(args, last_step):
 def integrate(args: Arguments, ts, t1, rtol, atol, dtmin, solver, max_steps: int, dense: bool, progress: bool, step_to_ts: bool):
     """One diffrax solve from `problem.w0` at time 0. Everything swept (data, damping, tolerances, times, limits) is an argument.
 
-    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi` and its gap to `f(w)`; implicit ones carry and control `w`. The
-    dense output has `w` alone.
+    Explicit solvers carry `psi' = J w'` beside `w` and the step is controlled by `psi` and its gap to `f(w)`; implicit ones carry and control `w`.
+    The dense output has `w` alone.
     """
     w0 = args.problem.w0
     implicit = isinstance(solver, diffrax.AbstractImplicitSolver)

@@ -9,6 +9,7 @@ import pytest
 
 from .test_house import package_trees, python_files, relative
 
+pytestmark = pytest.mark.checkout  # it reads the sources
 LONGEST = 60  # lines of a function, its docstring apart
 NOTATION = {"K = J J^T", "J = U S V^T"}  # names of things, used everywhere
 Definition = ast.FunctionDef | ast.ClassDef

@@ -43,7 +43,7 @@ def wide_nets(count: int) -> list[rg.Problem]:
 
 
 def same(one: rg.Trajectory, other: rg.Trajectory, tolerance: float = 1e-9) -> None:
-    """That two trajectories of one problem agree to rounding, codes and steps included; the parameters less, as the steps are controlled by the outputs."""
+    """That two trajectories of one problem agree to rounding, codes and steps included; parameters less closely, as outputs control the steps."""
     assert rg.result_name(one.result) == rg.result_name(other.result)
     assert one.ts.shape == other.ts.shape
     for name in ("num_steps", "num_accepted_steps", "num_rejected_steps", "solver", "rank", "rtol", "message"):
