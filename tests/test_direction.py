@@ -15,6 +15,7 @@ from riemgn.linalg import (
     condition_estimate,
     damped_direction,
     damped_direction_and_branch,
+    direction_and_rank,
     least_squares,
     minimum_norm,
     mixed_direction_and_branch,
@@ -125,6 +126,15 @@ def test_a_deficient_rank_takes_the_singular_values(shape):
     assert BRANCHES[int(branch)] == "SVD"
     assert np.isfinite(lost).all()
     assert np.isfinite(undamped(np.zeros(shape), g, min(shape))[1])
+
+
+@pytest.mark.parametrize("shape", [(15, 4), (4, 15)])
+@pytest.mark.parametrize("damping", [None, 0.0])
+def test_a_rank_that_nobody_knows_is_that_of_the_spectrum(shape, damping):
+    jac, g = matrix_with(*shape, [1.0, 1e-2, 1e-4]), vector(shape[0])
+    found, kept = direction_and_rank(jnp.asarray(jac), jnp.asarray(g), None if damping is None else jnp.asarray(damping))
+    assert relative_error(found, -np.linalg.pinv(jac, rcond=1e-10) @ g) < 1e-10
+    assert int(kept) == 3
 
 
 def test_a_wrong_branch_would_be_seen():

@@ -55,6 +55,24 @@ def test_direction_equals_the_gain_formula(name, matrix):
     assert agree(fast, slow)
 
 
+@pytest.mark.parametrize("name", ["gf", "gn", "lm", "lm spectral", "lm residual", "interpolated", "ggn", "ggn damped"])
+def test_the_opening_holds_the_rates_of_the_outputs(name):
+    """With `J` held, `psi' = -U phi(S^2) U^T grad g` has the rates of `B^{1/2} U phi(S^2) U^T B^{1/2}`; with `B` inside they are `phi` itself."""
+    flow, problem = FLOWS[name], matrix_problem(MATRICES["wide, cond 1e2"], LOSS)
+    point, rank = problem.linearise(problem.w0), jnp.asarray(5)
+    root = np.sqrt(point.curvature)
+    opening = flow.opening(problem, point, jnp.linalg.svd(point.jac, compute_uv=False), rank)
+    seen = point.whitened() if flow.whitens else point
+    u, s, _ = np.linalg.svd(np.asarray(seen.jac), full_matrices=False)
+    velocity = (u * np.asarray(flow.gain(s**2, flow.damping(jnp.zeros(()), seen, rank)))) @ u.T
+    rates = np.linalg.eigvalsh(velocity if flow.whitens else root[:, None] * velocity * root)
+    assert opening.slowest <= rates.min() * (1 + 1e-9) and rates.max() <= opening.fastest * (1 + 1e-9)
+    if flow.whitens:
+        assert np.allclose([opening.slowest, opening.fastest], [rates.min(), rates.max()], rtol=1e-9)
+    else:
+        assert opening.fastest <= rates.max() * root.max() ** 2 / root.min() ** 2 * (1 + 1e-9)
+
+
 @pytest.mark.parametrize(
     ("name", "matrix", "branch"),
     [
