@@ -149,7 +149,7 @@ def test_a_sweep_with_flows_that_gave_up_is_status_1(spec, tmp_path, capsys):
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, jobs):
     path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
-    path.write_text('seeds = 480\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
+    path.write_text('seeds = 240\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RIEMGN_CACHE": str(tmp_path / "cache")}
     program = f"{HEED_CTRL_C}import sys; from riemgn.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "sweep", str(path), "--out", str(folder), "--jobs", jobs]
@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, jobs):
     os.killpg(started.pid, signal.SIGINT)  # as a terminal does
     said = started.communicate(timeout=60)[1]
     kept = len(rg.load_runs(folder))
-    assert started.returncode == 130 and 3 <= kept < 480
-    assert f"{kept} of 480 cells are saved" in said and "--resume" in said and "Traceback" not in said
+    assert started.returncode == 130 and 3 <= kept < 240
+    assert f"{kept} of 240 cells are saved" in said and "--resume" in said and "Traceback" not in said
     again = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=True)
-    assert "480 runs: 480 successful" in again.stdout
+    assert "240 runs: 240 successful" in again.stdout

@@ -3,13 +3,16 @@
 import os
 import shutil
 import sys
+import typing
 from pathlib import Path
 
-from sphinx.cmd.build import main as sphinx
+typing.GENERATING_DOCUMENTATION = True  # before all else: jaxtyping then keeps `Float[Array, " n"]` in signatures  # pyright: ignore
 
-from .api import api_pages
-from .essays import essay_pages
-from .papers import paper_pages
+from sphinx.cmd.build import main as sphinx  # noqa: E402
+
+from .api import api_pages  # noqa: E402
+from .essays import essay_pages  # noqa: E402
+from .papers import paper_pages  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 FIGURES, ROOT = HERE.parent, HERE.parents[1]
