@@ -8,9 +8,10 @@ from paper_repro.checks import judge
 from paper_repro.runner import discover, Item, run_item, Settings
 
 ITEMS = {item.id: item for item in discover(ROOT)}
+QUICK = 8.0  # seconds of one core; essays that take longer are drawn by `make test-slow`, their numbers by `make gallery`
 
 
-@pytest.mark.parametrize("name", ITEMS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (item.quick_seconds > QUICK)) for name, item in ITEMS.items()])
 def test_essay_holds_at_quick_size(name, tmp_path):
     outcome = run_item(ITEMS[name], Settings(out=tmp_path, quick=True))
     assert outcome.verdict == "holds", outcome.checks

@@ -38,6 +38,7 @@ def test_mutant_is_caught(name, monkeypatch):
             run_comparison(mutant.comparison, space)
 
 
+@pytest.mark.slow  # a process of its own, as in test_pullback.py
 @pytest.mark.parametrize("name", OTHERS)
 def test_mutant_is_caught_by_autograd(name, autograd_layer):
     assert autograd_layer.outcomes.get(f"autograd_layer::test_mutant_is_caught[{name}]") == "passed", autograd_layer.report

@@ -2,6 +2,10 @@
 
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow  # a process of its own, which differentiates by autograd: a minute and a half
+
 
 def test_our_charts_agree_with_geomstats_own_pullback_metric(autograd_layer):
     assert autograd_layer.returncode == 0, autograd_layer.report
