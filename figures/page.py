@@ -10,6 +10,11 @@ import jinja2
 from paper_repro.runner import discover, Item
 
 ROOT = Path(__file__).resolve().parent
+INTRODUCTION = """
+For someone who knows a little of manifolds and has not read the papers. Throughout, a model with p parameters, evaluated on its n data points, is
+a map `f : R^p -> R^n`; its outputs sweep out a set `M = f(W)`, the *output manifold*. `J` is the Jacobian of `f`, `P = J J^+` projects on its range,
+the tangent space of `M`, and `g` is the loss, `|f - y|^2 / 2` where nothing else is said.
+""".strip()
 PAGE, TEMPLATE = ROOT / "README.md", ROOT / "page.md.jinja"
 HEADINGS = ("**What to see.**", "**In code.**", "**What it does not show.**", "**References.**")
 
@@ -21,6 +26,11 @@ class Essay:
     item: Item
     title: str
     text: str
+
+    @property
+    def alt(self) -> str:
+        """The picture in words: what the essay claims."""
+        return f"{self.item.claim[0].upper()}{self.item.claim[1:]}"
 
     @property
     def script(self) -> Path:
@@ -56,4 +66,4 @@ def page() -> str:
         if record.is_file():
             papers.setdefault(item.paper, []).append((item, json.loads(record.read_text(encoding="utf-8"))["quick"]))
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(essays=essays(), papers=papers)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(introduction=INTRODUCTION, essays=essays(), papers=papers)

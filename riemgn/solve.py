@@ -55,9 +55,9 @@ def solve(
     """Integrate a flow from `problem.w0` at time 0 to `t1`.
 
     `w' = flow.velocity(t, w)`; explicit solvers carry `psi' = J w'` beside `w` and control the step by the error of `psi`, the outputs, and by
-    what it adds to the gap between `psi` and `f(w)`. So the steps do not depend on the coordinates of the parameters (theory.md C3), and none leaps
-    over a fold of `M`. Implicit solvers control the parameters, and so do explicit ones for a flow that depends on them otherwise than through the
-    outputs (`flow.intrinsic`).
+    what it adds to the gap between `psi` and `f(w)`, in which a leap over a fold of `M` shows. So the steps do not depend on the coordinates of the
+    parameters (theory.md C3). Implicit solvers control the parameters, and so do explicit ones for a flow that depends on them otherwise than through
+    the outputs (`flow.intrinsic`).
 
     The rank of `J` is decided once, at `w0` (singular values above `max(n, p) eps s_max`), and held: a change of rank is an event, never a
     silent cut-off.

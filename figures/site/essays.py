@@ -2,17 +2,11 @@
 
 import ast
 
-from figures.page import Essay, essays
+from figures.page import Essay, essays, INTRODUCTION
 
 from .records import check_table, shown
 
-OPENING = """# Essays
-
-One idea each, in one picture, with the script that draws it. For someone who knows a little of manifolds and has not read the papers.
-Throughout, a model with p parameters, evaluated on its n data points, is a map `f : R^p -> R^n`; its outputs sweep out a set `M = f(W)`, the
-*output manifold*. `J` is the Jacobian of `f`, `P = J J^+` projects on its range, the tangent space of `M`, and `g` is the loss, `|f - y|^2 / 2`
-where nothing else is said. `make gallery` draws them again.
-"""
+OPENING = f"# Essays\n\nOne idea each, in one picture, with the script that draws it; `make gallery` draws them again.\n\n{INTRODUCTION}\n"
 
 
 def code_starts(essay: Essay) -> int:
@@ -26,7 +20,7 @@ def essay_page(essay: Essay) -> str:
         f"# {essay.title}",
         "",
         f"```{{image}} ../pictures/essays/{name}.png",
-        f":alt: {essay.item.claim[0].upper()}{essay.item.claim[1:]}",
+        f":alt: {essay.alt}",
         "```",
     ]
     lines += ["", essay.text, ""]

@@ -57,9 +57,8 @@ def to_pymanopt(manifold: OutputManifold, *, retraction: str | AbstractRetractio
     """Minimising the loss `g` on an output manifold as a `pymanopt.Problem`, for the optimisers of pymanopt (`pip install "riemgn[pymanopt]"`).
 
     The problem brings cost, Riemannian gradient `P grad g` and Riemannian Hessian; its `.manifold` takes another cost of yours as well. A point is
-    its parameters, flat (p,), a tangent vector is ambient (m,), both numpy arrays; each call crosses from numpy to a compiled function and back,
-    so that `riemannian_gradient_descent` and `iterate` are quicker where they do. A retraction that does not arrive gives a point of NaN, whose cost
-    is infinite: line searches shorten their step, trust regions shrink.
+    its parameters, flat (p,), a tangent vector is ambient (m,), both numpy arrays; each call crosses from numpy to a compiled function and back. A
+    retraction that does not arrive gives a point of NaN, whose cost is infinite: line searches shorten their step, trust regions shrink.
 
     Arguments:
 
