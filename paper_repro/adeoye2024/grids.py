@@ -35,7 +35,7 @@ def grid(quick: bool, few: tuple[float, ...], low: float, high: float) -> Grid:
 def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
     """All cells, `places(point)` being `(mu, tau)`: one record for each preset, arrays (points, seeds, steps), and what the seeds start from."""
     cases = [(Variant("GGN", preset, "c = 1"), point) for preset in PRESETS for point in sizes.points]
-    arguments = [(sizes.setting, variant, seed, sizes.steps, *places(point)) for variant, point in cases for seed in range(sizes.seeds)]
+    arguments = [(sizes.setting, variant, seed, sizes.steps, *places(point), True) for variant, point in cases for seed in range(sizes.seeds)]
     cells = swept(run, arguments, f"adeoye2024/{name}")
     rows = [stacked(cells[place : place + sizes.seeds]) for place in range(0, len(cells), sizes.seeds)]
     by_preset = zip(PRESETS, (rows[: len(sizes.points)], rows[len(sizes.points) :]), strict=True)

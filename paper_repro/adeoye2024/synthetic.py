@@ -69,18 +69,20 @@ def measured(problem, x_test, y_test, w, mu, tau):
 
 
 @kept
-def run(setting: Setting, variant: Variant, seed: int, steps: tuple[int, ...], mu: float | None = None, tau: float = TAU) -> dict:
+def run(
+    setting: Setting, variant: Variant, seed: int, steps: tuple[int, ...], mu: float | None = None, tau: float = TAU, recycle: bool = False
+) -> dict:
     """One run, measured after each of the numbers of `steps`.
 
     Returns: `train`, `test` loss `f`, `reported = f + tau |w|_1` (what the released code reports), `objective = f + tau sum h_mu` (what it lowers),
     `norm` `|w|`, `step_size` of the step before, `seconds`, `flops` and `halvings` of the line search so far, (checkpoints,) each, and `zeros` of the
     final `w`.
-    A run that overflows goes on as NaN.
+    A run that overflows goes on as NaN. With `recycle` the steps of GGN-SCORE are solved as `rg.GGNScore(recycle=True)` does: the same, sooner.
     """
     mu = setting.smoothing if mu is None else mu
     net, params, data = drawn(setting, seed)
     problem = problem_of(net, params, data.x, data.y, variant.preset, gradient=variant.method == "GD")
-    method = method_of(variant, setting, mu, tau)
+    method = method_of(variant, setting, mu, tau, recycle)
     w, halvings = problem.w0, jnp.zeros(())
     memory = method.init(problem, w, jnp.asarray(problem.n)).memory
     jax.block_until_ready(advanced(problem, method, w, memory, halvings, jnp.asarray(0), jnp.asarray(0)))  # compiles

@@ -35,6 +35,7 @@ from .operator import (
     squared_norm as squared_norm,
 )
 from .range import range_factors as range_factors
+from .recycled import first_recycled as first_recycled, Recycled as Recycled, recycled_direction as recycled_direction
 from .spectrum import (
     numerical_rank as numerical_rank,
     range_norm_and_least as range_norm_and_least,
@@ -45,4 +46,4 @@ from .spectrum import (
     ThinSVD as ThinSVD,
 )
 from .triangle import condition_estimate as condition_estimate, least_squares as least_squares, minimum_norm as minimum_norm
-from .weighted import score_direction as score_direction
+from .weighted import recycled_score_direction as recycled_score_direction, score_direction as score_direction

@@ -8,10 +8,10 @@ from .krylov import MatrixFree
 from .lanes import unless
 from .mixed import mixed_direction_and_branch
 from .operator import AbstractJacobian, scale_columns, squared_norm
+from .recycled import Recycled, recycled_direction, RESIDUAL
 
 LARGE = 256  # rows of the smaller system from which on products, or a factor in float32 with its refinement, are quicker than Cholesky
 EASY = 100.0  # bound of the condition number, 1 + |A|_F^2 / c, below which conjugate gradients need few steps
-RESIDUAL = 1e-13  # of conjugate gradients, relative
 STEPS_PAY = 16  # a step of conjugate gradients takes about as long as this many rows of the factorisation
 
 
@@ -43,15 +43,33 @@ def score_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, pull: Weigh
 
     Reference: push-through identity; ggn_score.md 3.2.
     """
-    smaller, c = min(jac.shape), jnp.asarray(damping, jac.dtype)
-    root = jnp.sqrt(metric)
-    a, b = scale_columns(jac, 1 / root), pull / root
-    shifted = cotangent - a @ b / c
+    a, b, c, root = _scaled(jac, pull, metric, damping)
+    shifted, smaller = cotangent - a @ b / c, min(jac.shape)
     if smaller < LARGE or jac.dtype != jnp.float64:
         pulled = damped_direction(a, shifted, c, 1.0, smaller)
     else:
         pulled = _large(a, shifted, c)
     return (pulled - b / c) / root
+
+
+def recycled_score_direction(
+    jac: Jac | AbstractJacobian, cotangent: Outputs, pull: Weights, metric: Weights, damping: Scalar | float, before: Recycled
+) -> tuple[Weights, Recycled]:
+    """`score_direction` by conjugate gradients with the preconditioner of an earlier step, and what the next step may use.
+
+    Arguments: as in `score_direction`, in float64; `before` as in `recycled_direction`.
+
+    Reference: ggn_score.md 3.2; see `recycled_direction`.
+    """
+    a, b, c, root = _scaled(jac, pull, metric, damping)
+    pulled, after = recycled_direction(a, cotangent - a @ b / c, c, before)
+    return (pulled - b / c) / root, after
+
+
+def _scaled(jac, pull: Weights, metric: Weights, damping: Scalar | float) -> tuple[Jac | AbstractJacobian, Weights, Scalar, Weights]:
+    """`A`, `b`, `c` and `D^{1/2}`."""
+    root = jnp.sqrt(metric)
+    return scale_columns(jac, 1 / root), pull / root, jnp.asarray(damping, jac.dtype), root
 
 
 def _large(a: Jac | AbstractJacobian, cotangent: Outputs, damping: Scalar) -> Weights:

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .._arguments import checked_number
 from .._types import Count, Key, Outputs, Scalar, Weights
-from ..linalg import score_direction
+from ..linalg import first_recycled, recycled_score_direction, score_direction
 from ..problem import Problem
 from ..regularizer import AbstractPenalty, checked_penalty, checked_score_damping
 from .base import AbstractMethod, first_state, MethodState
@@ -39,10 +39,14 @@ class GGNScore(AbstractMethod):
     - `rule`: `"reference"` (default), `"theory"` or `"analytic"`.
     - `batch_size`, `order`: samples per step and how they are dealt, see `Batches`; None takes all. `F` is then that of the batch.
 
+    - `recycle`: with True the step's system is solved by conjugate gradients with the inverse of an earlier step's as the preconditioner, renewed
+        when that pays: to the same direction, for many steps on all of some hundred samples and more. Keeps a matrix of min(n, p) rows.
+
     Use it with `SquaredLoss(mean=True)` to have the paper's `F`. Any loss with a positive Hessian will do; `predicted_decrease` is then that of its
     quadratic model.
 
-    Raises: `ValueError` for another penalty, a negative weight, a step size or damping that is not positive, an unknown rule, `c = tau = 0`.
+    Raises: `ValueError` for another penalty, a negative weight, a step size or damping that is not positive, an unknown rule, `c = tau = 0`,
+    `recycle` with batches or without float64.
 
     Reports, for every step: `step_size` `s`; `decrement` `lambda = sqrt(d^T (c D + J^T Q J) d)`; `slope` `<grad F, d>`, which equals `-lambda^2`;
     `local_norm` `eta`; `objective` `F(w)` and `decrease` `F(w) - F(w+)`; `linearisation_error` `|f(w+) - f(w) - s J d|`; and
@@ -64,6 +68,7 @@ class GGNScore(AbstractMethod):
     damping: Array | None
     rule: str = eqx.field(static=True)
     batches: Batches
+    recycle: bool = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "ggn-score"
@@ -78,6 +83,7 @@ class GGNScore(AbstractMethod):
         rule: str = "reference",
         batch_size: int | None = None,
         order: str = "shuffled",
+        recycle: bool = False,
     ):
         if rule not in RULES:
             raise ValueError(f"Unknown rule {rule!r}; known: {', '.join(RULES)}.")
@@ -87,20 +93,26 @@ class GGNScore(AbstractMethod):
         self.damping = checked_score_damping(damping, self.weight)
         self.rule = rule
         self.batches = Batches(batch_size, order)
+        self.recycle = _checked_recycle(recycle, batch_size)
         self.inverts = False
         self.stochastic = self.batches.stochastic
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        return first_state(w, self.batches.start(problem), *REPORT)
+        recycled = first_recycled(min(problem.n, problem.p), w.dtype) if self.recycle else None
+        return first_state(w, (self.batches.start(problem), recycled), *REPORT)
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
-        order, batch = self.batches.draw(state.memory, state.count, key)
+        order, recycled = state.memory
+        order, batch = self.batches.draw(order, state.count, key)
         at_batch = linearise(problem, w, batch, formed=False)
         seen = at_batch.point.whitened()
         tau = self.weight.astype(w.dtype)
         c = tau if self.damping is None else self.damping.astype(w.dtype)
         pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
-        d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+        if recycled is None:
+            d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+        else:
+            d, recycled = recycled_score_direction(seen.jac, seen.cotangent, pull, metric, c, recycled)
         change = at_batch.point.jac @ d
         along, local = jnp.sum(at_batch.point.curvature * change**2), jnp.sum(metric * d**2)
         decrement = jnp.sqrt(along + c * local)
@@ -115,7 +127,7 @@ class GGNScore(AbstractMethod):
             "predicted_decrease": size * decrement**2 - size**2 * (along / 2 + bend),
             **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d, size * change),
         }
-        return w + size * d, state.after(order, report)
+        return w + size * d, state.after((order, recycled), report)
 
     def _step_size(self, w: Weights, tau: Scalar, length: Scalar, decrement: Scalar) -> tuple[Scalar, Scalar]:
         """`(s, eta)`."""
@@ -131,6 +143,16 @@ class GGNScore(AbstractMethod):
             return share * _ratio(lambda t: -jnp.expm1(-q * jnp.log1p(t / q)), distance), eta
         eta = (tau if self.rule == "reference" else tau ** ((3 - nu) / 2)) * self.penalty.local_norm(w)
         return jnp.minimum(1.0, share / (1 + m_g * eta)), eta
+
+
+def _checked_recycle(recycle, batch_size: int | None) -> bool:
+    if not isinstance(recycle, bool):
+        raise ValueError(f"`recycle` must be True or False, got {recycle!r}.")
+    if recycle and batch_size is not None:
+        raise ValueError("`recycle=True` keeps what it knows of all samples from step to step: leave `batch_size` out.")
+    if recycle and jnp.result_type(float) != jnp.float64:
+        raise ValueError("`recycle=True` solves to float64: call riemgn.enable_x64() first.")
+    return recycle
 
 
 def _measured(at_batch: BatchPoint, penalty, w: Weights, step: Weights, foreseen: Outputs) -> dict[str, Scalar]:
