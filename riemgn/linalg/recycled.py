@@ -32,7 +32,7 @@ class Recycled(eqx.Module):
 
 
 def first_recycled(size: int, dtype: jnp.dtype) -> Recycled:
-    """Before the first system of `size` equations: no preconditioner, and every step counts as excess."""
+    """Before the first system of `size` equations in `dtype`: no preconditioner, and every step counts as excess."""
     return Recycled(jnp.eye(size, dtype=dtype), jnp.array(0), jnp.array(0), jnp.array(0))
 
 
@@ -43,7 +43,10 @@ def recycled_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, damping:
     steps, `k` equations, or have needed so many more than with a new one in all since the last was: so at most about twice the time of the best
     choice of these moments is spent. What does not converge with a new inverse either is solved by `damped_direction`.
 
-    Arguments: as in `damped_direction`; `before` from the step before, or `first_recycled`.
+    Arguments:
+
+    - `jac`, `cotangent`, `damping`: `J` (n, p), `g` (n,) and `rho > 0`, in float64.
+    - `before`: from the step before, or `first_recycled`.
 
     Reference: derived; preconditioners kept over a sequence of systems: Benzi, J. Comput. Phys. 182 (2002), section 6.
     """

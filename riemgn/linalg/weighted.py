@@ -57,7 +57,7 @@ def recycled_score_direction(
 ) -> tuple[Weights, Recycled]:
     """`score_direction` by conjugate gradients with the preconditioner of an earlier step, and what the next step may use.
 
-    Arguments: as in `score_direction`, in float64; `before` as in `recycled_direction`.
+    Arguments: `jac`, `cotangent`, `pull`, `metric`, `damping` as in `score_direction`, in float64; `before` as in `recycled_direction`.
 
     Reference: ggn_score.md 3.2; see `recycled_direction`.
     """

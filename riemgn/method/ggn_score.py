@@ -38,7 +38,6 @@ class GGNScore(AbstractMethod):
         the matrix is the Gauss-Newton part of the Hessian of `F`.
     - `rule`: `"reference"` (default), `"theory"` or `"analytic"`.
     - `batch_size`, `order`: samples per step and how they are dealt, see `Batches`; None takes all. `F` is then that of the batch.
-
     - `recycle`: with True the step's system is solved by conjugate gradients with the inverse of an earlier step's as the preconditioner, renewed
         when that pays: to the same direction, for many steps on all of some hundred samples and more. Keeps a matrix of min(n, p) rows.
 
