@@ -1,7 +1,9 @@
-"""One GGN-SCORE step on the networks of arXiv:2404.14875, full batch, beside the dense low-rank form that one writes in NumPy (ggn_score.md 3.2).
+"""GGN-SCORE steps on the networks of arXiv:2404.14875, full batch, beside the dense low-rank form that one writes in NumPy (ggn_score.md 3.2).
 
 The peer forms the Jacobian, its kernel in the inverse metric and one Cholesky factor, all in float64, with the threads that NumPy takes. Error:
 relative difference of the new parameters from the peer's. The smoothing 0.01 is one at which the kernel dominates the damping.
+
+One step alone, and `STEPS` steps with the inverse of an earlier one recycled, beside as many of the peer's and of our own without recycling.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import scipy.linalg
 import scipy.special
 
 import riemgn as rg
+from riemgn.method import MethodState
 
 from .contest import Contender, Contest, Protocol
 from .row import Row
@@ -23,16 +26,18 @@ WEIGHT, STEP_SIZE = 1e-4, 0.95
 WORKS = {"S2": (500, 5, 500), "S1": (1000, 20, 500)}  # samples, inputs, hidden units
 QUICK = {"small": (100, 5, 100)}
 REPETITIONS = 9
+STEPS = 100
+SEQUENCES = ("S2", "small")  # works that are also done for many steps
 
 
-def by_numpy(problem: rg.Problem, penalty: rg.PseudoHuberPenalty) -> Callable[[], np.ndarray]:
+def by_numpy(problem: rg.Problem, penalty: rg.PseudoHuberPenalty) -> Callable[[np.ndarray], np.ndarray]:
     """The step of `ggn_score.md` 3.2 and 3.3 for one output."""
-    x, y, w = (np.asarray(values) for values in (problem.x, problem.y, problem.w0))
-    m, mu, kappa = len(y), float(penalty.smoothing), problem.model.sizes[1] ** -0.5
-    hidden, output = (np.asarray(layer["weight"]) for layer in problem.params)
-    m_g = float(penalty.self_concordance(problem.p))
+    x, y = np.asarray(problem.x), np.asarray(problem.y)
+    m, mu, width = len(y), float(penalty.smoothing), problem.model.sizes[1]
+    kappa, m_g = width**-0.5, float(penalty.self_concordance(problem.p))
 
-    def step() -> np.ndarray:
+    def step(w: np.ndarray) -> np.ndarray:
+        hidden, output = w[: width * x.shape[1]].reshape(width, -1), w[None, width * x.shape[1] :]
         z = x @ hidden.T
         s = scipy.special.expit(z)
         rho, slope = z * s, s + z * s * (1 - s)
@@ -49,8 +54,14 @@ def by_numpy(problem: rg.Problem, penalty: rg.PseudoHuberPenalty) -> Callable[[]
 
 
 @eqx.filter_jit
-def _step(problem, method):
-    return method.step(problem, problem.w0, method.init(problem, problem.w0, jnp.asarray(0)), jax.random.key(0))[0]
+def _after(problem, method, steps):
+    start = method.init(problem, problem.w0, jnp.asarray(0))
+
+    def advance(_, carry):
+        w, state = method.step(problem, *carry, jax.random.key(0))
+        return w, MethodState(state.time, state.count, state.memory, start.report)  # what a step reports is not computed
+
+    return jax.lax.fori_loop(0, steps, advance, (problem.w0, start))[0]
 
 
 def rows(bench: Contest) -> Iterator[Row]:
@@ -62,14 +73,40 @@ def rows(bench: Contest) -> Iterator[Row]:
         x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
         problem = rg.Problem(net, params, x, jax.random.normal(keys[3], (m,)), rg.SquaredLoss(mean=True))
         for mu in (width**0.5, 0.01):
-            penalty = rg.PseudoHuberPenalty(mu)
-            dense, method = by_numpy(problem, penalty), rg.GGNScore(penalty, WEIGHT, STEP_SIZE)
-            expected = dense()
+            work = f"GGN-SCORE {name}, m = {m}, p = {problem.p}, mu = {mu:.3g}"
+            yield from _one_step(bench, f"{work}: one step", problem, rg.PseudoHuberPenalty(mu))
+            if name in SEQUENCES:
+                yield from _many_steps(bench, f"{work}: {STEPS} steps", problem, rg.PseudoHuberPenalty(mu))
 
-            def error(w, expected=expected) -> float:
-                return float(np.linalg.norm(np.asarray(w) - expected) / np.linalg.norm(expected))
 
-            ours = Contender("riemgn", lambda method=method, problem=problem: lambda _: _step(problem, method))
-            peer = Contender("NumPy, dense", lambda dense=dense: lambda _: dense(), at_least=TARGET)
-            work = f"GGN-SCORE step {name}, m = {m}, p = {problem.p}, mu = {mu:.3g}"
-            yield from bench.compare(work, ours, [peer], Protocol(error, accuracy=1e-9, repetitions=REPETITIONS))
+def _one_step(bench: Contest, work: str, problem: rg.Problem, penalty: rg.PseudoHuberPenalty) -> Iterator[Row]:
+    dense, start = by_numpy(problem, penalty), np.asarray(problem.w0)
+    peer = Contender("NumPy, dense", lambda: lambda _: dense(start), at_least=None if bench.quick else TARGET)
+    protocol = Protocol(_error_from(dense(start)), accuracy=1e-9, repetitions=REPETITIONS)
+    yield from bench.compare(work, _ours("riemgn", problem, penalty, 1), [peer], protocol)
+
+
+def _many_steps(bench: Contest, work: str, problem: rg.Problem, penalty: rg.PseudoHuberPenalty) -> Iterator[Row]:
+    dense = by_numpy(problem, penalty)
+
+    def by_peer(_=None) -> np.ndarray:
+        w = np.asarray(problem.w0)
+        for _ in range(STEPS):
+            w = dense(w)
+        return w
+
+    peers = [
+        Contender("NumPy, dense", lambda: by_peer, at_least=None if bench.quick else TARGET),
+        _ours("riemgn, each step anew", problem, penalty, STEPS),
+    ]
+    protocol = Protocol(_error_from(by_peer()), accuracy=1e-9, repetitions=3)
+    yield from bench.compare(work, _ours("riemgn, recycling", problem, penalty, STEPS, recycle=True), peers, protocol)
+
+
+def _ours(name: str, problem: rg.Problem, penalty: rg.PseudoHuberPenalty, steps: int, **options) -> Contender:
+    method = rg.GGNScore(penalty, WEIGHT, STEP_SIZE, **options)
+    return Contender(name, lambda: lambda _: _after(problem, method, jnp.asarray(steps)))
+
+
+def _error_from(expected: np.ndarray) -> Callable[[np.ndarray], float]:
+    return lambda w: float(np.linalg.norm(np.asarray(w) - expected) / np.linalg.norm(expected))
