@@ -1,9 +1,9 @@
 """A sequence of damped systems that change little: conjugate gradients preconditioned by the inverse of an earlier one."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-import lineax as lx
 from jaxtyping import Array, Float
 
 from .._types import Count, Flag, Jac, Outputs, Scalar, Weights
@@ -11,7 +11,7 @@ from .damped import damped_direction, smaller_gram
 from .lanes import unless
 from .operator import AbstractJacobian
 
-RESIDUAL = 1e-13  # of conjugate gradients, relative
+RESIDUAL = 1e-13  # of conjugate gradients, largest entry relative to that of the right-hand side
 RENEWAL_STEPS = 8  # a new inverse takes about as long as one step of conjugate gradients for each of this many rows
 UNKNOWN = -1
 
@@ -48,7 +48,8 @@ def recycled_direction(jac: Jac | AbstractJacobian, cotangent: Outputs, damping:
     - `jac`, `cotangent`, `damping`: `J` (n, p), `g` (n,) and `rho > 0`, in float64.
     - `before`: from the step before, or `first_recycled`.
 
-    Reference: derived; preconditioners kept over a sequence of systems: Benzi, J. Comput. Phys. 182 (2002), section 6.
+    Reference: Golub and Van Loan, Matrix Computations, 4th ed., algorithm 11.5.1; preconditioners over a sequence of systems: Benzi, J. Comput. Phys.
+    182 (2002) 418-477.
     """
     allowed = max(1, min(jac.shape) // RENEWAL_STEPS)
     nothing = jnp.zeros(jac.shape[1], jac.dtype), jnp.array(0), jnp.array(False)
@@ -78,11 +79,23 @@ def _preconditioned(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, invers
     """The direction, the steps it took, and whether `most` were enough."""
     dual = jac.shape[0] < jac.shape[1]
     right = -g if dual else -(g @ jac)
-    scale = jnp.max(jnp.abs(right))
-    scale = jnp.where(scale > 0, scale, 1.0)
-    apply = (lambda x: jac @ (x @ jac) + rho * x) if dual else (lambda x: (jac @ x) @ jac + rho * x)
-    operator = lx.FunctionLinearOperator(apply, right, lx.positive_semidefinite_tag)
-    options = {"preconditioner": lx.MatrixLinearOperator(inverse, lx.positive_semidefinite_tag)}
-    solution = lx.linear_solve(operator, right / scale, lx.CG(rtol=RESIDUAL, atol=RESIDUAL, max_steps=most), options=options, throw=False)
-    x = scale * solution.value
-    return x @ jac if dual else x, jnp.asarray(solution.stats["num_steps"]), solution.result == lx.RESULTS.successful
+    target = RESIDUAL * jnp.max(jnp.abs(right))
+
+    def goes_on(state):
+        _, r, *_, steps = state
+        return (jnp.max(jnp.abs(r)) > target) & (steps < most)
+
+    def advance(state):
+        w_dot, r, p, product, steps = state
+        pushed = p @ jac if dual else p  # what a step along p adds to the direction
+        image = jac @ pushed if dual else (jac @ p) @ jac
+        length = product / (p @ (image + rho * p))
+        r = r - length * (image + rho * p)
+        z = inverse @ r
+        after = r @ z
+        return w_dot + length * pushed, r, z + after / product * p, after, steps + 1
+
+    first = inverse @ right
+    start = jnp.zeros(jac.shape[1], jac.dtype), right, first, right @ first, jnp.array(0)
+    w_dot, r, _, _, steps = jax.lax.while_loop(goes_on, advance, start)
+    return w_dot, steps, jnp.max(jnp.abs(r)) <= target
