@@ -9,7 +9,7 @@ import pytest
 import riemgn as rg
 from riemgn.geometry import door, OutputManifold
 from riemgn.geometry.checks import check_geodesic, check_gradient, check_hessian, check_metric, check_projection, check_retraction
-from riemgn.geometry.curvelaw import second_order_law
+from riemgn.geometry.curvelaw import relative, second_order_law
 from riemgn.geometry.slope import Check, measure_slope, step_grid
 from riemgn.geometry.view import chart_view, manifold_view, ManifoldView
 
@@ -231,6 +231,11 @@ def test_the_second_order_law_measures_the_tangential_part():
     law = second_order_law(SPHERE, POINT, TANGENT, lambda t: turning(POINT, t * TANGENT), step_grid(), {})
     expected = [norm(project(POINT, turning(POINT, t * TANGENT) - POINT - t * TANGENT)) for t in law.steps]
     assert law.errors == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+def test_a_relative_difference_from_nothing_is_the_difference():
+    assert relative(np.array([3.0, 4.0]), np.array([0.0, 2.0])) == 2.5
+    assert relative(np.array([3.0, 4.0]), np.zeros(2)) == 5.0
 
 
 @pytest.mark.parametrize("key", KEYS)

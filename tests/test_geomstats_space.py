@@ -15,6 +15,7 @@ from riemgn.geometry import GeometryError
 from riemgn.geometry.citizen import to_geomstats
 from riemgn.geometry.door import load
 from riemgn.geometry.geomstats_base import landed
+from riemgn.geometry.geomstats_space import ATOL
 
 Manifold = load("geomstats.geometry.manifold").Manifold
 ImmersedSet = load("geomstats.geometry.base").ImmersedSet
@@ -128,6 +129,14 @@ def test_belongs_answers_for_any_shape():
         wrong = np.ones((4, space.shape[0] + 1))
         assert space.belongs(wrong).tolist() == [False] * 4 and not space.belongs(wrong[0])
     assert not CHART.belongs(np.array([np.nan, 1.0]))
+
+
+def test_belongs_to_within_its_tolerance():
+    point = drawn(IMAGE)[0]
+    for atol in (None, 1e-4):
+        options, size = ({}, ATOL) if atol is None else ({"atol": atol}, atol)
+        assert IMAGE.belongs((1 + 0.5 * size) * point, **options)
+        assert not IMAGE.belongs((1 + 2 * size) * point, **options)
 
 
 def test_singular_chart_points_are_refused():
@@ -294,6 +303,16 @@ def test_keys_draw_the_same_points_again():
     assert isinstance(first, jax.Array) and jnp.array_equal(first, second) and bool(jnp.all(IMAGE.belongs(first)))
     assert np.linalg.norm(CHART.random_point(50, key=key) - np.asarray(IMAGE.manifold.problem.w0), axis=1).max() <= 0.6
     assert IMAGE.metric.random_unit_tangent_vec(first[0], n_vectors=3).shape == (3, 3)
+
+
+@pytest.mark.parametrize("bound", [1.0, 0.25])
+def test_random_points_fill_the_ball_of_parameters_evenly(bound):
+    points = np.asarray(CHART.random_point(4000, bound, key=jax.random.key(5)))
+    radii = np.linalg.norm(points - np.asarray(CHART.manifold.problem.w0), axis=1) / (bound * CHART.radius)
+    # of p parameters the share p / (p + 1) is the mean of the radius, within four standard errors, and every direction is as likely
+    assert radii.max() <= 1 and abs(radii.mean() - 2 / 3) < 4 * radii.std() / 4000**0.5
+    assert np.quantile(radii, 0.25) == pytest.approx(0.5, abs=0.03)
+    assert np.linalg.norm(points.mean(axis=0) - np.asarray(CHART.manifold.problem.w0)) < 0.04 * bound * CHART.radius
 
 
 # --- closed forms -----------------------------------------------------------------------------------------------------

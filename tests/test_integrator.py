@@ -11,7 +11,7 @@ import riemgn as rg
 from paper_repro.cayci2024 import equivalence
 from paper_repro.checks import judge
 from riemgn.geometry import AbstractRetraction, OutputManifold
-from riemgn.geometry.descent import riemannian_gradient_descent
+from riemgn.geometry.descent import _secant_step, riemannian_gradient_descent, SAFEGUARD
 from riemgn.geometry.integrator import output_flow, PathError, riemannian_flow
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-12}
@@ -253,3 +253,16 @@ BAD = [
 def test_bad_input_is_quoted(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call(OutputManifold(sphere()))
+
+
+@pytest.mark.parametrize("form", [None, jnp.array([1.0, 2.0, 3.0]), jnp.diag(jnp.array([1.0, 2.0, 3.0]))], ids=["euclidean", "diagonal", "matrix"])
+def test_secant_steps_take_turns_and_stay_near_the_flat_one(form):
+    s, y = jnp.array([1.0, 2.0, -1.0]), jnp.array([0.5, 1.0, 1.0])
+    q = np.ones(3) if form is None else np.array([1.0, 2.0, 3.0])
+    ss, sy, yy = (float(np.sum(q * a * b)) for a, b in ((s, s), (s, y), (y, y)))
+    if sy > 0:
+        assert [float(_secant_step(form, s, y, 1.0, count)) for count in range(3)] == pytest.approx([ss / sy, sy / yy, ss / sy])
+    assert float(_secant_step(form, s, -y if sy > 0 else y, 0.3, 0)) == 0.3  # no positive curvature: the flat step
+    assert float(_secant_step(form, s, 0 * y, 0.3, 1)) == 0.3
+    assert float(_secant_step(form, s, 1e-9 * s, 1.0, 0)) == SAFEGUARD
+    assert float(_secant_step(form, s, 1e9 * s, 1.0, 1)) == 1 / SAFEGUARD

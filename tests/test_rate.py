@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.theory.rate import dense_rate, fit_rate, instantaneous_rate
+from riemgn.theory.rate import _pieces, dense_rate, fit_rate, instantaneous_rate
 
 T = np.linspace(0, 10, 129)
 LONG = np.linspace(0, 40, 129)
@@ -126,6 +126,24 @@ def test_two_slopes_above_a_floor():
     floor = 1e-13 * np.random.default_rng(1).random(times.size)
     fit = fit_rate(times, np.exp(-2 * times) + 1e-4 * np.exp(-0.5 * times) + floor)
     assert [slope.rate for slope in fit.slopes] == pytest.approx([2.0, 0.5], rel=0.02) and fit.floor is not None
+
+
+@pytest.mark.parametrize("breaks", [(), (40,), (20, 70), (13, 55, 101)])
+def test_lines_are_broken_where_they_were(breaks):
+    slopes = np.repeat((-1.0, -0.2, -2.0, -0.5)[: len(breaks) + 1], np.diff([0, *breaks, T.size]))
+    y = np.concatenate([[0.0], np.cumsum(slopes[1:] * np.diff(T))])
+    edges = _pieces(T, y, 4)
+    assert len(edges) == len(breaks) + 2 and (edges[0], edges[-1]) == (0, T.size)
+    assert all(abs(found - place) <= 1 for found, place in zip(edges[1:-1], breaks, strict=True))  # the point at the break is on both lines
+
+
+def test_each_line_has_five_points_and_noise_breaks_none():
+    corner = np.where(np.arange(129) < 3, -10.0 * T, 0.0)
+    assert np.diff(_pieces(T, corner, 4)).min() >= 5
+    assert _pieces(T[:9], np.abs(T[:9] - T[4]), 4) == [0, 9]  # two lines need ten points
+    assert len(_pieces(T[:10], np.abs(T[:10] - (T[4] + T[5]) / 2), 4)) == 3
+    noise = np.random.default_rng(0).standard_normal(129)
+    assert _pieces(T, 1e-3 * noise - T, 4) == [0, 129]
 
 
 def test_a_slowly_bending_curve_is_not_two_slopes():

@@ -196,7 +196,7 @@ def _pieces(t: np.ndarray, y: np.ndarray, most: int) -> list[int]:
         choice.append(np.argmin(table, axis=0))
         best.append(np.min(table, axis=0))
     count = 1
-    rounding = 1e-20 * float(np.sum(y**2))
+    rounding = 16 * np.finfo(float).eps * float(np.sum(y**2))  # of the sums above
     while count < most and best[count][-1] < (best[count - 1][-1] - rounding) / 2:
         count += 1
     edges = [len(t)]
