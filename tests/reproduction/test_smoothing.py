@@ -30,7 +30,7 @@ def test_the_full_grid_is_the_papers():
 
 
 def test_every_cell_is_found_at_its_place(monkeypatch):
-    def cell(setting, variant, seed, steps, mu, tau):
+    def cell(setting, variant, seed, steps, mu, tau, recycle):
         values = np.full(len(steps), mu * (1 + seed) * (10 if variant.preset == "released" else 1))
         return {"test": values, "zeros": 100 * mu + seed}
 
