@@ -34,13 +34,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"linalg": 1, "flow": 1, "geometry": 3, "theory/rate.py": 1}  # places drawn in a turn: geometry has three quarters of them all
 TESTS = {
-    "linalg": "linalg direction",
-    "linalg/extreme.py": "solve_batch",
-    "linalg/krylov.py": "krylov",
-    "linalg/lanes.py": "linalg direction",
-    "linalg/operator.py": "gram_gauss_newton krylov",
+    "linalg": "thresholds linalg direction",
+    "linalg/extreme.py": "thresholds solve_batch",
+    "linalg/krylov.py": "thresholds krylov",
+    "linalg/lanes.py": "thresholds linalg direction",
+    "linalg/operator.py": "thresholds gram_gauss_newton krylov",
     "linalg/recycled.py": "recycled",
-    "linalg/weighted.py": "ggn_score step_rules recycled",
+    "linalg/weighted.py": "thresholds ggn_score step_rules recycled",
     "flow": "flow",
     "flow/base.py": "flow stiff",
     "flow/ggn_score.py": "ggn_score_flow",
