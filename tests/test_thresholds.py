@@ -108,7 +108,7 @@ def test_precisions_are_checked():
     ):
         with pytest.raises(ValueError, match=words):
             call()
-    with jax.enable_x64(False), pytest.raises(ValueError, match="call riemgn.enable_x64"):
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"call riemgn\.enable_x64"):
         checked_precision("mixed")
     assert checked_matrix_free(None, True) is None and MatrixFree(0.5, 1) == checked_matrix_free(MatrixFree(0.5, 1), False)
     assert (MatrixFree().rtol, MatrixFree().max_steps) == (1e-8, 1000)
