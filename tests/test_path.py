@@ -235,6 +235,8 @@ def test_a_flow_out_of_steps_or_out_of_range_says_so(monkeypatch):
     ]  # fmt: skip
     for changes, sigma, finite, expected in cases:
         assert _ending(SimpleNamespace(**{**solution, **changes}), sigma, 1.0, finite) == expected
+    args = integrator._Args(parabola(0.0).immersion, jnp.asarray(1e-12), jnp.asarray(0.5))
+    assert [float(integrator._sigma_margin(0.0, {"w": jnp.array([w])}, args)) for w in (1.0, 0.25, 0.125)] == [3.0, 0.0, -0.5]  # of J = 2 w
     monkeypatch.setattr(integrator, "MAX_STEPS", 3)
     short = output_flow(parabola(4.0), t1=5.0, ts=[0.0, 4.0, 5.0], throw=False)
     assert short.result == "step_limit" and short.ts.size == 2 and 0 < short.ts[-1] < 5 and short.points[-1, 0] > 1

@@ -363,6 +363,17 @@ def test_the_interval_is_that_of_generalised_least_squares():
         assert weights @ student.cdf((bound - rates) / errors, 28) == pytest.approx(q, abs=1e-5)
 
 
+@pytest.mark.parametrize(("gap", "two"), [(0.501, True), (0.499, False)])
+def test_intervals_of_two_slopes_lie_half_an_interval_apart(monkeypatch, gap, two):
+    """Widths 1.5 and 0.5: the clearance is a quarter of both, whichever comes first."""
+    times = np.linspace(0, 20, 100)
+    y = np.log(lines(times, (0.0, 2.0), (10.0, 1.0)))
+    for intervals in (((1.0, 2.5), (2.5 + gap, 3.0 + gap)), ((2.5 + gap, 3.0 + gap), (1.0, 2.5))):
+        found = iter([Slope(2.0, intervals[0], (0.0, 10.0), 50, 20.0), Slope(1.0, intervals[1], (10.0, 20.0), 50, 10.0), None])
+        monkeypatch.setattr("riemgn.theory.rate._best_window", lambda t, y, found=found: next(found))
+        assert (len(_slopes(times, y)[0]) == 2) is two
+
+
 def test_one_slope_reads_like_a_sentence_and_two_like_two():
     fit = RateFit((Slope(1.0, (0.5, 1.5), (0.0, 2.0), 9, 2.0),), None, None)
     assert str(fit) == "rate 1 in [0.5, 1.5] on t = 0 .. 2 (2.0 e-folds)" and fit.kind == "one slope"

@@ -114,6 +114,23 @@ def test_precisions_are_checked():
     assert (MatrixFree().rtol, MatrixFree().max_steps) == (1e-8, 1000)
 
 
+@pytest.mark.parametrize("directed", [pseudo_inverse_direction_and_branch, mixed_direction_and_branch], ids=["full", "mixed"])
+def test_a_direction_of_deficient_rank_has_its_derivative(directed):
+    rng = np.random.default_rng(0)
+    turn, twist, g, kept = rng.standard_normal((3, 3)), rng.standard_normal((3, 3)), rng.standard_normal(3), np.diag([2.0, 1.0, 0.0])
+
+    def jac(t):
+        return (np.eye(3) + t * turn) @ kept @ (np.eye(3) + t * twist)
+
+    def direction(t):
+        options = (2,) if directed is pseudo_inverse_direction_and_branch else (None, 2)
+        return directed(jac(t), jnp.asarray(g), *options)[0]
+
+    value, slope = jax.jit(lambda: jax.jvp(direction, (jnp.zeros(()),), (jnp.ones(()),)))()
+    after, before = (-np.linalg.pinv(jac(t), rcond=1e-10) @ g for t in (1e-5, -1e-5))
+    assert value == pytest.approx(-np.linalg.pinv(kept) @ g) and slope == pytest.approx((after - before) / 2e-5, rel=1e-7)
+
+
 # --- spectra ---------------------------------------------------------------------------------------------------------
 
 
