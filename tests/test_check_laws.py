@@ -365,6 +365,7 @@ def test_what_the_check_of_a_metric_measures(asked):
     assert [law.name for law in check.laws] == ["the connection preserves the metric", *names, "free of torsion", "distance is length"]
     assert check.notes == () and values[1].error == pytest.approx(9.0) and values[1].bound == pytest.approx(0.01 / 2.0**-52)
     assert max(values[0].error, values[2].error) < 1e-15 and values[0].bound == values[2].bound == 2.0**-26
+    assert check_metric(whole, X).laws[2].error == pytest.approx(9.0)  # three draws, no two alike, span the space
     speed = np.sqrt(U @ METRIC @ U)
     assert away.at(0.5) == pytest.approx([17.5 - speed / 2, speed / 2, speed / 2]) and away.expected == 2
     assert np.allclose(away.steps, np.logspace(-3, 0, 16)) and np.array_equal(agrees.steps, step_grid())

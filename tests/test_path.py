@@ -111,6 +111,17 @@ def test_zhang_and_hagers_level_is_a_mean_that_forgets():
         assert (float(search.level), float(search.weight)) == (0.125, 3.0)
 
 
+def test_secant_trials_take_turns_along_the_last_step():
+    """On a flat manifold `s = -t u` and `y` is the change of the gradient, here of a logistic loss."""
+    problem = rg.Problem(rg.LinearModel(), jnp.ones(2), np.eye(2), np.array([1.0, 0.0]), rg.LogisticLoss())
+    immersion = OutputManifold(problem).immersion
+    old, new = (_at(immersion, jnp.array(w)) for w in ([1.0, 2.0], [1.5, -1.0]))
+    s, y = -0.5 * np.asarray(old.gradient), np.asarray(new.gradient - old.gradient)
+    before = _Search(jnp.array(9.0), jnp.array(2.0), jnp.array(3.0))
+    trials = [float(_next(immersion, "barzilai_borwein", old, new, before, jnp.array(0.5), jnp.array(count)).trial) for count in (0, 1)]
+    assert s @ y > 0 and trials == pytest.approx([s @ s / (s @ y), s @ y / (y @ y)])
+
+
 def test_the_first_trial_is_exact_on_a_flat_manifold():
     def logistic(matrix):
         problem = rg.Problem(rg.LinearModel(), jnp.ones(2), matrix, np.array([1.0, 0.0]), rg.LogisticLoss())
