@@ -118,7 +118,7 @@ def test_a_chart_is_singular_at_its_rounding_error(factor, regular):
 
 def test_times_and_tolerances_of_geodesics():
     w, u = PLANE.problem.w0, jnp.array([1.0, 2.0, 0.0])
-    assert PLANE.geodesic(w, u, [0.0, 2.0]) == pytest.approx(np.array([[1.0, 1.0], [3.0, 3.0]])) and PLANE.geodesic(w, u, [0.5]).shape == (1, 2)
+    assert PLANE.geodesic(w, u, [0.0, 2.0]) == pytest.approx(np.array([[1.0, 1.0], [3.0, 3.0]]))
     for wrong in ([], [[0.5]], [0.5, 0.5], [-0.1, 0.5], 0.5):
         with pytest.raises(ValueError, match="`ts` must be increasing times >= 0"):
             PLANE.geodesic(w, u, wrong)
@@ -139,7 +139,6 @@ def test_lengths_in_the_ambient_form():
     assert float(manifold.inner(u, v)) == pytest.approx(u @ form @ v) and float(manifold.norm(u)) == pytest.approx((u @ form @ u) ** 0.5)
     drawn = [manifold.random_tangent(w, key=jax.random.key(seed)) for seed in (0, 1)]
     assert [float(manifold.norm(vector)) for vector in drawn] == pytest.approx([1.0, 1.0]) and not np.allclose(*drawn)
-    assert float(manifold.dist(w, w + jnp.array([1.0, 0.0]))) == pytest.approx(2**0.5)
     for skew, fits in ((0.5e-12, True), (4e-12, False)):
         near = form + skew * np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]])
         if fits:

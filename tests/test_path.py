@@ -34,14 +34,22 @@ def scaled(factor) -> Scaled:
     return Scaled(jnp.array(float(factor)))
 
 
+def on_a_line(w, x):
+    return jnp.stack([w[0], 0.0 * w[0]])
+
+
+def square(w, x):
+    return w**2
+
+
 def line(height: float = 0.0, start: float = 1.0) -> OutputManifold:
     """`psi = (w, 0)` and the target (0, height): the loss is `(w^2 + height^2) / 2`, the exact step 1."""
-    return OutputManifold(rg.Problem(lambda w, x: jnp.stack([w[0], 0.0 * w[0]]), jnp.array([start]), jnp.zeros((2, 1)), jnp.array([0.0, height])))
+    return OutputManifold(rg.Problem(on_a_line, jnp.array([start]), jnp.zeros((2, 1)), jnp.array([0.0, height])))
 
 
 def parabola(target: float) -> OutputManifold:
     """`psi = w^2` from w = 1: the chart is singular at 0."""
-    return OutputManifold(rg.Problem(lambda w, x: w**2, jnp.ones(1), jnp.zeros((1, 1)), jnp.array([target])))
+    return OutputManifold(rg.Problem(square, jnp.ones(1), jnp.zeros((1, 1)), jnp.array([target])))
 
 
 LINE = line()
