@@ -306,3 +306,67 @@ def test_flows_work_without_jit():
     problem = matrix_problem(MATRICES["wide, cond 1e2"], LOSS)
     eager, _ = FLOWS["lm"].velocity(T, problem.w0, problem, 5)
     assert relative_error(fast_and_spectral(FLOWS["lm"], problem, 5)[0], eager) < 1e-10
+
+
+# --- what a flow says of itself --------------------------------------------------------------------------------------
+
+DIAGONAL = rg.Problem(rg.LinearModel(), jnp.ones(3), np.diag([3.0, 2.0, 0.5]), np.zeros(3), LOSS)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_knows_its_kind(name):
+    flow = FLOWS[name]
+    assert flow.intrinsic is True and flow.matrix_free is None and flow.whitens is name.startswith("ggn")
+    assert flow.name == name.split()[0] and rg.LevenbergMarquardt(0.1).precision == rg.GaussNewton().precision == "full"
+    fixed = {"gf": 0.0, "gn": 0.0, "lm": 0.3, "interpolated": 0.4, "ggn": 0.0, "ggn damped": 0.2}
+    assert name not in fixed or float(flow.damping.rho) == fixed[name]
+
+
+GAINS = {
+    "gf": lambda s: s,
+    "gn": np.ones_like,
+    "lm": lambda s: s / (s + 0.3),
+    "interpolated": lambda s: s / (0.6 * s + 0.4),
+    "ggn": np.ones_like,
+    "ggn damped": lambda s: s / (s + 0.2),
+}
+
+
+@pytest.mark.parametrize("name", GAINS)
+def test_a_diagonal_problem_is_moved_by_its_gains(name):
+    """`w' = -phi(s^2) g / s` entry by entry, of the whitened ones for "ggn"; the rates at the start are `phi` and the curvature."""
+    flow, a = FLOWS[name], np.array([3.0, 2.0, 0.5])
+    point = DIAGONAL.linearise(DIAGONAL.w0)
+    curvature, g = np.asarray(point.curvature), np.asarray(point.cotangent)
+    s, seen = (a * np.sqrt(curvature), g / np.sqrt(curvature)) if flow.whitens else (a, g)
+    expected = -GAINS[name](s**2) * seen / s
+    assert flow.spectral_velocity(0.0, DIAGONAL.w0, DIAGONAL, 3) == pytest.approx(expected)
+    w_dot, f_dot = flow.velocity(0.0, DIAGONAL.w0, DIAGONAL, 3)
+    assert w_dot == pytest.approx(expected) and f_dot == pytest.approx(a * expected)
+    for rank in (3, 2):
+        opening = flow.opening(DIAGONAL, point, jnp.asarray(a), jnp.asarray(rank))
+        rates, bends = GAINS[name](np.sort(s)[::-1][:rank] ** 2), np.ones(1) if flow.whitens else curvature
+        assert (float(opening.fastest), float(opening.slowest)) == pytest.approx((rates.max() * bends.max(), rates.min() * bends.min()))
+    assert BRANCHES[int(opening.branch)] == ("product" if name == "gf" else "Cholesky" if name in ("lm", "interpolated", "ggn damped") else "SVD")
+
+
+@pytest.mark.parametrize(
+    "flow", [rg.GradientFlow(matrix_free=True), rg.LevenbergMarquardt(0.3, matrix_free=rg.MatrixFree(rtol=1e-12))], ids=["gf", "lm"]
+)
+def test_a_flow_of_products_says_what_it_can(flow):
+    point, name = DIAGONAL.linearise(DIAGONAL.w0), flow.name
+    opening = flow.opening(DIAGONAL, point, jnp.zeros(0), jnp.asarray(3))
+    assert float(opening.fastest) == pytest.approx(GAINS[name](9.0) * float(point.curvature.max()), rel=1e-6) and float(opening.slowest) == 0.0
+    assert int(opening.branch) == (BRANCHES.index("product") if name == "gf" else -1)
+    one, other = (each.velocity(0.0, DIAGONAL.w0, DIAGONAL, 3) for each in (flow, FLOWS[name]))
+    assert one[0] == pytest.approx(np.asarray(other[0])) and one[1] == pytest.approx(np.asarray(other[1]))
+
+
+def test_damping_by_the_spectrum_needs_one():
+    bare = DIAGONAL.without_jacobian(DIAGONAL.outputs(DIAGONAL.w0))
+    with pytest.raises(ValueError, match="SpectralDamping needs the singular values of J"):
+        rg.SpectralDamping()(T, bare, 3)
+    point = DIAGONAL.linearise(DIAGONAL.w0)
+    assert [float(rg.SpectralDamping()(T, point, rank)) for rank in (1, 2, 3)] == pytest.approx([9.0, 4.0, 0.25])
+    with pytest.raises(ValueError, match="must be True or False, got 1"):
+        rg.GradientFlow(matrix_free=1)

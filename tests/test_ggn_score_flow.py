@@ -93,6 +93,28 @@ def test_a_stiff_flow_is_seen_and_solved():
     assert rg.result_name(explicit.result) == "step_limit"
 
 
+@pytest.mark.parametrize(("shape", "tau", "c", "fastest"), [
+    ((3, 2), 0.5, 2.0, 18.5 / 20), ((3, 2), 3.0, 2.0, 5 / 4), ((2, 3), 0.5, 2.0, 18.5 / 20), ((2, 3), 3.0, 2.0, 3 / 2)
+])  # fmt: skip
+def test_the_fastest_rate_at_the_start(shape, tau, c, fastest):
+    """`(s + tau) / (s + c)` for the eigenvalues `s = a^2 mu` of `D^{-1/2} J^T J D^{-1/2}`, and for 0 where no output sees a parameter."""
+    a = np.zeros(shape)
+    np.fill_diagonal(a, [3.0, 1.0])
+    problem, flow = matrix_problem(a), rg.GGNScoreFlow(rg.SquaredPenalty(2.0), tau, c)
+    opening = flow.opening(problem, problem.linearise(problem.w0), jax.numpy.zeros(2), jax.numpy.asarray(2))
+    assert float(opening.fastest) == pytest.approx(fastest) and float(opening.slowest) == 0.0 and BRANCHES[int(opening.branch)] == "weighted"
+
+
+def test_what_the_flow_says_of_itself():
+    flow = rg.GGNScoreFlow(PENALTIES["pseudo-huber"])
+    assert (flow.name, flow.inverts, flow.intrinsic, flow.matrix_free) == ("ggn-score", False, False, None)
+    assert float(flow.weight) == 1e-4 and float(flow.c) == 1.0
+    assert (
+        float(rg.GGNScoreFlow(PENALTIES["pseudo-huber"], 0.5, "tau").c) == 0.5
+        and float(rg.GGNScoreFlow(PENALTIES["pseudo-huber"], 0.5, 3.0).c) == 3.0
+    )
+
+
 # --- the metric ------------------------------------------------------------------------------------------------------
 
 

@@ -102,3 +102,41 @@ def test_without_pymanopt_the_cure_is_said(sphere, monkeypatch):
     monkeypatch.setitem(sys.modules, "pymanopt", None)
     with pytest.raises(ValueError, match="to_pymanopt needs pymanopt, which is not installed; install it with"):
         rg.to_pymanopt(sphere)
+
+
+def test_random_points_fill_the_ball_of_parameters_evenly(sphere, start):
+    space = rg.to_pymanopt(sphere, radius=0.25).manifold
+    np.random.seed(0)  # noqa: NPY002 (the generator pymanopt uses)
+    steps = np.stack([space.random_point() for _ in range(2000)]) - start
+    radii = np.linalg.norm(steps, axis=1) / 0.25
+    # of two parameters the mean radius is 2 / 3 and a quarter lies within a half
+    assert radii.max() <= 1 and abs(radii.mean() - 2 / 3) < 4 * radii.std() / 2000**0.5 and np.quantile(radii, 0.25) == pytest.approx(0.5, abs=0.04)
+    assert np.linalg.norm(steps.mean(axis=0)) < 0.015
+    np.random.seed(0)  # noqa: NPY002
+    again, other = (space.random_tangent_vector(start) for _ in range(2))
+    np.random.seed(0)  # noqa: NPY002
+    assert np.array_equal(space.random_tangent_vector(start), again) and not np.allclose(again, other)
+
+
+def test_lengths_are_those_of_the_ambient_form():
+    problem = rg.Problem(lambda w, x: np.array([1.0, 2.0]) * w[0], np.ones(1), np.zeros((2, 1)), np.zeros(2))
+    space = rg.to_pymanopt(rg.OutputManifold(problem, ambient=np.array([-1.0, 1.0]))).manifold
+    u, v = np.array([1.0, 3.0]), np.array([2.0, 5.0])
+    assert space.inner_product(np.ones(1), u, v) == 13.0 and space.norm(np.ones(1), u) == pytest.approx(8**0.5)
+    assert space.norm(np.ones(1), np.array([3.0, 1.0])) == 0.0 and space.zero_vector(np.ones(1)).tolist() == [0.0, 0.0]  # no square root of -8
+    assert space.embed(np.array([2.0])).tolist() == [2.0, 4.0] and str(space) == "Output manifold of dimension 1 in R^2"
+
+
+@pytest.mark.parametrize("radius", [-1.0, np.inf, np.nan])
+def test_a_radius_is_positive_and_finite(sphere, radius):
+    for citizen in (rg.to_pymanopt, rg.to_geomstats):
+        with pytest.raises(ValueError, match="`radius` must be positive and finite"):
+            citizen(sphere, radius=radius)
+
+
+def test_a_citizen_draws_within_a_half_and_moves_by_the_corrected_retraction(sphere, start):
+    space = rg.to_pymanopt(sphere).manifold
+    assert (space.radius, space.move.name) == (0.5, "corrected") and rg.to_pymanopt(sphere, retraction="chart").manifold.move.name == "chart"
+    image, chart = rg.to_geomstats(sphere), rg.to_geomstats(sphere, chart=True, radius=0.1)
+    assert (image.radius, image.chart.radius, chart.radius, chart.image.radius) == (0.5, 0.5, 0.1, 0.1)
+    assert image.shape == (3,) and chart.shape == (2,)

@@ -105,3 +105,39 @@ def test_what_cannot_be_recycled_is_said():
         GGNScore(PseudoHuberPenalty(1.0), 1e-3, recycle="yes")
     with jax.enable_x64(False), pytest.raises(ValueError, match="enable_x64"):
         GGNScore(PseudoHuberPenalty(1.0), 1e-3, recycle=True)
+
+
+# --- when a new inverse pays -----------------------------------------------------------------------------------------
+
+
+def spread(equations, distinct, dual=True):
+    """A Jacobian whose smaller Gram matrix has so many distinct eigenvalues: so many steps without a preconditioner."""
+    jac = np.zeros((equations, equations + 1))
+    np.fill_diagonal(jac, 1.0 + np.arange(equations) % distinct)
+    return jnp.asarray(jac if dual else jac.T), jnp.asarray(np.random.default_rng(0).standard_normal(equations + (not dual)))
+
+
+@pytest.mark.parametrize("dual", [True, False])
+@pytest.mark.parametrize(("equations", "most"), [(7, 1), (8, 1), (15, 1), (16, 2), (23, 2), (24, 3)])
+def test_an_eighth_of_the_equations_are_as_many_steps_as_pay(equations, most, dual):
+    for distinct in (most, most + 1):
+        jac, g = spread(equations, distinct, dual)
+        w_dot, after = direction(jac, g, 0.5, first_recycled(equations, jnp.float64))
+        assert relative_error(w_dot, expected(jac, g, 0.5, 1.0, equations)) < 1e-12
+        assert (int(after.renewals), int(after.fresh), int(after.excess)) == ((0, 0, distinct) if distinct == most else (1, -1, 0))
+
+
+def test_steps_beyond_those_of_a_new_inverse_are_counted():
+    jac, g = spread(24, 2)
+    eye = jnp.eye(24)
+    for before, counts in (
+        (Recycled(eye, jnp.array(-1), jnp.array(0), jnp.array(5)), (2, 0, 5)),  # the first system with this inverse sets the measure
+        (Recycled(eye, jnp.array(1), jnp.array(2), jnp.array(5)), (1, 3, 5)),
+        (Recycled(eye, jnp.array(9), jnp.array(3), jnp.array(5)), (9, 3, 5)),
+        (Recycled(eye, jnp.array(1), jnp.array(4), jnp.array(5)), (-1, 0, 6)),  # more than 24 / 8 have been lost
+    ):
+        w_dot, after = direction(jac, g, 0.5, before)
+        assert (int(after.fresh), int(after.excess), int(after.renewals)) == counts
+        assert relative_error(w_dot, expected(jac, g, 0.5, 1.0, 24)) < 1e-12
+        inverse = np.linalg.inv(np.asarray(jac @ jac.T) + 0.5 * np.eye(24)) if counts[2] == 6 else eye
+        assert np.allclose(after.inverse, inverse, rtol=1e-12, atol=1e-15)

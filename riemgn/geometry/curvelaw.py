@@ -21,7 +21,7 @@ def array(value: Any) -> Vector:
 
 def number(value: Any) -> float:
     """A Python float, from a scalar or an array of one element."""
-    return float(np.asarray(value).reshape(()) if np.ndim(value) == 0 else np.asarray(value).item())
+    return float(np.asarray(value).item())
 
 
 def length(view: ManifoldView, point: Point, u: Tangent) -> float:

@@ -265,7 +265,7 @@ def embedded_problem(
     if function is None and y.shape != chart.base.shape:
         raise ValueError(f"`target` must have the shape of a point, {chart.base.shape}, got {y.shape}.")
     model = chart if function is None else Constrained(chart, function)
-    inputs = np.zeros((y.shape[0] if y.ndim else 1, 1)) if x is None else x
+    inputs = np.zeros((len(np.atleast_1d(y)), 1)) if x is None else x
     return Problem(model, jnp.zeros(chart.dim), inputs, y, loss)
 
 

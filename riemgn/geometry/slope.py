@@ -168,8 +168,8 @@ def measure_slope(
     rows = _evaluated(remainder, steps)
     probes = _evaluated(remainder, eps * np.array(PROBES))[:, 0]
     errors, sizes, changes = rows.T
-    floor = 4 * eps * sizes + (np.max(probes) if np.isfinite(probes).all() else 0.0) + noise
     least = np.maximum(eps * sizes, np.finfo(float).tiny)
+    floor = 4 * least + (np.max(probes) if np.isfinite(probes).all() else 0.0) + noise
     errors = np.where(np.isfinite(errors), np.maximum(errors, least), np.nan)
     finite = np.isfinite(errors) & np.isfinite(floor)
     exact = bool(finite.any() and np.all(errors[finite] <= np.maximum(CLEAR * floor, np.sqrt(eps) * changes)[finite]))
