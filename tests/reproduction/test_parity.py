@@ -16,7 +16,6 @@ CLAIMS = rg.claims()
 NOT_RUN = {
     "adeoye2024/fashion": {"quick", "full"},
     "adeoye2024/smoothing": {"full"},
-    "adeoye2024/weight": {"full"},
 }
 
 
