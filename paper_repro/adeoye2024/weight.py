@@ -1,9 +1,9 @@
 """The weight `tau` of the penalty, from 10^-8 to 1: GGN-SCORE's test loss and zeros at a fixed number of steps (S3).
 
 What to see: below 10^-5 the test loss does not depend on `tau` (left axis). At full size the penalty helps it by a factor of 2.4 to 3.2, on every
-seed, at `tau = 2.5 * 10^-4` in the `corrected` preset, and by a tenth at most in `released`; from 10^-3 on it costs accuracy, and more entries are not
-needed for 99.9% of `|w|_1` (right axis). At large `tau` runs collapse to `w = 0`: the test loss is that of a network that says zero (dotted line), and
-# zeros means nothing; the norm of the weights (below) tells these runs.
+seed, at `tau = 2.5 * 10^-4` in the `corrected` preset, and by a tenth at most in `released`; from 10^-3 on it costs accuracy, and more entries are
+not needed for 99.9% of `|w|_1` (right axis). At large `tau` runs collapse to `w = 0`: the test loss is that of a network that says zero (dotted
+line), and # zeros means nothing; the norm of the weights (below) tells these runs.
 
 What it does not show: other smoothings; `mu = 1/kappa`. The reference draws means of ten runs, here it is the median with a band; its # zeros are of
 the last slot of a stored trajectory, here of the final weights. In the `released` preset the Jacobian is the released code's, which lacks `kappa` and
