@@ -1,12 +1,14 @@
 """The problem zoo, the list of all flows, and dense NumPy references that share no code with the package."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.geometry import AbstractRetraction
 from riemgn.model import ACTIVATIONS
 
 # For a process that is to be interrupted: where an ancestor was started in the background it would ignore the signal.
@@ -169,3 +171,14 @@ def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
 def jnp_matrix(*args, **kwargs):
     """`matrix_with` as a JAX array."""
     return jnp.asarray(matrix_with(*args, **kwargs))
+
+
+class Stretched(AbstractRetraction):
+    """`R(u) = F(w + factor J^+ u)`: `DR(0) = factor id`, so that it is a retraction for the factor 1 only."""
+
+    factor: jax.Array
+    order: ClassVar[float] = 0
+    name: ClassVar[str] = "stretched"
+
+    def __call__(self, immersion, frame, u):
+        return frame.w + self.factor * frame.coordinates(u)

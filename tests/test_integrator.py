@@ -1,7 +1,5 @@
 """Integrators on the output manifold: orders against closed forms, the output-space flow against solve, descent against known minimisers."""
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +8,11 @@ import pytest
 import riemgn as rg
 from paper_repro.cayci2024 import equivalence
 from paper_repro.checks import judge
-from riemgn.geometry import AbstractRetraction, OutputManifold
+from riemgn.geometry import OutputManifold
 from riemgn.geometry.descent import _secant_step, riemannian_gradient_descent, SAFEGUARD
 from riemgn.geometry.integrator import output_flow, PathError, riemannian_flow
+
+from .helpers import Stretched
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-12}
 RADIUS, REACH = 2.0, 3.0
@@ -77,17 +77,6 @@ CASES = [
 @pytest.mark.parametrize(("method", "retraction"), CASES)
 def test_a_method_keeps_its_order_with_every_retraction(method, retraction):
     assert abs(measured_order(sphere(), sphere_flow(2.0), method, retraction, 2.0) - ORDERS[method]) < 0.1
-
-
-class Stretched(AbstractRetraction):
-    """`R(u) = F(w + factor J^+ u)`: `DR(0) = factor id`, so that it is a retraction for the factor 1 only."""
-
-    factor: jax.Array
-    order: ClassVar[float] = 0
-    name: ClassVar[str] = "stretched"
-
-    def __call__(self, immersion, frame, u):
-        return frame.w + self.factor * frame.coordinates(u)
 
 
 def test_a_map_that_is_no_retraction_has_no_order():

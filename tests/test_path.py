@@ -2,36 +2,25 @@
 
 import re
 from types import SimpleNamespace
-from typing import ClassVar
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.geometry import AbstractRetraction, integrator, OutputManifold
+from riemgn.geometry import integrator, OutputManifold
 from riemgn.geometry.descent import _at, _flat_step, _next, _Search, riemannian_gradient_descent
 from riemgn.geometry.integrator import _ending, output_flow, riemannian_flow
 from riemgn.geometry.path import checked_retraction, checked_steps, finished, gradient_at, least_singular_value, PathError, room
 from riemgn.geometry.retraction import ChartRetraction, RETRACTIONS
 
-
-class Scaled(AbstractRetraction):
-    """`R(u) = F(w + factor J^+ u)`: on the line below a step of t goes as far as one of `factor t`."""
-
-    factor: jax.Array
-    order: ClassVar[float] = 0
-    name: ClassVar[str] = "scaled"
-
-    def __call__(self, immersion, frame, u):
-        return frame.w + self.factor * frame.coordinates(u)
+from .helpers import Stretched
 
 
-def scaled(factor) -> Scaled:
-    return Scaled(jnp.array(float(factor)))
+def scaled(factor) -> Stretched:
+    return Stretched(jnp.array(float(factor)))
 
 
 def on_a_line(w, x):
@@ -87,7 +76,7 @@ def test_the_next_trial_is_twice_the_step_before():
     path = descended(factor=0.5)
     assert path.step_sizes.tolist() == [1.0, 2.0] and path.ts.tolist() == [0.0, 1.0, 3.0] and path.losses.tolist() == [0.5, 0.125, 0.0]
     assert path.params[:, 0].tolist() == path.grad_norms.tolist() == [1.0, 0.5, 0.0] and path.points.tolist() == [[1, 0], [0.5, 0], [0, 0]]
-    assert path.stats == {"method": "gradient descent (armijo)", "retraction": "scaled", "num_steps": 2, "num_evaluations": 2}
+    assert path.stats == {"method": "gradient descent (armijo)", "retraction": "stretched", "num_steps": 2, "num_evaluations": 2}
 
 
 def test_a_trial_is_halved_fifty_times_at_most():
