@@ -76,7 +76,10 @@ def _inverse(jac: Jac | AbstractJacobian, damping: Scalar) -> Float[Array, "k k"
 
 
 def _preconditioned(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, inverse: Float[Array, "k k"], most: int) -> tuple[Weights, Count, Flag]:
-    """The direction, the steps it took, and whether `most` were enough."""
+    """The direction, the steps it took, and whether `most` were enough.
+
+    Written out rather than by the general solver behind `MatrixFree`: of the few short steps here its overhead would be a third of the time.
+    """
     dual = jac.shape[0] < jac.shape[1]
     right = -g if dual else -(g @ jac)
     target = RESIDUAL * jnp.max(jnp.abs(right))

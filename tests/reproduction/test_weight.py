@@ -1,5 +1,8 @@
 """The sweep over the penalty's weight."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -21,6 +24,19 @@ def test_small_and_large_weights_at_the_papers_size():
     assert ends[1e-2]["test"][0] >= 20 * ends[1e-4]["test"][0]
     y = np.asarray(drawn(S2, 0)[2].y_test)
     assert ends[1.0]["test"][0] == pytest.approx(np.mean(y**2) / 2, rel=0.01) and ends[1.0]["norm"][0] < 1e-3
+
+
+def test_what_the_text_says_of_the_full_size_is_in_its_record():
+    record = json.loads((Path(__file__).parents[2] / "figures" / "adeoye2024" / "weight.json").read_text())
+    assert not record["quick"]
+    points = np.asarray(record["data"]["points"])
+    gains = {run["preset"]: (end := np.asarray(run["test"])[:, :, -1])[0] / end for run in record["data"]["runs"]}  # (points, seeds)
+    at = int(np.argmin(np.abs(points / 2.5e-4 - 1)))
+    assert gains["corrected"].shape == (41, 10) and 2.3 < gains["corrected"][at].min() and gains["corrected"][at].max() < 3.2
+    assert np.median(gains["released"], axis=1).max() < 1.105  # of medians
+    for gain in gains.values():
+        assert np.abs(np.median(gain, axis=1)[points <= 1.01e-5] - 1).max() < 0.1
+        assert np.median(gain, axis=1)[points >= 0.99e-3].max() < 0.15
 
 
 def test_the_full_grid_is_the_papers():
