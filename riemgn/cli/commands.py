@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .._signals import handled
 from .session import countdown, prepare_jax, progress
 from .tables import print_certificates, print_machine, print_outcomes, print_pairs, print_row, print_run, print_sweep
 
@@ -29,9 +31,13 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, with `arguments` in place of the process's own, and leave with its exit status."""
+    """Run the command line, with `arguments` in place of the process's own, and leave with its exit status.
+
+    The SIGTERM of a batch system means what Ctrl-C means: what is done is kept, and whoever works for us is ended.
+    """
     try:
-        status = app(args=None if arguments is None else list(arguments), prog_name="riemgn", standalone_mode=False)
+        with handled(signal.SIGTERM, signal.default_int_handler):
+            status = app(args=None if arguments is None else list(arguments), prog_name="riemgn", standalone_mode=False)
     except ClickException as trouble:
         status = _refuse(_usage(trouble, list(sys.argv[1:] if arguments is None else arguments)))
     except ValueError as trouble:

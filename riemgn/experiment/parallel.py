@@ -1,12 +1,12 @@
 """One function over many arguments: here, in processes of this machine (joblib, loky), or on the workers of a dask scheduler."""
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, ExitStack
 from typing import Any, cast
+
+from .._signals import heeded_interrupts, leave_interrupts_to_the_first
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 CONNECT = 20.0  # seconds until a scheduler has answered
@@ -67,37 +67,10 @@ def _as_here(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
 
 
 @contextmanager
-def heeded_interrupts() -> Iterator[Callable[[], None]]:
-    """Ctrl-C that cannot be lost: yields a function that raises `KeyboardInterrupt` where one came since.
-
-    Python raises it wherever the main thread is; within a call made by compiled code it is dropped there, or comes back as an ordinary error.
-    """
-    heard = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(heard):
-        yield lambda: None
-        return
-    came: list[int] = []
-
-    def note(number, frame):
-        came.append(number)
-        heard(number, frame)
-
-    def heed():
-        if came:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield heed
-    finally:
-        signal.signal(signal.SIGINT, heard)
-
-
-@contextmanager
 def _local(jobs: int) -> Iterator[dict[str, Any]]:
     from joblib import parallel_config
 
-    with one_thread_each(), parallel_config(backend="loky", inner_max_num_threads=1):
+    with one_thread_each(), parallel_config(backend="loky", inner_max_num_threads=1, initializer=leave_interrupts_to_the_first):
         yield {"n_jobs": jobs}
 
 
