@@ -79,10 +79,14 @@ class Task:
 
 
 @functools.cache
-def task(name, quick, data_dir=None, variant=False):
-    """The data of an item, or their variant; a smaller size takes the first rows, and of avila the outlier as the last of them."""
+def task(name, quick, data_dir=None, variant=False, split=0):
+    """The data of an item, or their variant; a smaller size takes the first rows, and of avila the outlier as the last of them.
+
+    Digits come without test data: a quarter of them, drawn by the seed `split`, is kept for tests.
+    """
+    test_fraction = 0.25 if name == "digits" else 0.0
     found = rg.load_data(
-        name, data_dir=data_dir, standardize=False, drop_constant=False, target="onehot", test_fraction=0.25 if name == "digits" else 0.0
+        name, data_dir=data_dir, seed=split, standardize=False, drop_constant=False, target="onehot", test_fraction=test_fraction
     )
     rows, test_rows = PLANS[name].rows[quick] or (len(found.x), len(found.x_test))
     places = np.arange(rows)

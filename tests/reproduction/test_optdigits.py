@@ -20,6 +20,14 @@ def test_it_holds_at_full_size(tmp_path):
     assert_reproduced("adeoye2024/optdigits", tmp_path, quick=False)
 
 
+@pytest.mark.slow
+def test_twenty_epochs_reach_the_accuracy_asked_for_in_the_median_of_splits_and_starts():
+    tasks = [classification.task("digits", False, split=split) for split in range(5)]
+    method = classification.method_of("digits", "GGN")
+    found = [classification.trained(task, method, [0, 20], seed)["test_accuracy"][-1] for task in tasks for seed in range(3)]
+    assert np.median(found) >= 91 and np.min(found) >= 88, found
+
+
 def runs(ggn=93.0, early=60.0, late=95.0, seeds=3, epochs=(0, 1, 5, 20, 50), slow=(0, 1, 5, 20, 50, 100, 200, 2000)):
     """Test accuracies: `ggn` of GGN-SCORE from epoch 1 on; `early` of gradient descent before epoch 200, `late` from then on."""
     quick = {"epochs": list(epochs), "test_accuracy": [[10.0] + [ggn] * (len(epochs) - 1)] * seeds}
