@@ -85,9 +85,7 @@ def task(name, quick, data_dir=None, variant=False, split=0):
     Digits come without test data: a quarter of them, drawn by the seed `split`, is kept for tests.
     """
     test_fraction = 0.25 if name == "digits" else 0.0
-    found = rg.load_data(
-        name, data_dir=data_dir, seed=split, standardize=False, drop_constant=False, target="onehot", test_fraction=test_fraction
-    )
+    found = rg.load_data(name, data_dir=data_dir, seed=split, standardize=False, drop_constant=False, target="onehot", test_fraction=test_fraction)
     rows, test_rows = PLANS[name].rows[quick] or (len(found.x), len(found.x_test))
     places = np.arange(rows)
     if name == "avila":
