@@ -368,5 +368,6 @@ def test_damping_by_the_spectrum_needs_one():
         rg.SpectralDamping()(T, bare, 3)
     point = DIAGONAL.linearise(DIAGONAL.w0)
     assert [float(rg.SpectralDamping()(T, point, rank)) for rank in (1, 2, 3)] == pytest.approx([9.0, 4.0, 0.25])
+    assert float(rg.SpectralDamping(0.0)(T, point, 3)) == 0
     with pytest.raises(ValueError, match="must be True or False, got 1"):
         rg.GradientFlow(matrix_free=1)

@@ -251,4 +251,7 @@ def test_a_chart_takes_vectors_as_they_are():
 def test_the_form_of_the_embedding_space_is_that_of_the_manifold():
     flat, light = CHART.embedding_space.metric, LIGHT.chart.embedding_space.metric
     assert flat.inner_product(U, V) == pytest.approx(-4.0) and light.inner_product(U, V) == pytest.approx(-2.0 - 6.0)
+    for metric in (PLANE.metric, LIGHT.metric):  # as they are given
+        values = [metric.inner_product(xp.asarray(U), xp.asarray(V)) for xp in (np, jnp)]
+        assert [isinstance(value, jax.Array) for value in values] == [False, True] and values[0] == pytest.approx(float(values[1]))
     assert CHART.metric.signature == (2, 0) and type(CHART.metric)(CHART, signature=(1, 1)).signature == (1, 1)

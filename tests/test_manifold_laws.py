@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.geometry import OutputManifold
+from riemgn.geometry import GeometryError, OutputManifold
 from riemgn.geometry.door import load
 from riemgn.geometry.embedded import CayleyChart, CholeskyChart, Constrained, embedded_problem, from_geomstats, HyperboloidChart
 from riemgn.geometry.geodesic import default_tolerance
@@ -130,6 +130,31 @@ def test_times_and_tolerances_of_geodesics():
     with jax.enable_x64(False):
         assert default_tolerance() == 1e-5
     assert ProjectionRetraction().tol == 1e-12 and ProjectionRetraction(1e-3).tol == 1e-3
+
+
+def test_no_velocity_leads_nowhere_and_the_way_to_a_point_from_itself_is_none():
+    for manifold in (PLANE, CIRCLE):
+        w = manifold.problem.w0
+        nothing = jnp.zeros(manifold.ambient_dim)
+        assert manifold.exp(w, nothing).tolist() == w.tolist() and not manifold.log(w, w).any() and manifold.dist(w, w) == 0
+        across = manifold.random_tangent(w, key=jax.random.key(0))
+        assert manifold.parallel_transport(w, across, nothing) == pytest.approx(np.asarray(across))
+
+
+@pytest.mark.parametrize(("factor", "lands"), [(0.999, True), (1.001, False), (np.nan, False)])
+def test_shooting_may_miss_by_a_millionth_of_one_and_the_velocity(monkeypatch, factor, lands):
+    velocity = jnp.array([3.0, 4.0, 0.0])
+
+    def shot(immersion, frame, other, rtol):
+        return velocity, jnp.asarray(factor * 6e-6)
+
+    monkeypatch.setattr("riemgn.geometry.geodesic.log", shot)
+    w = PLANE.problem.w0
+    if lands:
+        assert PLANE.log(w, w).tolist() == [3.0, 4.0, 0.0]
+    else:
+        with pytest.raises(GeometryError, match="No geodesic to the other point was found: shooting stopped"):
+            PLANE.log(w, w)
 
 
 def test_lengths_in_the_ambient_form():

@@ -237,14 +237,20 @@ def test_a_flow_out_of_steps_or_out_of_range_says_so(monkeypatch):
     solution = {"event_mask": False, "result": diffrax.RESULTS.successful}
     limit, other = {"result": diffrax.RESULTS.max_steps_reached}, {"result": diffrax.RESULTS.dt_min_reached}
     cases = [
-        ({}, 1.0, True, "successful"), ({"event_mask": True}, 1.0, False, "rank_lost"), ({}, 1.0, False, "non_finite"),
+        ({}, 1.0, True, "successful"), ({"event_mask": True}, 0.0999, False, "rank_lost"), ({}, 1.0, False, "non_finite"),
+        ({"event_mask": True}, 0.1, True, "retraction_failed"),
         (limit, 0.1, True, "step_limit"), (limit, 0.0999, True, "rank_lost"), (other, 1.0, True, "step_collapsed"), (other, 0.01, True, "rank_lost"),
         ({}, 0.01, True, "successful"),
     ]  # fmt: skip
     for changes, sigma, finite, expected in cases:
         assert _ending(SimpleNamespace(**{**solution, **changes}), sigma, 1.0, finite) == expected
-    args = integrator._Args(parabola(0.0).immersion, jnp.asarray(1e-12), jnp.asarray(0.5))
-    assert [float(integrator._sigma_margin(0.0, {"w": jnp.array([w])}, args)) for w in (1.0, 0.25, 0.125)] == [3.0, 0.0, -0.5]  # of J = 2 w
+    args = integrator._Args(parabola(0.0).immersion, jnp.asarray(1e-12), jnp.asarray(0.5), jnp.asarray(2.0))
+    states = [(w, w**2) for w in (1.0, 0.25, 0.125, jnp.nan)]
+    margins = [float(integrator._margin(0.0, {"w": jnp.array([w]), "psi": jnp.array([psi])}, args)) for w, psi in states]
+    assert margins == [1.0, 0.0, -0.5, -1.0]  # of J = 2 w
+    for distance, margin in ((1.0, 0.5), (2.0, 0.0), (3.0, -0.5)):
+        off = {"w": jnp.array([0.0]), "psi": jnp.array([0.0, distance])}
+        assert float(integrator._margin(0.0, off, eqx.tree_at(lambda args: args.immersion, args, LINE.immersion))) == pytest.approx(margin)
     monkeypatch.setattr(integrator, "MAX_STEPS", 3)
     short = output_flow(parabola(4.0), t1=5.0, ts=[0.0, 4.0, 5.0], throw=False)
     assert short.result == "step_limit" and short.ts.size == 2 and 0 < short.ts[-1] < 5 and short.points[-1, 0] > 1
@@ -291,6 +297,25 @@ def test_retractions_are_known_by_name():
     for wrong in ("Chart", None, 1, ["chart"]):
         with pytest.raises(ValueError, match="or a retraction of your own, got"):
             checked_retraction(wrong)
+
+
+@pytest.mark.parametrize(("target", "rtol"), [(-1.0, 1e-10), (-0.5, 1e-10), (-1.0, 1e-6)])
+def test_a_flow_ends_at_the_edge_of_its_manifold(target, rtol):
+    """`psi' = -(psi - y)` from 1: `psi = y + (1 - y) e^-t`, which has no parameters below 0."""
+    path = output_flow(parabola(target), t1=5.0, rtol=rtol, throw=False)
+    reach = 2 * rtol**0.5
+    assert path.result == "rank_lost" and float(path.ts[-1]) == pytest.approx(np.log(1 - 1 / target), abs=4 * reach)
+    assert np.all(np.asarray(path.points[:-1, 0]) > 0) and abs(float(path.points[-1, 0])) <= reach * 1.001
+    assert path.distance.max() <= reach * 1.001 and abs(float(path.params[-1, 0])) < 1e-3
+    early = output_flow(parabola(target), t1=5.0, ts=[4.0], rtol=rtol, throw=False)
+    assert early.ts == pytest.approx(path.ts[-1:]) and abs(float(early.params[-1, 0])) < 1e-3
+    with pytest.raises(PathError, match="rank"):
+        output_flow(parabola(target), t1=5.0, rtol=rtol)
+
+
+def test_a_flow_that_comes_near_the_edge_goes_on():
+    path = output_flow(parabola(0.0), t1=5.0)
+    assert path.points[:, 0] == pytest.approx(np.exp(-np.asarray(path.ts)), rel=1e-5) and path.distance.max() < 1e-12
 
 
 def test_gradient_and_least_singular_value_in_an_ambient_metric():

@@ -338,6 +338,12 @@ def test_the_window_is_the_longest_of_those_that_are_sharp(spoiled, window):
     assert slope.rate == pytest.approx(0.5) and slope.efolds == pytest.approx(0.5 * (window[1] - window[0]))
 
 
+def test_a_window_may_be_a_quarter_of_the_points_rounded_down():
+    times = np.arange(45.0)
+    bent = np.where(times < 24, 0.1 * (24 - times), 0.0) + np.where(times >= 35, 0.1 * (times - 34), 0.0)
+    assert _best_window(times, bent - 0.5 * times).points == 11
+
+
 def test_the_interval_is_that_of_generalised_least_squares():
     """Against dense covariance matrices: restricted likelihood over 40 correlation times from none to twice the window."""
     times = np.sort(np.random.default_rng(2).uniform(0, 5, 30))

@@ -24,7 +24,7 @@ from .path import (
     RANK_TOL,
     room,
 )
-from .retraction import AbstractRetraction, ExponentialRetraction, newton_step
+from .retraction import AbstractRetraction, ExponentialRetraction, nearest, newton_step
 from .submanifold import OutputManifold
 
 # Strictly lower triangular stage matrices and weights; the flow is autonomous, so that the nodes do not matter.
@@ -156,6 +156,7 @@ class _Args(eqx.Module):
     immersion: Immersion
     tol: Scalar
     least_sigma: Scalar
+    farthest: Scalar  # from M
 
 
 def output_flow(
@@ -177,7 +178,8 @@ def output_flow(
     `solve(problem, GaussNewton())`, which differentiates the parameters: that both give the same outputs is claim C1.
 
     The distance of `psi` from `M` is constant along the exact flow, since both `psi'` and the velocity of the nearest point are tangent there and the
-    offset is normal: errors off the manifold are neither damped nor amplified.
+    offset is normal: errors off the manifold are neither damped nor amplified. So a state farther than `sqrt(rtol) (1 + |psi_0|)` from `M` has
+    crossed an edge of `M`, where the chart is singular: the path ends there with "rank_lost", or "retraction_failed" where the chart is regular.
 
     Arguments:
 
@@ -211,7 +213,8 @@ def output_flow(
         raise ValueError("The path must start from finite outputs and Jacobian.")
     # the projection stops at the rounding of psi, or a hundred times below what the integrator is asked for
     rounding = 16 * float(jnp.finfo(psi0.dtype).eps) * (1 + float(jnp.linalg.norm(psi0)))
-    args = _Args(immersion, jnp.asarray(max(rounding, 1e-2 * atol)), RANK_TOL * sigma)
+    farthest = rtol**0.5 * (1 + float(jnp.linalg.norm(psi0)))
+    args = _Args(immersion, jnp.asarray(max(rounding, 1e-2 * atol)), RANK_TOL * sigma, jnp.asarray(farthest))
     solver = explicit_solver(float(slowest), float(fastest))
     solution = _integrate(args, times, jnp.asarray(t1), jnp.asarray(rtol), jnp.asarray(atol), solver, MAX_STEPS)
     path = _path(manifold, args, times, solution, float(sigma), {"method": f"output flow ({solver_name(solver)})", "rtol": rtol, "atol": atol})
@@ -229,6 +232,11 @@ def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: 
     kept = np.append(reached, append)
     states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), solution.ys[0], end)
     quantities = {name: value[kept] for name, value in _sample(args, states).items()}
+    if bool(solution.event_mask):  # Newton's method has no aim beyond an edge: the nearest point is sought downhill too
+        inside = quantities["params"][-2] if kept.sum() > 1 else manifold.problem.w0
+        edge = _edge(args, quantities["points"][-1], inside)
+        if bool(edge["distance"] < quantities["distance"][-1]):
+            quantities = {name: value.at[-1].set(edge.get(name, value[-1])) for name, value in quantities.items()}
     result = _ending(solution, float(quantities["sigma_min"][-1]), sigma, bool(jnp.isfinite(quantities["losses"][-1])))
     stats = {**settings, "num_steps": int(solution.stats["num_accepted_steps"])}
     return ManifoldPath(
@@ -267,8 +275,11 @@ def _ambient_norm(scaled_error):
     return jnp.nan_to_num(jnp.sqrt(jnp.mean(scaled_error["psi"] ** 2)), nan=jnp.inf)
 
 
-def _sigma_margin(t, y, args: _Args, **kwargs):
-    return least_singular_value(args.immersion.frame(y["w"])) / args.least_sigma - 1
+def _margin(t, y, args: _Args, **kwargs):
+    """Positive while the chart is regular and the state on `M`."""
+    sigma = least_singular_value(args.immersion.frame(y["w"])) / args.least_sigma - 1
+    distance = jnp.linalg.norm(y["psi"] - args.immersion(_foot(y["psi"], y["w"], args)))
+    return jnp.nan_to_num(jnp.minimum(sigma, 1 - distance / args.farthest), nan=-1.0)
 
 
 @eqx.filter_jit
@@ -285,7 +296,7 @@ def _integrate(args: _Args, ts: Times, t1: Scalar, rtol: Scalar, atol: Scalar, s
         args=args,
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=ts), diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=_ambient_norm, dtmin=shortest, force_dtmin=False),
-        event=diffrax.Event(_sigma_margin, optx.Bisection(1e-9, 1e-9, flip=True)),
+        event=diffrax.Event(_margin, optx.Bisection(1e-9, 1e-9, flip=True)),
         max_steps=max_steps,
         throw=False,
     )
@@ -320,9 +331,18 @@ def _sample(args: _Args, states: dict[str, Float[Array, "t _"]]) -> dict[str, Ar
     return jax.lax.map(at, states)
 
 
+@eqx.filter_jit
+def _edge(args: _Args, psi: Ambient, start: Weights) -> dict[str, Array]:
+    """What a `ManifoldPath` holds at a state beyond an edge of `M`, found from parameters on its inner side."""
+    w = nearest(args.immersion, psi, start, args.tol)
+    frame = args.immersion.frame(w)
+    distance, gradient = jnp.linalg.norm(psi - args.immersion(w)), gradient_at(args.immersion, frame, psi)[1]
+    return {"params": w, "distance": distance, "grad_norms": gradient, "sigma_min": least_singular_value(frame)}
+
+
 def _ending(solution, sigma_end: float, sigma_start: float, finite: bool) -> str:
     if bool(solution.event_mask):
-        return "rank_lost"
+        return "rank_lost" if sigma_end < 0.1 * sigma_start else "retraction_failed"
     if not finite:
         return "non_finite"
     if bool(solution.result == diffrax.RESULTS.successful):

@@ -155,8 +155,6 @@ def _found_floor(t: np.ndarray, v: np.ndarray) -> float | None:
     y = np.log(v)
     edges = _pieces(t, y, 4)
     for before, edge in pairwise(edges[:-1]):
-        if v.size - edge < 5:
-            break
         head, tail = _line(t[before:edge], y[before:edge]), _line(t[edge:], y[edge:])
         span, level = t[-1] - t[edge], y[edge:] - tail * t[edge:]
         flat = abs(tail) * span < ONE_EFOLD + 2 * np.std(level) and abs(tail) < -head / 4
