@@ -1,9 +1,11 @@
 """The smoothing `mu` of the penalty, from 10^-3 to 10: GGN-SCORE's test loss and zeros at a fixed number of steps (S2).
 
-What to see: the final test loss falls by orders of magnitude as `mu` grows (left axis); the number of entries that are not needed for 99.9% of
-`|w|_1` comes back to about that of the start (right axis). `mu` acts through the metric `D = diag h_mu''`, about `1/mu` at small weights: with
-`c = 1` it is, up to `alpha`, the step size of gradient descent on all weakly curved modes. Small `mu` moreover freezes the step (below), as
-`M_g eta` grows.
+What to see: the final test loss falls by about five orders of magnitude as `mu` grows (left axis), in two ways. In the `corrected` preset at full
+size it stays at 0.02 from 0.006 to 0.12 and falls from there on, to 1.6e-5 at 10. In `released` it is about that of a network that says zero (dotted)
+up to 0.04, seven times that at 0.16, and falls by nearly four orders from 0.63 to 1.26. At large `mu` about as many entries are not needed for 99.9%
+of `|w|_1` as at the start (right axis), at small `mu` a third to two thirds of that. `mu` acts through the metric `D = diag h_mu''`, about `1/mu` at
+small weights: with `c = 1` it is, up to `alpha`, the step size of gradient descent on all weakly curved modes. Small `mu` moreover freezes the step
+(below), as `M_g eta` grows.
 
 What it does not show: that the penalty matters for the fit; `tau` is fixed at 10^-4, see `weight`. The reference draws means of ten runs, here it is
 the median with a band. In the `released` preset the Jacobian is the released code's, which lacks `kappa` and couples wrong entries.

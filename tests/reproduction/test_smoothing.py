@@ -1,5 +1,8 @@
 """The sweep over the smoothing; what both sweeps share."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,30 @@ def test_the_ends_of_the_grid_at_the_papers_size():
     small, large = (run(S2, GGN, 0, (400,), mu) for mu in (1e-2, 10.0))
     assert small["test"][0] >= 100 * large["test"][0]
     assert small["step_size"][0] < 0.01 and run(S2, GGN, 0, (10,), 1e-3)["step_size"][0] < 0.01
+
+
+def test_what_the_text_says_of_the_full_size_is_in_its_record():
+    record = json.loads((Path(__file__).parents[2] / "figures" / "adeoye2024" / "smoothing.json").read_text())
+    assert not record["quick"] and len(record["data"]["points"]) == 41
+    points, nothing = np.asarray(record["data"]["points"]), np.median(record["data"]["half_square"])
+    loss = {run["preset"]: np.median(np.asarray(run["test"])[:, :, -1], axis=1) for run in record["data"]["runs"]}
+    zeros = {run["preset"]: np.median(run["zeros"], axis=1) / np.median(record["data"]["start_zeros"]) for run in record["data"]["runs"]}
+
+    def between(values, low, high):
+        return values[(points > 0.99 * low) & (points < 1.01 * high)]
+
+    def at(values, point):
+        return between(values, point, point).item()
+
+    corrected, released = loss["corrected"], loss["released"]
+    assert corrected.shape == (41,) and corrected[0] / corrected[-1] > 10**4.5 and released[0] / released[-1] > 10**4.5
+    level = between(corrected, 10**-2.2, 10**-0.9)
+    assert level.size == 14 and 0.019 < level.min() and level.max() < 0.026
+    assert np.all(np.diff(corrected[points > 0.1]) < 0) and corrected[-1] == pytest.approx(1.6e-5, rel=0.01)
+    assert np.abs(between(released, 1e-3, 10**-1.4) / nothing - 1).max() < 0.2 and 6.5 < at(released, 10**-0.8) / nothing < 7.5
+    assert 3.8 < np.log10(at(released, 10**-0.2) / at(released, 10**0.1)) < 4
+    for share in zeros.values():
+        assert np.abs(share[points > 1.2] - 1).max() < 0.12 and 0.3 < share[points < 0.02].min() and share[points < 0.02].max() < 0.67
 
 
 def test_the_full_grid_is_the_papers():
