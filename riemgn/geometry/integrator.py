@@ -232,7 +232,7 @@ def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: 
     kept = np.append(reached, append)
     states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), solution.ys[0], end)
     quantities = {name: value[kept] for name, value in _sample(args, states).items()}
-    if bool(solution.event_mask):  # Newton's method has no aim beyond an edge: the nearest point is sought downhill too
+    if bool(solution.event_mask):
         inside = quantities["params"][-2] if kept.sum() > 1 else manifold.problem.w0
         edge = _edge(args, quantities["points"][-1], inside)
         if bool(edge["distance"] < quantities["distance"][-1]):
@@ -310,34 +310,34 @@ def _start(immersion: Immersion):
     return psi0, least_singular_value(immersion.frame(w0)), jnp.min(curvature), jnp.max(curvature)
 
 
+def _held(args: _Args, psi: Ambient, w: Weights) -> dict[str, Array]:
+    """What a `ManifoldPath` holds at a state and the parameters of its nearest point."""
+    immersion = args.immersion
+    frame = immersion.frame(w)
+    return {
+        "params": w,
+        "points": psi,
+        "losses": immersion.problem.loss(psi[: immersion.problem.n], immersion.problem.y),
+        "grad_norms": gradient_at(immersion, frame, psi)[1],
+        "distance": jnp.linalg.norm(psi - immersion(w)),
+        "sigma_min": least_singular_value(frame),
+    }
+
+
 @eqx.filter_jit
 def _sample(args: _Args, states: dict[str, Float[Array, "t _"]]) -> dict[str, Array]:
-    """What a `ManifoldPath` holds at each state; `drift` against the parameters carried, the rest at the nearest point."""
-    immersion = args.immersion
+    """What a `ManifoldPath` holds at each state; `drift` against the parameters carried."""
 
     def at(y):
-        w = _foot(y["psi"], y["w"], args)
-        frame = immersion.frame(w)
-        return {
-            "params": w,
-            "points": y["psi"],
-            "losses": immersion.problem.loss(y["psi"][: immersion.problem.n], immersion.problem.y),
-            "grad_norms": gradient_at(immersion, frame, y["psi"])[1],
-            "drift": jnp.linalg.norm(y["psi"] - immersion(y["w"])),
-            "distance": jnp.linalg.norm(y["psi"] - immersion(w)),
-            "sigma_min": least_singular_value(frame),
-        }
+        return {**_held(args, y["psi"], _foot(y["psi"], y["w"], args)), "drift": jnp.linalg.norm(y["psi"] - args.immersion(y["w"]))}
 
     return jax.lax.map(at, states)
 
 
 @eqx.filter_jit
 def _edge(args: _Args, psi: Ambient, start: Weights) -> dict[str, Array]:
-    """What a `ManifoldPath` holds at a state beyond an edge of `M`, found from parameters on its inner side."""
-    w = nearest(args.immersion, psi, start, args.tol)
-    frame = args.immersion.frame(w)
-    distance, gradient = jnp.linalg.norm(psi - args.immersion(w)), gradient_at(args.immersion, frame, psi)[1]
-    return {"params": w, "distance": distance, "grad_norms": gradient, "sigma_min": least_singular_value(frame)}
+    """The same beyond an edge of `M`, where Newton's method has no aim: the nearest point is sought downhill from parameters inside."""
+    return _held(args, psi, nearest(args.immersion, psi, start, args.tol))
 
 
 def _ending(solution, sigma_end: float, sigma_start: float, finite: bool) -> str:
