@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,17 @@ def test_a_bar_is_shown_where_the_problem_is_large(monkeypatch, entries, shown):
     monkeypatch.setattr(module, "_solve", lambda problem, spec, ts, progress: asked.append(progress) or solve(problem, spec, ts, False))
     run(RunSpec(data="diabetes", subset=30, width=2, alpha=1000.0, t1=2.0), progress=True)
     assert set(asked) == {shown}
+
+
+def test_a_worker_replaced_is_no_news_and_other_warnings_are(monkeypatch):
+    def app(**options):
+        warnings.warn("A worker stopped while some jobs were given to the executor. This can be caused by a memory leak.", stacklevel=1)
+        warnings.warn("A worker stopped.", stacklevel=1)
+
+    monkeypatch.setattr(cli.commands, "app", app)
+    with pytest.warns(UserWarning) as heard, pytest.raises(SystemExit):
+        cli.main(["list"])
+    assert [str(warning.message) for warning in heard] == ["A worker stopped."]
 
 
 def test_the_list_names_everything(capsys):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from .tables import print_certificates, print_machine, print_outcomes, print_pai
 # typer keeps its own copy of click or uses the installed one: the base of its usage errors is the same by name
 ClickException = next(cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException")
 INTERRUPTED = 130
+REPLACED = "A worker stopped while some jobs were given"  # loky, of one whose memory had grown by its compiled programs; a fresh one takes over
 TROUBLE = ("step_limit", "step_collapsed", "non_finite", "other")  # results of a flow that could not be followed
 
 app = typer.Typer(
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     The SIGTERM of a batch system means what Ctrl-C means: what is done is kept, and whoever works for us is ended.
     """
     try:
-        with handled(signal.SIGTERM, signal.default_int_handler):
+        with handled(signal.SIGTERM, signal.default_int_handler), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", REPLACED, UserWarning)
             status = app(args=None if arguments is None else list(arguments), prog_name="riemgn", standalone_mode=False)
     except ClickException as trouble:
         status = _refuse(_usage(trouble, list(sys.argv[1:] if arguments is None else arguments)))
