@@ -286,6 +286,13 @@ def test_a_last_part_is_a_floor(start, rate, end, found):
     assert not found or floor == pytest.approx(np.median(values[times >= start]), rel=0.05)
 
 
+@pytest.mark.parametrize(("rate", "found"), [(0.19, True), (0.21, False)])
+def test_a_short_last_part_may_fall_by_one_e_fold_from_its_first_point_to_its_last(rate, found):
+    times = np.arange(26.0)
+    values = np.exp(np.where(times < 20, -times, -19.5 - rate * (times - 19.5)))
+    assert (_found_floor(times, values) is not None) is found
+
+
 def test_scatter_allows_a_floor_to_fall():
     """By one e-fold and twice its scatter, here 0.3."""
     times, wobble = np.linspace(0, 30, 190), 0.3 * (-1.0) ** np.arange(190)
