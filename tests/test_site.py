@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import riemgn
 from figures.page import essays
 from paper_repro.runner import discover
 from riemgn.theory import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "riemgn"
+PACKAGE = Path(str(riemgn.__file__)).parent  # beside the tests or installed from a wheel
 INNER = ("exponential_time", "integration", "planning", "stiff")  # behind `solve`
 OFF_THE_FACE = {"riemgn.problem.Linearisation"}  # met by who writes a flow
 pytest.importorskip("myst_nb", reason='the documentation needs `pip install "riemgn[docs]"`')
