@@ -313,6 +313,13 @@ def test_a_flow_ends_at_the_edge_of_its_manifold(target, rtol):
         output_flow(parabola(target), t1=5.0, rtol=rtol)
 
 
+@pytest.mark.parametrize(("retraction", "stops"), [("chart", False), ("corrected", False), ("projection", True), ("exponential", True)])
+def test_what_fixed_steps_do_at_the_edge(retraction, stops):
+    """As the page of limits says: steps in the parameters go over it, and then the loss rises."""
+    path = riemannian_flow(parabola(-1.0), "euler", step_size=0.1, steps=50, retraction=retraction, throw=False)
+    assert path.result == ("retraction_failed" if stops else "successful") and bool(np.any(np.diff(path.losses) > 0)) is not stops
+
+
 def test_a_flow_that_comes_near_the_edge_goes_on():
     path = output_flow(parabola(0.0), t1=5.0)
     assert path.points[:, 0] == pytest.approx(np.exp(-np.asarray(path.ts)), rel=1e-5) and path.distance.max() < 1e-12
