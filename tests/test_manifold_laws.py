@@ -213,6 +213,64 @@ def test_a_descent_takes_the_steps_it_needs(tol, steps):
     assert bool(flag) and arrived and float(found[0]) == pytest.approx(w[-1] - np.tan(w[-1]), rel=1e-9, abs=1e-15) and len(w) - 1 >= steps
 
 
+def bent(w, x):
+    return jnp.stack([w[0], w[1] + 0.5 * w[0] ** 2, jnp.sin(2 * w[0]) + w[0] * w[1] ** 2])
+
+
+def bent_by_hand(w):
+    """`F`, `DF` and `D^2 F` of `bent` in NumPy."""
+    a, b = w
+    jac = np.array([[1.0, 0.0], [a, 1.0], [2 * np.cos(2 * a) + b**2, 2 * a * b]])
+    second = np.array([[[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]], [[-4 * np.sin(2 * a), 2 * b], [2 * b, 2 * a]]])
+    return np.array([a, b + a**2 / 2, np.sin(2 * a) + a * b**2]), jac, second
+
+
+def descended_by_hand(form, z, w, tol, most):
+    """`descend` in the parameters, without a basis: `(G - <Q N, D^2 F>) step = J^T Q r`, steps halved; and what became of the trials."""
+
+    def merit(w):
+        rest = z - bent_by_hand(w)[0]
+        return 0.5 * rest @ form @ rest
+
+    def newton(w):
+        point, jac, second = bent_by_hand(w)
+        rest, gram = z - point, jac.T @ form @ jac
+        gradient = jac.T @ form @ rest
+        normal = rest - jac @ np.linalg.solve(gram, gradient)
+        hessian = gram - np.einsum("a,aij->ij", form @ normal, second)
+        convex = bool(np.all(np.linalg.eigvalsh(hessian) > 0))
+        tangential = np.linalg.norm(np.linalg.qr(jac)[0].T @ form @ rest)
+        return np.linalg.solve(hessian if convex else gram, gradient), gradient, tangential, np.linalg.norm(rest), convex
+
+    seen = {"halved": 0, "Gauss-Newton": 0}
+    for _ in range(most):
+        step, gradient, tangential, distance, convex = newton(w)
+        length, slope, halvings = 1.0, gradient @ step, 0
+        rounding = 8 * EPS * (merit(w) + slope)
+        while not merit(w + length * step) <= merit(w) - 1e-4 * length * slope + rounding and halvings < 40:
+            length, halvings = length / 2, halvings + 1
+        seen["halved"], seen["Gauss-Newton"] = seen["halved"] + halvings, seen["Gauss-Newton"] + (not convex)
+        w = w + length * step if halvings < 40 else w
+        if tangential <= tol * (1 + distance) or halvings == 40:
+            break
+    step, _, tangential, distance, _ = newton(w)
+    arrived = tangential <= tol**0.5 * (1 + distance)
+    return (w + step if arrived else w), arrived, seen
+
+
+@pytest.mark.parametrize("form", [None, np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])])
+def test_every_step_of_a_descent_is_that_of_a_dense_one(monkeypatch, form):
+    start, targets = np.array([0.1, 0.2]), np.random.default_rng(0).uniform(-6, 6, (6, 3))
+    immersion, dense = manifold_of(bent, start, 3, ambient=form).immersion, np.eye(3) if form is None else form
+    for most in (1, 3, 64):
+        monkeypatch.setattr("riemgn.geometry.retraction.MAX_NEWTON_STEPS", most)
+        found, flags = jax.jit(lambda targets: jax.lax.map(lambda z: descend(immersion, z, jnp.asarray(start), jnp.asarray(1e-9)), targets))(targets)
+        by_hand = [descended_by_hand(dense, z, start, 1e-9, most) for z in targets]
+        for w, arrived, (expected, there, _) in zip(found, flags, by_hand, strict=True):
+            assert bool(arrived) is bool(there) and w == pytest.approx(expected, rel=1e-6, abs=1e-8)
+    assert all(sum(seen[name] for *_, seen in by_hand) > 1 for name in ("halved", "Gauss-Newton"))
+
+
 def test_a_retraction_by_projection_is_the_nearest_point():
     u = np.array([-np.sin(0.5), np.cos(0.5)])
     assert CIRCLE.retract([0.5], 0.75 * u, "projection") == pytest.approx([0.5 + np.arctan(0.75)], abs=1e-12)
