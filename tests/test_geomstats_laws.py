@@ -91,6 +91,19 @@ def test_transport_in_the_plane_changes_nothing():
         PLANE.metric.parallel_transport(U, X)
 
 
+def test_the_nearest_point_moves_with_the_point():
+    """On the sphere `z / |z|`, whose derivative at `r n` is the tangent projector over `r`."""
+    angles = np.array([1.1, 0.4])
+    normal = np.array([np.sin(1.1) * np.cos(0.4), np.sin(1.1) * np.sin(0.4), np.cos(1.1)])
+    tangents = np.array([[np.cos(1.1) * np.cos(0.4), np.cos(1.1) * np.sin(0.4), -np.sin(1.1)], [-np.sin(0.4), np.cos(0.4), 0]])
+    for radius in (1.0, 0.5, 2.0):
+        assert SPHERE.projection(radius * normal) == pytest.approx(normal) and SPHERE.chart.projection(radius * normal) == pytest.approx(angles)
+        moved = jax.jacfwd(SPHERE.projection)(jnp.asarray(radius * normal))
+        assert moved == pytest.approx(tangents.T @ tangents / radius, abs=1e-9)
+        turned = jax.jacfwd(SPHERE.chart.projection)(jnp.asarray(radius * normal))
+        assert turned == pytest.approx(tangents / (radius * np.array([[1.0], [np.sin(1.1)]])), abs=1e-9)
+
+
 # --- tolerances ------------------------------------------------------------------------------------------------------
 
 

@@ -168,6 +168,13 @@ def test_a_solve_that_does_not_converge_is_an_ending():
     [
         (lambda: rg.MatrixFree(rtol=0.0), "`rtol` of MatrixFree must be a number between 0 and 1, got 0.0"),
         (lambda: rg.MatrixFree(rtol="tiny"), "got 'tiny'"),
+        (lambda: rg.MatrixFree(rtol=-0.5), "got -0.5"),
+        (lambda: rg.MatrixFree(rtol=1.0), "got 1.0"),
+        (lambda: rg.MatrixFree(rtol=2), "got 2"),
+        (lambda: rg.MatrixFree(rtol=True), "`rtol` of MatrixFree .* got True"),
+        (lambda: rg.MatrixFree(max_steps=True), "`max_steps` of MatrixFree .* got True"),
+        (lambda: rg.MatrixFree(max_steps=10.0), "got 10.0"),
+        (lambda: rg.MatrixFree(max_steps=-1), "got -1"),
         (lambda: rg.MatrixFree(max_steps=0), "`max_steps` of MatrixFree must be a positive integer, got 0"),
         (lambda: rg.LevenbergMarquardt(0.0, matrix_free=rg.MatrixFree()), "`matrix_free` needs a positive damping, got 0"),
         (lambda: rg.LevenbergMarquardtMethod(0, matrix_free=rg.MatrixFree()), "`matrix_free` needs a positive damping, got 0"),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.geometry import GeometryError, OutputManifold
+from riemgn.geometry import geodesic, GeometryError, OutputManifold
 from riemgn.geometry.door import load
 from riemgn.geometry.embedded import CayleyChart, CholeskyChart, Constrained, embedded_problem, from_geomstats, HyperboloidChart
-from riemgn.geometry.geodesic import default_tolerance
+from riemgn.geometry.geodesic import default_tolerance, log
 from riemgn.geometry.rank import choose_rank, describe_policy, rank_report, relative_threshold
 from riemgn.geometry.retraction import descend, ExponentialRetraction, newton_step, ProjectionRetraction
 from riemgn.loss import PseudoHuberLoss
@@ -132,6 +132,21 @@ def test_times_and_tolerances_of_geodesics():
     assert ProjectionRetraction().tol == 1e-12 and ProjectionRetraction(1e-3).tol == 1e-3
 
 
+@pytest.mark.parametrize(("length", "ts", "scale"), [
+    (2.0, [1.0], 1.0), (0.5, [1.0], 0.5), (0.25, [0.5, 3.0], 0.75), (0.0, [1.0], float(np.finfo(float).tiny) ** 0.5),
+])  # fmt: skip
+def test_the_error_of_a_geodesic_is_asked_to_be_small_beside_its_length(monkeypatch, length, ts, scale):
+    asked, controller = [], geodesic.diffrax.PIDController
+    monkeypatch.setattr(geodesic.diffrax, "PIDController", lambda **options: (asked.append(options), controller(**options))[1])
+    w, u = PLANE.problem.w0, length * jnp.array([0.6, 0.8, 0.0])
+    curve = geodesic.integrate(PLANE.immersion, PLANE.immersion.frame(w), u, jnp.zeros(3), jnp.array(ts), jnp.asarray(1e-9))
+    assert float(asked[0]["rtol"]) == 1e-9 and float(asked[0]["atol"]) == pytest.approx(1e-10 * scale, rel=1e-12)
+    assert curve.params == pytest.approx(np.asarray(w) + np.outer(ts, length * np.array([0.6, 0.4]))) and bool(curve.arrived)
+    norm = asked[0]["norm"]
+    error = {"psi": jnp.array([3.0, 0.0, 0.0]), "theta": jnp.array([0.0, 4.0, 0.0]), "w": jnp.array([np.inf])}
+    assert float(norm(error)) == pytest.approx((25 / 6) ** 0.5) and float(norm({**error, "psi": jnp.array([np.nan] * 3)})) > 1e300
+
+
 def test_no_velocity_leads_nowhere_and_the_way_to_a_point_from_itself_is_none():
     for manifold in (PLANE, CIRCLE):
         w = manifold.problem.w0
@@ -155,6 +170,17 @@ def test_shooting_may_miss_by_a_millionth_of_one_and_the_velocity(monkeypatch, f
     else:
         with pytest.raises(GeometryError, match="No geodesic to the other point was found: shooting stopped"):
             PLANE.log(w, w)
+
+
+@pytest.mark.parametrize(("factor", "arrives"), [(0.999, True), (1.001, False), (np.nan, False)])
+def test_a_projection_may_keep_the_root_of_its_tolerance(monkeypatch, factor, arrives):
+    for tol, options in ((1e-12, {}), (1e-4, {"tol": 1e-4})):
+        monkeypatch.setattr("riemgn.geometry.submanifold._project", lambda immersion, z, start, tol: (start, factor * jnp.sqrt(tol)))
+        if arrives:
+            assert PLANE.project(UP, **options).tolist() == [1.0, 1.0]
+        else:
+            with pytest.raises(GeometryError, match=f"a tangent part of {factor * tol**0.5:.3g} relative to its length"):
+                PLANE.project(UP, **options)
 
 
 def test_lengths_in_the_ambient_form():
@@ -278,6 +304,54 @@ def test_a_retraction_by_projection_is_the_nearest_point():
     assert CIRCLE.project(np.array([0.0, 3.0])) == pytest.approx([np.pi / 2]) and CIRCLE.project([-3.0, 1e-3], start=[3.0]) == pytest.approx(
         [np.pi], abs=1e-3
     )
+
+
+# --- shooting --------------------------------------------------------------------------------------------------------
+
+TURNS = 2.0
+
+
+def spiral(w, x):
+    """A logarithmic spiral by its length from the origin, where it ends: `exp` adds the length of a vector to `w`."""
+    return (1 + TURNS**2) ** -0.5 * w[0] * jnp.stack([jnp.cos(TURNS * jnp.log(w[0])), jnp.sin(TURNS * jnp.log(w[0]))])
+
+
+def shot_by_hand(to, most):
+    """Gauss-Newton on `|F(1 + c) - F(to)|`, steps halved where it rises or the curve has ended: `c`, the distance left, how many trials were bad."""
+
+    def point(w):
+        return np.array([np.nan, np.nan]) if w <= 0 else np.asarray(spiral(jnp.array([w]), None))
+
+    def tangent(w):
+        angle = TURNS * np.log(w)
+        return (1 + TURNS**2) ** -0.5 * np.array([np.cos(angle) - TURNS * np.sin(angle), np.sin(angle) + TURNS * np.cos(angle)])
+
+    chord = point(to) - point(1.0)
+    best = np.linalg.norm(chord)
+    c, step, share, bad = 0.0, np.sign(chord @ tangent(1.0)) * best, 1.0, 0
+    for _ in range(most):
+        if share * abs(step) <= 100 * EPS * abs(c):
+            break
+        trial = c + share * step
+        value = point(1 + trial) - point(to)
+        if np.linalg.norm(value) < best:
+            c, best, step, share = trial, np.linalg.norm(value), -tangent(1 + trial) @ value, 1.0
+        else:
+            share, bad = share / 2, bad + 1
+    return c, best, bad
+
+
+@pytest.mark.parametrize("most", [2, 64])
+def test_every_step_of_shooting_is_gauss_newtons(monkeypatch, most):
+    monkeypatch.setattr("riemgn.geometry.geodesic.SHOOTING_STEPS", most)
+    immersion = manifold_of(spiral, [1.0], 2).immersion
+    frame = immersion.frame(jnp.ones(1))
+    ends = [0.05, 0.3, 1.5, 4.0]
+    shots = jax.jit(lambda ends: jax.lax.map(lambda end: log(immersion, frame, end, jnp.asarray(1e-11)), ends))(jnp.array(ends)[:, None])
+    by_hand = [shot_by_hand(end, most) for end in ends]
+    for velocity, miss, (c, left, _) in zip(*shots, by_hand, strict=True):
+        assert frame.push_forward(jnp.array([c])) == pytest.approx(np.asarray(velocity), abs=1e-8) and float(miss) == pytest.approx(left, abs=1e-8)
+    assert sum(bad for *_, bad in by_hand) >= 2
 
 
 # --- charts of geomstats' manifolds ----------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ def parabola(target: float) -> OutputManifold:
 
 
 LINE = line()
+EPS = float(np.finfo(float).eps)
 
 
 def descended(manifold=LINE, factor=1.0, **options):
@@ -227,10 +228,39 @@ def test_outputs_decay_exponentially_on_a_line():
     assert output_flow(line(3.0), ts=[0.5, 2.0, 20.0]).ts.tolist() == [0.5, 2.0, 20.0]  # to t = 20 by default, and no point twice
 
 
+@pytest.mark.parametrize("most", [0, 1, 2, 16])
+def test_the_foot_of_a_state_is_found_by_newtons_method(monkeypatch, most):
+    """Half the squared distance of (3, 0) from the circle is `5 - 3 cos(w)`: steps `w -> w - tan(w)`, until one starts where `3 |sin(w)| <= tol`."""
+    monkeypatch.setattr(integrator, "NEWTON_STEPS", most)
+    circle = rg.Problem(lambda w, x: jnp.stack([jnp.cos(w[0]), jnp.sin(w[0])]), jnp.zeros(1), jnp.zeros((2, 1)), jnp.zeros(2))
+    for tol in (1e-1, 1e-9):
+        w, count, moving = 0.5, 0, True
+        while moving and count < most:
+            w, count, moving = w - np.tan(w), count + 1, 3 * abs(np.sin(w)) > tol
+        args = integrator._Args(OutputManifold(circle).immersion, jnp.asarray(tol), jnp.asarray(0.0), jnp.asarray(1.0))
+        found = integrator._foot(jnp.array([3.0, 0.0]), jnp.array([0.5]), args)
+        assert float(found[0]) == pytest.approx(w, rel=1e-9, abs=1e-15)
+
+
 def test_the_tight_path_is_a_hundred_times_tighter():
     path = output_flow(line(3.0), t1=1.0, ts=[0.5, 0.75, 1.0], rtol=1e-4, atol=1e-6, error=True)
     assert path.tight.stats["rtol"] == pytest.approx(1e-6) and path.tight.stats["atol"] == pytest.approx(1e-8) and path.tight.tight is None
     assert path.tight.ts.tolist() == [0.5, 0.75, 1.0]
+
+
+def test_what_a_flow_in_the_outputs_is_asked_for(monkeypatch):
+    """`psi_0 = (3, 0)`, `J = (1, 0)`: the projection to a hundredth of `atol` or 16 roundings of `1 + |psi_0|`, the least sigma, how far from M."""
+    asked, integrate = [], integrator._integrate
+    monkeypatch.setattr(integrator, "_integrate", lambda args, *rest: (asked.append((args, *rest)), integrate(args, *rest))[1])
+    for rtol, atol, tol in ((1e-10, 1e-12, 64 * EPS), (1e-6, 1e-8, 1e-10)):
+        output_flow(line(start=3.0), t1=2.0, ts=[1.0], rtol=rtol, atol=atol)
+        args, times, t1, *tolerances, _, most = asked[-1]
+        assert float(args.tol) == pytest.approx(tol) and float(args.least_sigma) == pytest.approx(1e-5)
+        assert float(args.farthest) == pytest.approx(4 * rtol**0.5) and [*map(float, tolerances)] == pytest.approx([rtol, atol])
+        assert (times.tolist(), float(t1), most) == ([1.0], 2.0, 4096)
+    parts = {"psi": jnp.array([3.0, 4.0]), "w": jnp.array([np.inf])}
+    assert float(integrator._ambient_norm(parts)) == pytest.approx(12.5**0.5)
+    assert float(integrator._ambient_norm({"psi": jnp.array([np.nan, 1.0])})) > 1e300
 
 
 def test_a_flow_out_of_steps_or_out_of_range_says_so(monkeypatch):

@@ -138,8 +138,9 @@ def test_a_direction_of_deficient_rank_has_its_derivative(directed):
 def test_a_kernel_is_sound_down_to_five_billionths(factor, sound):
     """`eps cond(K) <= 5e-9`; rounding moves the least eigenvalue by 5e-9 of itself."""
     least = factor * np.sqrt(EPS / 5e-9)
-    s, flag = _kernel_spectrum(jnp.asarray(diagonal(WIDE, least)))
-    assert bool(flag) is sound and s == pytest.approx([1.0, 1.0, least], rel=1e-8)
+    for values in ([1.0, 1.0, least], [1.0, 0.5, least]):
+        s, flag = _kernel_spectrum(jnp.asarray(np.eye(3, 6) * np.array(values)[:, None]))
+        assert bool(flag) is sound and s == pytest.approx(values, rel=1e-8)
 
 
 def test_singular_values_count_above_the_rounding_error_of_the_larger_side():
@@ -168,33 +169,35 @@ def test_the_gradient_in_the_range(shape):
 # --- the least of many singular values -------------------------------------------------------------------------------
 
 
-def found(least, second, largest, told=3.0):
-    """What is said of these eigenvalues, with a Jacobian whose least singular value is `told` where it is asked for."""
-    values = Extremes(*(jnp.asarray(value) for value in (least, second, largest)))
+def found(least, second, largest, size=1.0):
+    """What is said of these eigenvalues, with a Jacobian whose least singular value is 3 where it is asked for; all of it `size` times as large."""
+    values = Extremes(*(jnp.asarray(size**2 * value) for value in (least, second, largest)))
     asked = []
 
     def jac_at():
         asked.append(1)
-        return jnp.asarray(np.diag([told, 7.0, 9.0]))
+        return jnp.asarray(size * np.diag([3.0, 7.0, 9.0]))
 
     value, sound = least_singular_value(values, jac_at, 3)
-    return float(value), bool(sound), bool(asked)
+    return float(value) / size, bool(sound), bool(asked)
 
 
-def test_the_root_of_an_eigenvalue_is_taken_while_rounding_allows():
+@pytest.mark.parametrize("size", [1.0, 2.0**-20])
+def test_the_root_of_an_eigenvalue_is_taken_while_rounding_allows(size):
     limit = 5e-9 / EPS
-    assert found(4.0, 4.0, 4 * limit * 0.999)[:2] == (2.0, True)  # whatever the gap
-    value, sound, _ = found(9.0 - 1e-6, 49.0, 9 * limit * 1.001)
+    assert found(4.0, 4.0, 4 * limit * 0.999, size)[:2] == (2.0, True)  # whatever the gap
+    value, sound, _ = found(9.0 - 1e-6, 49.0, 9 * limit * 1.001, size)
     assert value == pytest.approx(3.0, rel=1e-9) and sound
 
 
-def test_inverse_iteration_needs_a_gap():
+@pytest.mark.parametrize("size", [1.0, 2.0**-20])
+def test_inverse_iteration_needs_a_gap(size):
     """`(10 error)^2 <= 5e-9 (second / least - 1)`, here an error of 7.07e-6 at a gap of 1."""
     limit = 5e-9**0.5 / 10 / EPS
-    value, sound, _ = found(9.0 - 1e-6, 2 * (9.0 - 1e-6), 9 * limit * 0.999)
+    value, sound, _ = found(9.0 - 1e-6, 2 * (9.0 - 1e-6), 9 * limit * 0.999, size)
     assert value == pytest.approx(3.0, rel=1e-9) and sound
-    assert found(4.0, 8.0, 4 * limit * 1.001)[:2] == (2.0, False)
-    assert found(4.0, 4.0, 4 * limit * 0.999)[:2] == (2.0, False)
+    assert found(4.0, 8.0, 4 * limit * 1.001, size)[:2] == (2.0, False)
+    assert found(4.0, 4.0, 4 * limit * 0.999, size)[:2] == (2.0, False)
 
 
 @pytest.mark.parametrize("least", [0.0, -1e-18])

@@ -217,6 +217,6 @@ def _secant_step(form: Form, s: Ambient, y: Ambient, flat: Scalar, count: Count)
         return a @ lower_index(form, b)
 
     sy, yy = inner(s, y), inner(y, y)
-    usable = (sy > 0) & (yy > 0)
+    usable = sy > 0
     step = jnp.where(count % 2 == 0, inner(s, s) / jnp.where(usable, sy, 1.0), sy / jnp.where(usable, yy, 1.0))
     return jnp.where(usable, jnp.clip(step, flat / SAFEGUARD, flat * SAFEGUARD), flat)

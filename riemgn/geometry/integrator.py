@@ -237,7 +237,7 @@ def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: 
         edge = _edge(args, quantities["points"][-1], inside)
         if bool(edge["distance"] < quantities["distance"][-1]):
             quantities = {name: value.at[-1].set(edge.get(name, value[-1])) for name, value in quantities.items()}
-    result = _ending(solution, float(quantities["sigma_min"][-1]), sigma, bool(jnp.isfinite(quantities["losses"][-1])))
+    result = _ending(solution, float(quantities["sigma_min"][-1]), sigma, bool(jnp.all(jnp.isfinite(quantities["losses"]))))
     stats = {**settings, "num_steps": int(solution.stats["num_accepted_steps"])}
     return ManifoldPath(
         manifold=manifold,

@@ -213,7 +213,7 @@ def _line(t: np.ndarray, y: np.ndarray) -> float:
 def _slopes(t: np.ndarray, y: np.ndarray) -> tuple[tuple[Slope, ...], float | None]:
     """Two slopes where both count and differ, else one on the best window."""
     edges = _pieces(t, y, 2)
-    if len(edges) == 3 and min(edges[1], t.size - edges[1]) >= FEWEST:
+    if min(edges[1], t.size - edges[1]) >= FEWEST:
         parts = [(t[a:b], y[a:b]) for a, b in pairwise(edges)]
         rates = [-_line(*part) for part in parts]
         apart = abs(rates[0] - rates[1])
