@@ -235,9 +235,11 @@ def test_what_the_check_of_a_hessian_measures(asked):
     assert [law.name for law in inside.laws[1:]] == ["Hessian is symmetric", "Hessian is linear"] and inside.notes == ()
 
 
-def test_how_far_a_hessian_is_from_symmetric_and_linear(asked):
+@pytest.mark.parametrize("size", [1.0, 2.0])
+def test_how_far_a_hessian_is_from_symmetric_and_linear(monkeypatch, asked, size):
     matrix = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [1.0, 0.0, 2.0]])
-    v = checks.chosen_direction(COORDINATES, X, None, jr.fold_in(jr.key(5), 1))
+    v = size * checks.chosen_direction(COORDINATES, X, None, jr.fold_in(jr.key(5), 1))
+    monkeypatch.setattr(checks, "chosen_direction", lambda view, point, direction, key: v if direction is None else direction)
 
     def twisted(x, u):
         return matrix @ u + 0.1 * (u @ u) * U

@@ -240,6 +240,13 @@ def test_values_of_the_damping_schedules():
     gradient = np.linalg.norm(point.cotangent)
     cases = [
         (rg.ConstantDamping(0.7), 0.7),
+        (rg.ConstantDamping(0.0), 0.0),
+        (rg.ExponentialDamping(0.0), 0.0),
+        (rg.ExponentialDamping(2.0, 0.0), 2.0),
+        (rg.ResidualDamping(0.0), 0.0),
+        (rg.ResidualDamping(0.5, 0.0), 0.5),
+        (rg.GradientDamping(0.0), 0.0),
+        (rg.GradientDamping(0.5, 0.0), 0.5),
         (rg.ExponentialDamping(2.0, 3.0), 2.0 * math.exp(-3.0 * T)),
         (rg.ExponentialDamping(2.0), 2.0 * math.exp(-T)),
         (rg.SpectralDamping(4.0), 4.0 * (1e-6) ** 2),  # the smallest of the three non-zero ones

@@ -20,6 +20,7 @@ from riemgn.linalg import (
     unless,
 )
 from riemgn.linalg.extreme import Extremes, extremes, tridiagonal_of
+from riemgn.linalg import mixed as mixed_linalg
 from riemgn.linalg.krylov import checked_matrix_free, largest_eigenvalue
 from riemgn.linalg.mixed import checked_precision
 from riemgn.linalg.operator import FilledJacobian, outer_gram, scale_columns, scale_rows
@@ -94,6 +95,21 @@ def test_mixed_precision_holds_to_the_inverse_of_its_rounding_unit(shape):
     assert [way(mixed(diagonal(shape, limit * factor), g, None, 3)) for factor in (1.01, 0.99)] == ["mixed Cholesky", "corrected Cholesky"]
     assert [way(mixed(diagonal(shape, 0.5), g, None, rank)) for rank in (3, 2)] == ["mixed Cholesky", "SVD"]
     assert way(mixed(diagonal(shape, 0.5), g, 1.0, 2)) == "Cholesky"
+
+
+@pytest.mark.parametrize(("ratio", "rounds", "sound"), [
+    (0.01, 9, True), (0.1, 17, True), (0.12, 19, True), (0.15, 20, True), (0.2, 20, False), (0.49, 20, False), (0.51, 2, False), (0.7, 2, False),
+])  # fmt: skip
+def test_refinement_ends_where_the_next_round_adds_nothing_or_gains_too_little(monkeypatch, ratio, rounds, sound):
+    """With `1 / (1 - ratio)` times the true matrix every round leaves `ratio` of the error; the rounds are counted as solves."""
+    solves, solve = [], mixed_linalg.jsl.cho_solve
+    monkeypatch.setattr(mixed_linalg.jsl, "cho_solve", lambda *args: (solves.append(1), solve(*args))[1])
+    jac, g = jnp.eye(4, 6), jnp.array([1.0, -2.0, 0.5, 1.0])
+    factor = jnp.eye(4, dtype=jnp.float32) * (0.25 / (1 - ratio)) ** 0.5
+    with jax.disable_jit():
+        w_dot, flag = mixed_linalg._refined(jac, g, jnp.zeros(()), factor, jnp.asarray(2.0), jnp.asarray(1.0))
+    assert (len(solves), bool(flag)) == (rounds, sound)
+    assert w_dot[:4] == pytest.approx(-(1 - ratio**rounds) * np.asarray(g), rel=1e-5) and not w_dot[4:].any()
 
 
 def test_precisions_are_checked():

@@ -226,7 +226,7 @@ def output_flow(
 
 def _path(manifold: OutputManifold, args: _Args, times: Times, solution, sigma: float, settings: dict) -> ManifoldPath:
     """Trim what was not reached, append the end, evaluate the saved quantities, name the ending."""
-    reached = np.asarray(jnp.isfinite(solution.ts[0]) & jnp.all(jnp.isfinite(solution.ys[0]["psi"]), axis=1))
+    reached = np.isfinite(solution.ts[0])
     t_end, end = solution.ts[1], solution.ys[1]
     append = bool(jnp.all(jnp.isfinite(end["psi"]))) and float(t_end[0]) > (float(times[reached][-1]) if reached.any() else -1.0) * (1 + 1e-12)
     kept = np.append(reached, append)

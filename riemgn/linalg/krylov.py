@@ -101,19 +101,18 @@ class MatrixFree(AbstractProducts):
 def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Scalar:
     """An estimate from below of the largest eigenvalue of `J^T J`, by `POWER_STEPS` steps of the power method from a seeded vector.
 
-    0 where a product is not finite. `forward`: `v -> J v`, `backward`: `u -> J^T u`, at the parameters `at` (p,).
+    0 where the products vanish or are not finite. `forward`: `v -> J v`, `backward`: `u -> J^T u`, at the parameters `at` (p,).
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.2.
     """
 
     def advance(_, v):
         pushed = backward(forward(v))
-        norm = jnp.linalg.norm(pushed)
-        return pushed / jnp.where(norm > 0, norm, 1.0)
+        return pushed / jnp.linalg.norm(pushed)
 
     v = jax.lax.fori_loop(0, POWER_STEPS, advance, jr.normal(jr.key(0), at.shape, at.dtype))
     found = jnp.sum(forward(v) ** 2)
-    return jnp.where(jnp.isfinite(found), found, 0.0)
+    return jnp.where(jnp.isfinite(found), found, 0.0)  # products that vanish gave 0 / 0
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
