@@ -64,6 +64,7 @@ TESTS = {
     "geometry/pymanopt_manifold.py": "pymanopt",
     "geometry/retraction.py": "manifold_laws retraction geometry",
     "geometry/slope.py": "slope checks",
+    "geometry/submanifold.py": "manifold_laws submanifold geometry retraction",
     "geometry/view.py": "slope checks",
     "theory/rate.py": "rate",
 }

@@ -207,7 +207,7 @@ def _next(immersion: Immersion, rule: str, old: _Place, new: _Place, search: _Se
 def _flat_step(immersion: Immersion, place: _Place) -> Scalar:
     """`|u|^2 / Hess g[u, u]`: the exact step along the gradient if `M` were flat."""
     curvature = jnp.sum(immersion.loss_hess(place.point) * place.gradient**2)
-    return jnp.where(curvature > 0, place.size**2 / jnp.where(curvature > 0, curvature, 1.0), 1.0)
+    return jnp.where(curvature > 0, place.size**2 / curvature, 1.0)
 
 
 def _secant_step(form: Form, s: Ambient, y: Ambient, flat: Scalar, count: Count) -> Scalar:
@@ -216,7 +216,6 @@ def _secant_step(form: Form, s: Ambient, y: Ambient, flat: Scalar, count: Count)
     def inner(a, b):
         return a @ lower_index(form, b)
 
-    sy, yy = inner(s, y), inner(y, y)
-    usable = sy > 0
-    step = jnp.where(count % 2 == 0, inner(s, s) / jnp.where(usable, sy, 1.0), sy / jnp.where(usable, yy, 1.0))
-    return jnp.where(usable, jnp.clip(step, flat / SAFEGUARD, flat * SAFEGUARD), flat)
+    sy = inner(s, y)
+    step = jnp.where(count % 2 == 0, inner(s, s) / sy, sy / inner(y, y))
+    return jnp.where(sy > 0, jnp.clip(step, flat / SAFEGUARD, flat * SAFEGUARD), flat)

@@ -96,7 +96,7 @@ def log(immersion: Immersion, frame: TangentFrame, other: Weights, rtol: Scalar)
     chord = target - immersion(frame.w)
     start = frame.components(chord)
     length = jnp.linalg.norm(start)
-    start = jnp.where(length > 0, start * jnp.linalg.norm(chord) / jnp.where(length > 0, length, 1.0), start)
+    start = start * jnp.linalg.norm(chord) / jnp.where(length > 0, length, 1.0)
     eps = jnp.finfo(target.dtype).eps
 
     def miss(components):
