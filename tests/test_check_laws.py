@@ -416,6 +416,29 @@ def test_what_the_check_of_a_geodesic_measures(asked):
         check_geodesic(view, X, direction=U, steps=[1e-3, 1e-2, 0.1, 0.251])
 
 
+def test_what_may_be_missing_is_tried_on_a_thousandth_of_the_direction(asked, monkeypatch):
+    """U has length 5."""
+    seen = []
+
+    def exp(x, u):
+        seen.append(norm(u))
+        return x + u
+
+    def dist(x, y):
+        seen.append(norm(y - x))
+        return norm(y - x)
+
+    monkeypatch.setattr(checks, "second_order_law", lambda *args: Measured("turns", lambda t: (0, 0, 0), 3, STEPS, passed=False))
+    view = stretched(AMBIENT, np.eye(3), exp=exp, dist=dist)
+    for check in (check_retraction, check_metric, check_geodesic):
+        seen.clear()
+        check(view, X, direction=U)
+        assert seen[0] == pytest.approx(5e-3)
+    seen.clear()
+    check_hessian(view, X, cost, grad, lambda x, u: u, direction=U)
+    assert seen[0] == pytest.approx(5e-3)
+
+
 def test_a_random_geodesic_is_as_short_as_its_curve_bends():
     """The retraction is straight, the exponential map bends by more than half of any length over 1/4."""
     seen = []

@@ -136,13 +136,15 @@ def test_times_and_tolerances_of_geodesics():
     (2.0, [1.0], 1.0), (0.5, [1.0], 0.5), (0.25, [0.5, 3.0], 0.75), (0.0, [1.0], float(np.finfo(float).tiny) ** 0.5),
 ])  # fmt: skip
 def test_the_error_of_a_geodesic_is_asked_to_be_small_beside_its_length(monkeypatch, length, ts, scale):
-    asked, controller = [], geodesic.diffrax.PIDController
+    asked, limits, controller, solve = [], [], geodesic.diffrax.PIDController, geodesic.diffrax.diffeqsolve
+    monkeypatch.setattr(geodesic.diffrax, "diffeqsolve", lambda *args, **options: (limits.append(options["max_steps"]), solve(*args, **options))[1])
     monkeypatch.setattr(geodesic.diffrax, "PIDController", lambda **options: (asked.append(options), controller(**options))[1])
     w, u = PLANE.problem.w0, length * jnp.array([0.6, 0.8, 0.0])
     curve = geodesic.integrate(PLANE.immersion, PLANE.immersion.frame(w), u, jnp.zeros(3), jnp.array(ts), jnp.asarray(1e-9))
     assert float(asked[0]["rtol"]) == 1e-9 and float(asked[0]["atol"]) == pytest.approx(1e-10 * scale, rel=1e-12)
     assert curve.params == pytest.approx(np.asarray(w) + np.outer(ts, length * np.array([0.6, 0.4]))) and bool(curve.arrived)
-    norm = asked[0]["norm"]
+    norm, (most,) = asked[0]["norm"], limits
+    assert most == 4096
     error = {"psi": jnp.array([3.0, 0.0, 0.0]), "theta": jnp.array([0.0, 4.0, 0.0]), "w": jnp.array([np.inf])}
     assert float(norm(error)) == pytest.approx((25 / 6) ** 0.5) and float(norm({**error, "psi": jnp.array([np.nan] * 3)})) > 1e300
 

@@ -70,7 +70,7 @@ def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient,
         throw=False,
     )
     arrived = solution.result == diffrax.RESULTS.successful
-    ys = jax.tree.map(lambda y: jnp.where(arrived & jnp.isfinite(y), y, jnp.nan), solution.ys)
+    ys = jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys)
     return Curve(ys["w"], ys["a"], ys["b"], arrived & jnp.all(jnp.isfinite(ys["w"])))
 
 
