@@ -329,6 +329,12 @@ def test_a_flow_knows_its_kind(name):
     assert name not in fixed or float(flow.damping.rho) == fixed[name]
 
 
+@pytest.mark.parametrize("flow", [*FLOWS.values(), rg.GradientFlow(matrix_free=True), rg.LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree())])
+def test_a_flow_is_a_tree_of_arrays(flow):
+    """Also under `jax.jit`, which takes nothing else, and changed numbers compile nothing anew."""
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(flow))
+
+
 GAINS = {
     "gf": lambda s: s,
     "gn": np.ones_like,

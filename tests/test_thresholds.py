@@ -275,6 +275,13 @@ def test_conjugate_gradients_take_a_step_for_each_eigenvalue(rows, columns):
     assert bool(still.converged) and np.all(still.w_dot == 0)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (5, 3)])
+def test_nothing_to_do_takes_no_steps(rows, columns):
+    jac = jnp.asarray(np.random.default_rng(0).standard_normal((rows, columns)))
+    found = MatrixFree().direction(lambda v: jac @ v, lambda u: u @ jac, jnp.zeros(columns), jnp.zeros(rows), jnp.asarray(0.5))
+    assert found.w_dot.tolist() == [0.0] * columns and bool(found.converged) and int(found.steps) == 0
+
+
 def test_unless_takes_the_way_only_where_it_is_not_done():
     assert [float(unless(jnp.array(done), jnp.array(1.0), lambda: jnp.array(2.0))) for done in (True, False)] == [1.0, 2.0]
     both = jax.vmap(lambda done: unless(done, (jnp.array(1.0), jnp.array(2)), lambda: (jnp.array(3.0), jnp.array(4))))(jnp.array([True, False]))

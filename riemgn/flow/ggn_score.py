@@ -79,7 +79,7 @@ class GGNScoreFlow(AbstractFlow):
 
     def metric_matrix(self, problem: Problem, w: Weights) -> Float[Array, "p p"]:
         """`G(w) = c D + J^T Q J`, dense."""
-        jac = formed(problem.linearise(w, formed=False).whitened().jac)
+        jac = formed(problem.linearise(w).whitened().jac)
         return jnp.diag(self.c.astype(w.dtype) * self.penalty.curvature(w)) + jac.T @ jac
 
     def opening(self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]) -> Opening:

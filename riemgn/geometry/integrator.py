@@ -27,11 +27,11 @@ from .path import (
 from .retraction import AbstractRetraction, ExponentialRetraction, nearest, newton_step
 from .submanifold import OutputManifold
 
-# Strictly lower triangular stage matrices and weights; the flow is autonomous, so that the nodes do not matter.
+# Rows of the strictly lower triangular stage matrices, and weights; the flow is autonomous, so that the nodes do not matter.
 TABLEAUX: dict[str, tuple[list[list[float]], list[float]]] = {
-    "euler": ([[0.0]], [1.0]),
-    "heun": ([[0.0, 0.0], [1.0, 0.0]], [0.5, 0.5]),
-    "rk4": ([[0.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+    "euler": ([[]], [1.0]),
+    "heun": ([[], [1.0]], [0.5, 0.5]),
+    "rk4": ([[], [0.5], [0.0, 0.5], [0.0, 0.0, 1.0]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
 }
 METHODS = (*TABLEAUX, "geodesic_euler")
 MAX_STEPS = 4096
@@ -81,7 +81,8 @@ def riemannian_flow(
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
     h, steps = positive("step_size", step_size), checked_steps(steps)
     step = ExponentialRetraction() if method == "geodesic_euler" else checked_retraction(retraction)
-    matrix, weights = TABLEAUX["euler" if method == "geodesic_euler" else method]
+    rows, weights = TABLEAUX["euler" if method == "geodesic_euler" else method]
+    matrix = [row + [0.0] * (len(weights) - len(row)) for row in rows]
     saved, alive = _march(manifold.immersion, step, jnp.asarray(matrix), jnp.asarray(weights), jnp.asarray(h), jnp.asarray(steps), room(steps))
     saved, alive = jax.tree.map(lambda x: np.asarray(x)[: steps + 1], (saved, alive))
     good = alive & np.isfinite(saved["points"]).all(1) & np.isfinite(saved["losses"])

@@ -366,7 +366,7 @@ def _derivative(t: np.ndarray, y: np.ndarray, points: int) -> tuple[np.ndarray, 
     nodes = (t[index] - t[:, None]) / scale[:, None]
     # weights that differentiate the monomials 1, z, z^2, ... exactly at z = 0
     powers = nodes[:, None, :] ** np.arange(points)[:, None]
-    weights = np.linalg.solve(powers, np.broadcast_to(np.eye(points)[1][:, None], (t.size, points, 1)))[..., 0] / scale[:, None]
+    weights = np.linalg.solve(powers, np.eye(points)[:, 1:2])[..., 0] / scale[:, None]
     level = y[index] - y[:, None]
     return np.sum(weights * level, axis=1), 4 * np.finfo(float).eps * np.sum(np.abs(weights * y[index]), axis=1)
 
