@@ -1,5 +1,7 @@
 """Bounds of the output manifold's checks and choices, and steps of its solvers in closed form: on both sides of every threshold."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -292,7 +294,7 @@ def test_every_step_of_a_descent_is_that_of_a_dense_one(monkeypatch, form):
     immersion, dense = manifold_of(bent, start, 3, ambient=form).immersion, np.eye(3) if form is None else form
     for most in (1, 3, 64):
         monkeypatch.setattr("riemgn.geometry.retraction.MAX_NEWTON_STEPS", most)
-        found, flags = jax.jit(lambda targets: jax.lax.map(lambda z: descend(immersion, z, jnp.asarray(start), jnp.asarray(1e-9)), targets))(targets)
+        found, flags = jax.jit(partial(jax.lax.map, partial(descend, immersion, start=jnp.asarray(start), tol=jnp.asarray(1e-9))))(targets)
         by_hand = [descended_by_hand(dense, z, start, 1e-9, most) for z in targets]
         for w, arrived, (expected, there, _) in zip(found, flags, by_hand, strict=True):
             assert bool(arrived) is bool(there) and w == pytest.approx(expected, rel=1e-6, abs=1e-8)

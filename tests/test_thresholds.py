@@ -11,6 +11,7 @@ from riemgn.linalg import (
     damped_direction_and_branch,
     least_singular_value,
     MatrixFree,
+    mixed as mixed_linalg,
     mixed_direction_and_branch,
     numerical_rank,
     pseudo_inverse_direction_and_branch,
@@ -20,7 +21,6 @@ from riemgn.linalg import (
     unless,
 )
 from riemgn.linalg.extreme import Extremes, extremes, tridiagonal_of
-from riemgn.linalg import mixed as mixed_linalg
 from riemgn.linalg.krylov import checked_matrix_free, largest_eigenvalue
 from riemgn.linalg.mixed import checked_precision
 from riemgn.linalg.operator import FilledJacobian, outer_gram, scale_columns, scale_rows
