@@ -285,6 +285,7 @@ def test_what_the_check_of_a_retraction_measures(asked):
         assert (check.name, gap.name, gap.expected) == (f"check_retraction (order {order})", "distance to the geodesic", order + 1)
         assert gap.at(0.5) == pytest.approx([0.25 * 25 * norm(BEND), norm(X + U / 2) + 3.0, 2.5])
         assert all((law.noise, law.tolerance, law.eps) == (0.5, 0.3, 2.0**-52) for law in (gap, others[0], others[-1]))
+        assert others[-1].at(0.1) == pytest.approx([0.0, 2 * norm(X + U / 4), 1.0], abs=1e-15)  # at a quarter of the curve
         assert others[-2].error == 0.0 and others[-2].bound == 2.0**-26 + 0.5
     assert check_retraction(view, X, direction=U).name == "check_retraction (order 1)"
 

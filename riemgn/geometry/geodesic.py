@@ -25,7 +25,7 @@ def default_tolerance() -> float:
 
 
 class Curve(eqx.Module):
-    """A geodesic at the times asked for: `params` (t, p), transported coordinates `carried` (t, p), and whether the integrator arrived."""
+    """A geodesic at the times asked for: `params` (t, p), transported coordinates `carried` (t, p), NaN where it had ended; whether it arrived."""
 
     params: Float[Array, "t p"]
     velocity: Float[Array, "t p"]
@@ -69,9 +69,8 @@ def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient,
         max_steps=MAX_STEPS,
         throw=False,
     )
-    arrived = solution.result == diffrax.RESULTS.successful
     ys = jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys)
-    return Curve(ys["w"], ys["a"], ys["b"], arrived & jnp.all(jnp.isfinite(ys["w"])))
+    return Curve(ys["w"], ys["a"], ys["b"], jnp.all(jnp.isfinite(ys["w"])))
 
 
 def exp(immersion: Immersion, frame: TangentFrame, u: Ambient, rtol: Scalar) -> Weights:
