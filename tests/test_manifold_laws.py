@@ -243,6 +243,15 @@ def test_a_descent_takes_the_steps_it_needs(tol, steps):
     assert bool(flag) and arrived and float(found[0]) == pytest.approx(w[-1] - np.tan(w[-1]), rel=1e-9, abs=1e-15) and len(w) - 1 >= steps
 
 
+@pytest.mark.parametrize(("factor", "arrives"), [(1.001, True), (0.999, False)])
+def test_a_descent_has_arrived_below_the_root_of_its_tolerance(monkeypatch, factor, arrives):
+    """At its start already, where no step is left: `3 |sin(w)| <= sqrt(tol) (1 + |z - F|)`, and then one full step follows."""
+    monkeypatch.setattr("riemgn.geometry.retraction.MAX_NEWTON_STEPS", 0)
+    share = 3 * np.sin(0.5) / (1 + np.hypot(3 - np.cos(0.5), np.sin(0.5)))
+    found, flag = descend(CIRCLE.immersion, jnp.array([3.0, 0.0]), jnp.array([0.5]), jnp.asarray((factor * share) ** 2))
+    assert bool(flag) is arrives and float(found[0]) == pytest.approx(0.5 - np.tan(0.5) if arrives else 0.5)
+
+
 def bent(w, x):
     return jnp.stack([w[0], w[1] + 0.5 * w[0] ** 2, jnp.sin(2 * w[0]) + w[0] * w[1] ** 2])
 
