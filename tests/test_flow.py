@@ -331,7 +331,7 @@ def test_a_flow_knows_its_kind(name):
 
 @pytest.mark.parametrize("flow", [*FLOWS.values(), rg.GradientFlow(matrix_free=True), rg.LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree())])
 def test_a_flow_is_a_tree_of_arrays(flow):
-    """Also under `jax.jit`, which takes nothing else, and changed numbers compile nothing anew."""
+    """`jax.jit` takes nothing else."""
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(flow))
 
 

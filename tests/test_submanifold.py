@@ -272,6 +272,10 @@ def test_a_geodesic_that_leaves_the_chart_is_refused():
     with pytest.raises(rg.GeometryError, match="transport did not arrive"):
         manifold.parallel_transport([0.0], jnp.array([1.0, 0.0]), jnp.array([-1.1, 0.0]))
     assert np.isnan(jax.jit(manifold.exp)(jnp.zeros(1), jnp.array([-1.1, 0.0]))).all()
+    path = jax.jit(manifold.geodesic)(jnp.zeros(1), jnp.array([-1.1, 0.0]), jnp.array([0.0, 0.5, 0.95]))  # ends at 1 / 1.1
+    assert np.isnan(path[2]) and np.exp(path[:2, 0]) == pytest.approx([1.0, 0.45])
+    with pytest.raises(rg.GeometryError, match="geodesic did not arrive"):
+        manifold.geodesic([0.0], jnp.array([-1.1, 0.0]), [0.0, 0.5, 0.95])
 
 
 def test_a_point_that_no_geodesic_reaches_is_refused():

@@ -245,7 +245,7 @@ class OutputManifold(eqx.Module):
         return _arrived(reached, "geodesic")
 
     def geodesic(self, params: Params, u: ArrayLike, ts: ArrayLike, rtol: float | None = None) -> Float[Array, "t p"]:
-        """Parameters along the geodesic with velocity `u`, at the increasing times `ts >= 0`.
+        """Parameters along the geodesic with velocity `u`, at the increasing times `ts >= 0`; NaN where it had ended, inside a transformation.
 
         Raises: `GeometryError` where it leaves the chart; `ValueError` for times that decrease or are negative.
         """
