@@ -2,8 +2,8 @@
 
 import sys
 
-from paper_repro.runner import discover, reproduce, select, Settings
 from riemgn.experiment import write_page
+from riemgn.experiment.reproduce import discover, reproduce, select, Settings
 
 from .page import essays, PAGE, page, ROOT
 

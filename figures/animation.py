@@ -20,15 +20,15 @@ from mpl_toolkits.mplot3d import proj3d
 from PIL import Image
 
 import riemgn as rg
-from paper_repro.checks import check, judge
-from riemgn.experiment.store import read_json, write_json, write_picture
+from riemgn.experiment.storage import read_json, write_json, write_picture
+from riemgn.experiment.verdict import check, judge
 from riemgn.plot import figure, style, surface
 
 PLACE = Path(__file__).resolve().parent / "animation"
 MAJOR, MINOR, START = 2.0, 0.7, (2.2, 1.9)
 SHEAR = np.array([[0.5, 0.6], [-0.1, 1.6]])  # w = w0 + A v, the second chart
 HORIZON = 5.0
-FLOWS = {"gn": rg.GaussNewton(), "gf": rg.GradientFlow()}
+FLOWS = {"gn": rg.GaussNewtonFlow(), "gf": rg.GradientFlow()}
 TITLES = {"gn": "Gauss-Newton flow: one path", "gf": "gradient flow: one path per chart"}
 LOOKS = {
     "angles": {"color": "#0072B2", "linewidth": 4.5, "linestyle": "-"},
@@ -49,16 +49,32 @@ def data(frames=FRAMES):
     torus = rg.task.torus(MAJOR, MINOR, start=START)
     charts = {"angles": torus.reparametrise(np.eye(2)), "sheared": torus.reparametrise(SHEAR)}
     times = HORIZON * np.linspace(0.0, 1.0, frames) ** 1.6  # both flows are fast at first
-    paths = {name: {chart: path(problem, flow, times) for chart, problem in charts.items()} for name, flow in FLOWS.items()}
+    paths = {
+        name: {chart: path(problem, flow, times) for chart, problem in charts.items()} for name, flow in FLOWS.items()
+    }
     gaps = {name: float(np.linalg.norm(both["angles"] - both["sheared"], axis=1).max()) for name, both in paths.items()}
     every = np.concatenate([one for both in paths.values() for one in both.values()])
     off = float(np.abs(np.hypot(np.hypot(every[:, 0], every[:, 1]) - MAJOR, every[:, 2]) - MINOR).max())
     checks = [
-        check("gap between Gauss-Newton's paths in the two charts (unit of the outputs)", gaps["gn"], "at_most", 0.0, 1e-8),
-        check("gap between gradient flow's paths in the two charts (unit of the outputs)", gaps["gf"], "at_least", 0.5, 0.0),
+        check(
+            "gap between Gauss-Newton's paths in the two charts (unit of the outputs)", gaps["gn"], "at_most", 0.0, 1e-8
+        ),
+        check(
+            "gap between gradient flow's paths in the two charts (unit of the outputs)",
+            gaps["gf"],
+            "at_least",
+            0.5,
+            0.0,
+        ),
         check("distance of all paths from the torus (unit of the outputs)", off, "at_most", 0.0, 1e-12),
     ]
-    return {"times": times, "paths": paths, "target": np.asarray(torus.y), "radii": (MAJOR, MINOR), "checks": [judge(one) for one in checks]}
+    return {
+        "times": times,
+        "paths": paths,
+        "target": np.asarray(torus.y),
+        "radii": (MAJOR, MINOR),
+        "checks": [judge(one) for one in checks],
+    }
 
 
 def path(problem, flow, times):
@@ -89,7 +105,9 @@ def stage(data, size, dpi, grid):
     canvas.draw()
 
     def seen(ax):
-        return lambda points: ax.transData.transform(np.stack(proj3d.proj_transform(*np.asarray(points).T, ax.get_proj())[:2], axis=-1))
+        return lambda points: ax.transData.transform(
+            np.stack(proj3d.proj_transform(*np.asarray(points).T, ax.get_proj())[:2], axis=-1)
+        )
 
     return np.asarray(canvas.buffer_rgba()).copy(), {name: seen(ax) for name, ax in places.items()}
 

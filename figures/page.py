@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from paper_repro.runner import discover, Item
+from riemgn.experiment.reproduce import discover, Item
 
 ROOT = Path(__file__).resolve().parent
 INTRODUCTION = """
@@ -46,7 +46,9 @@ def essay_of(item: Item) -> Essay:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     title, _, text = docstring.partition("\n")
     if title != f"{item.title}.":
-        raise ValueError(f"The docstring of '{path.name}' must begin with the title of its entry, '{item.title}.', got {title!r}.")
+        raise ValueError(
+            f"The docstring of '{path.name}' must begin with the title of its entry, '{item.title}.', got {title!r}."
+        )
     missing = [heading for heading in HEADINGS if heading not in text]
     if missing:
         raise ValueError(f"The docstring of '{path.name}' lacks {' and '.join(missing)}.")
@@ -65,5 +67,9 @@ def page() -> str:
         record = ROOT / item.paper / f"{item.id}.json"
         if record.is_file():
             papers.setdefault(item.paper, []).append((item, json.loads(record.read_text(encoding="utf-8"))["quick"]))
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(introduction=INTRODUCTION, essays=essays(), papers=papers)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        introduction=INTRODUCTION, essays=essays(), papers=papers
+    )

@@ -1,92 +1,143 @@
-"""Numerical analysis of Gauss-Newton flows of neural networks and other nonlinear least-squares models."""
+"""The geometry of nonlinear least squares: Gauss-Newton flows and methods, output manifolds, and certificates of theorems about them."""
 
 import typing as _typing
 
 from . import geometry as geometry, task as task
-from ._settings import enable_x64 as enable_x64
-from .data import (
-    conditioned_matrix as conditioned_matrix,
-    DataSet as DataSet,
-    load_data as load_data,
-    near_duplicates as near_duplicates,
-    synthetic_inputs as synthetic_inputs,
-)
+from ._types import enable_x64
+from .data import conditioned_matrix, DataSet, load_data, near_duplicates, synthetic_inputs
 from .flow import (
-    ConstantDamping as ConstantDamping,
-    ExponentialDamping as ExponentialDamping,
-    GaussNewton as GaussNewton,
-    GeneralizedGaussNewton as GeneralizedGaussNewton,
-    GGNScoreFlow as GGNScoreFlow,
-    GradientDamping as GradientDamping,
-    GradientFlow as GradientFlow,
-    Interpolated as Interpolated,
-    LevenbergMarquardt as LevenbergMarquardt,
-    ResidualDamping as ResidualDamping,
-    SpectralDamping as SpectralDamping,
+    ConstantDamping,
+    ExponentialDamping,
+    GaussNewtonFlow,
+    GeneralizedGaussNewtonFlow,
+    GGNScoreFlow,
+    GradientDamping,
+    GradientFlow,
+    InterpolatedFlow,
+    LevenbergMarquardtFlow,
+    ResidualDamping,
+    SpectralDamping,
 )
 from .geometry import (
-    embedded_problem as embedded_problem,
-    from_geomstats as from_geomstats,
-    GeometryError as GeometryError,
-    output_flow as output_flow,
-    OutputManifold as OutputManifold,
-    riemannian_flow as riemannian_flow,
-    riemannian_gradient_descent as riemannian_gradient_descent,
-    to_geomstats as to_geomstats,
-    to_pymanopt as to_pymanopt,
+    embedded_problem,
+    from_geomstats,
+    GeometryError,
+    output_flow,
+    OutputManifold,
+    riemannian_flow,
+    riemannian_gradient_descent,
+    to_geomstats,
+    to_pymanopt,
 )
-from .iterate import iterate as iterate
-from .linalg import MatrixFree as MatrixFree
-from .loss import (
-    LogisticLoss as LogisticLoss,
-    PoissonLoss as PoissonLoss,
-    PseudoHuberLoss as PseudoHuberLoss,
-    SquaredLoss as SquaredLoss,
-)
+from .linalg import MatrixFree
+from .loss import LogisticLoss, PoissonLoss, PseudoHuberLoss, SquaredLoss
 from .method import (
-    as_optax as as_optax,
-    GaussNewtonMethod as GaussNewtonMethod,
-    GGNScore as GGNScore,
-    GradientDescent as GradientDescent,
-    GramGaussNewton as GramGaussNewton,
-    LevenbergMarquardtMethod as LevenbergMarquardtMethod,
-    OptaxMethod as OptaxMethod,
-    OptimistixSolver as OptimistixSolver,
-    TrustRegionDamping as TrustRegionDamping,
+    as_optax,
+    GaussNewton,
+    GGNScore,
+    GradientDescent,
+    GramGaussNewton,
+    LevenbergMarquardt,
+    OptaxMethod,
+    OptimistixSolver,
+    TrustRegion,
 )
-from .model import (
-    Centred as Centred,
-    EquinoxModel as EquinoxModel,
-    FunctionModel as FunctionModel,
-    LinearModel as LinearModel,
-    MLP as MLP,
-    Scaled as Scaled,
+from .model import Centred, EquinoxModel, FunctionModel, LinearModel, MLP, Scaled
+from .penalty import (
+    BoxPenalty,
+    ExponentialPenalty,
+    OstrovskiiBachPenalty,
+    PseudoHuberPenalty,
+    SparseGroupPenalty,
+    SquaredPenalty,
 )
-from .problem import Problem as Problem
-from .regularizer import (
-    BoxPenalty as BoxPenalty,
-    ExponentialPenalty as ExponentialPenalty,
-    OstrovskiiBachPenalty as OstrovskiiBachPenalty,
-    PseudoHuberPenalty as PseudoHuberPenalty,
-    SparseGroupPenalty as SparseGroupPenalty,
-    SquaredPenalty as SquaredPenalty,
-)
-from .result import result_name as result_name, RESULTS as RESULTS
-from .sharding import shard as shard
-from .solve import solve as solve, SolveError as SolveError
-from .solve_batch import batch_key as batch_key, solve_batch as solve_batch
-from .task import teacher_student as teacher_student
-from .theory import Certificate as Certificate, certify as certify, cite as cite, claims as claims, fit_rate as fit_rate
-from .trajectory import Trajectory as Trajectory
+from .problem import Problem
+from .result import RESULTS
+from .solver import batch_key, iterate, shard, solve, solve_batch
+from .task import teacher_student
+from .theory import Certificate, certify, cite, claims, fit_rate
+from .trajectory import SolveError, Trajectory
 
 if _typing.TYPE_CHECKING:
-    from .experiment import load_curves as load_curves, load_runs as load_runs, sweep as sweep
+    from .experiment import load_curves, load_runs, sweep
 
-_LATE = ("load_curves", "load_runs", "sweep")
+_LATE = ("load_curves", "load_runs", "sweep")  # these import pandas and xarray, so they are loaded on first use
+
+__all__ = [
+    "MLP",
+    "RESULTS",
+    "BoxPenalty",
+    "Centred",
+    "Certificate",
+    "ConstantDamping",
+    "DataSet",
+    "EquinoxModel",
+    "ExponentialDamping",
+    "ExponentialPenalty",
+    "FunctionModel",
+    "GGNScore",
+    "GGNScoreFlow",
+    "GaussNewton",
+    "GaussNewtonFlow",
+    "GeneralizedGaussNewtonFlow",
+    "GeometryError",
+    "GradientDamping",
+    "GradientDescent",
+    "GradientFlow",
+    "GramGaussNewton",
+    "InterpolatedFlow",
+    "LevenbergMarquardt",
+    "LevenbergMarquardtFlow",
+    "LinearModel",
+    "LogisticLoss",
+    "MatrixFree",
+    "OptaxMethod",
+    "OptimistixSolver",
+    "OstrovskiiBachPenalty",
+    "OutputManifold",
+    "PoissonLoss",
+    "Problem",
+    "PseudoHuberLoss",
+    "PseudoHuberPenalty",
+    "ResidualDamping",
+    "Scaled",
+    "SolveError",
+    "SparseGroupPenalty",
+    "SpectralDamping",
+    "SquaredLoss",
+    "SquaredPenalty",
+    "Trajectory",
+    "TrustRegion",
+    "as_optax",
+    "batch_key",
+    "certify",
+    "cite",
+    "claims",
+    "conditioned_matrix",
+    "embedded_problem",
+    "enable_x64",
+    "fit_rate",
+    "from_geomstats",
+    "iterate",
+    "load_curves",
+    "load_data",
+    "load_runs",
+    "near_duplicates",
+    "output_flow",
+    "riemannian_flow",
+    "riemannian_gradient_descent",
+    "shard",
+    "solve",
+    "solve_batch",
+    "sweep",
+    "synthetic_inputs",
+    "teacher_student",
+    "to_geomstats",
+    "to_pymanopt",
+]
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Sweeps and their tables, with pandas and xarray behind them, are imported when they are first asked for."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import experiment
@@ -95,4 +146,4 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATE])
+    return __all__

@@ -24,7 +24,11 @@ def memory_limit() -> int:
 
 def check_jacobian(shape: tuple[int, int]) -> None:
     """`check_memory` of a Jacobian."""
-    check_memory("The Jacobian", shape, "use LevenbergMarquardt(rho, matrix_free=MatrixFree()) or its method, or take fewer samples")
+    check_memory(
+        "The Jacobian",
+        shape,
+        "use LevenbergMarquardtFlow(rho, matrix_free=MatrixFree()) or its method, or take fewer samples",
+    )
 
 
 def check_memory(name: str, shape: tuple[int, int], cure: str) -> None:
@@ -38,7 +42,9 @@ def check_memory(name: str, shape: tuple[int, int], cure: str) -> None:
         )
 
 
-def stacked(prepare: Callable[[], Callable[[Array], Array]], count: int, bound: int, axis: int, whole: Callable[[], Array]) -> Array:
+def stacked(
+    prepare: Callable[[], Callable[[Array], Array]], count: int, bound: int, axis: int, whole: Callable[[], Array]
+) -> Array:
     """`one(0), ..., one(count - 1)` side by side along `axis`, where `one = prepare()`, with at most about `bound` bytes on the way.
 
     By `whole()`, which makes all of them at once, where that stays within the bound; else in a loop over chunks of equal size, at least one each.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 Params = Any
@@ -14,3 +15,14 @@ Jac = Float[Array, "n p"]
 Inputs = Float[Array, "n d"]
 Times = Float[Array, " t"]
 Key = PRNGKeyArray
+
+
+def enable_x64() -> None:
+    """Switch JAX to float64. Call it before you make any array.
+
+    Importing riemgn does not change JAX's precision.
+
+    >>> import riemgn as rg
+    >>> rg.enable_x64()
+    """
+    jax.config.update("jax_enable_x64", True)

@@ -148,7 +148,11 @@ class LogisticLoss(AbstractLoss):
 
     def check_targets(self, y: Outputs) -> str | None:
         low, high = float(y.min()), float(y.max())
-        return None if 0 <= low and high <= 1 else f"The logistic loss needs targets in [0, 1], got values from {low:g} to {high:g}."
+        return (
+            None
+            if 0 <= low and high <= 1
+            else f"The logistic loss needs targets in [0, 1], got values from {low:g} to {high:g}."
+        )
 
 
 class PoissonLoss(AbstractLoss):

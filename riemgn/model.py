@@ -76,7 +76,9 @@ class MLP(AbstractModel):
 
     def __init__(self, sizes: Sequence[int], activation: str = "tanh", scaling: str = "ntk", bias: bool = True):
         if len(sizes) < 2 or any(int(s) != s or s < 1 for s in sizes):
-            raise ValueError(f"`sizes` must hold at least two positive integers (inputs, ..., outputs), got {tuple(sizes)}.")
+            raise ValueError(
+                f"`sizes` must hold at least two positive integers (inputs, ..., outputs), got {tuple(sizes)}."
+            )
         if activation not in ACTIVATIONS:
             raise ValueError(f"Unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}.")
         if scaling not in SCALINGS:

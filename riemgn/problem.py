@@ -10,10 +10,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._arguments import is_traced, positive
 from ._memory import check_jacobian, check_memory, stacked, WORKING_MEMORY
 from ._types import Jac, Outputs, Params, Scalar, Weights
-from .kernel import is_layerwise, layer_jacobian, layer_kernel
+from ._validation import is_traced, positive
+from .jacobian import is_layerwise, layer_jacobian, layer_kernel
 from .linalg import AbstractJacobian, scale_rows
 from .loss import AbstractLoss, SquaredLoss
 from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
@@ -22,20 +22,22 @@ from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 class Linearisation(eqx.Module):
     """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss there, Jacobian.
 
-    Shapes: `outputs`, `residual` (`f - y`), `cotangent` (`grad g(f)`) and `curvature` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p), an
+    Shapes: `outputs`, `residual` (`f - y`), `loss_gradient` (`grad g(f)`) and `loss_hessian` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p), an
     array or, where the caller of `linearise` allowed it, an operator (a `LayerJacobian`).
     """
 
     outputs: Outputs
     residual: Outputs
-    cotangent: Outputs
-    curvature: Outputs
+    loss_gradient: Outputs
+    loss_hessian: Outputs
     jac: Jac | AbstractJacobian
 
     def whitened(self) -> "Linearisation":
         """The point in output coordinates where `Hess g = B` is the identity: `J -> B^{1/2} J`, `g -> B^{-1/2} g`."""
-        root = jnp.sqrt(self.curvature)
-        return Linearisation(self.outputs, self.residual, self.cotangent / root, jnp.ones_like(root), scale_rows(root, self.jac))
+        root = jnp.sqrt(self.loss_hessian)
+        return Linearisation(
+            self.outputs, self.residual, self.loss_gradient / root, jnp.ones_like(root), scale_rows(root, self.jac)
+        )
 
 
 class Problem(eqx.Module):
@@ -88,7 +90,9 @@ class Problem(eqx.Module):
                 model, own_params = EquinoxModel.split(model)
                 params = own_params if params is None else eqx.filter(params, eqx.is_inexact_array)
             elif not callable(model):
-                raise ValueError(f"`model` must be a function model(params, x) or an equinox module, got {type(model).__name__}.")
+                raise ValueError(
+                    f"`model` must be a function model(params, x) or an equinox module, got {type(model).__name__}."
+                )
             elif params is None:
                 raise ValueError(
                     f"`params` must hold at least one number, got None: only an equinox module brings its own, not {type(model).__name__}. "
@@ -101,7 +105,9 @@ class Problem(eqx.Module):
         self.x = _checked_array("x", x)
         y = _checked_array("y", y)
         if self.x.shape[0] != y.shape[0]:
-            raise ValueError(f"`x` and `y` must have the same number of samples, got {self.x.shape[0]} and {y.shape[0]}.")
+            raise ValueError(
+                f"`x` and `y` must have the same number of samples, got {self.x.shape[0]} and {y.shape[0]}."
+            )
         _check_output_shape(model, self.params, self.x, y)
         self.y = y.reshape(-1)
         self.loss = SquaredLoss() if loss is None else loss
@@ -138,11 +144,11 @@ class Problem(eqx.Module):
         """`R(w) = g(f(w))`."""
         return self.loss(self.outputs(w), self.y)
 
-    def loss_grad(self, f: Outputs) -> Outputs:
+    def loss_gradient(self, f: Outputs) -> Outputs:
         """`grad g(f)`, shape (n,)."""
         return self.loss.gradient(f, self.y)
 
-    def loss_hess(self, f: Outputs) -> Outputs:
+    def loss_hessian(self, f: Outputs) -> Outputs:
         """Diagonal of `Hess g(f)`, shape (n,)."""
         return self.loss.hessian(f, self.y)
 
@@ -169,7 +175,9 @@ class Problem(eqx.Module):
         def at_once():
             return jax.vmap(per_sample, in_axes=(None, 0))(w, x)
 
-        return stacked(lambda: lambda i: per_sample(w, x[i]), x.shape[0], self.working_memory, 0, at_once).reshape(outputs, self.p)
+        return stacked(lambda: lambda i: per_sample(w, x[i]), x.shape[0], self.working_memory, 0, at_once).reshape(
+            outputs, self.p
+        )
 
     def jac_of(self, function: Callable, w: Weights, outputs: int) -> Jac:
         """The Jacobian of any function of `w` with `outputs` values: forward mode by columns where p <= outputs, else reverse mode by rows."""
@@ -207,7 +215,9 @@ class Problem(eqx.Module):
         check_memory("The tangent kernel", (self.n if x is None else x.shape[0], self.n), "take fewer samples")
         if is_layerwise(self.model):
             params = self.unflatten(w)
-            return layer_kernel(self.model, params, self.x) if x is None else layer_kernel(self.model, params, x, self.x)
+            return (
+                layer_kernel(self.model, params, self.x) if x is None else layer_kernel(self.model, params, x, self.x)
+            )
         jac = self.jac(w)
         return (jac if x is None else self._jac_at(w, x)) @ jac.T
 
@@ -221,7 +231,7 @@ class Problem(eqx.Module):
         """Everything the flows need at `w`; with `formed=False` the Jacobian of a problem that `keeps_layers` is a `LayerJacobian`."""
         f = self.outputs(w)
         jac = self.jac(w) if formed or not self.keeps_layers else layer_jacobian(self.model, self.unflatten(w), self.x)
-        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), jac)
+        return Linearisation(f, f - self.y, self.loss_gradient(f), self.loss_hessian(f), jac)
 
     def products(self, w: Weights) -> tuple[Outputs, Callable, Callable]:
         """`f(w)` and the maps `v -> J v`, `u -> J^T u`; the model is evaluated once and its intermediate values are kept, `J` is not formed."""
@@ -231,7 +241,9 @@ class Problem(eqx.Module):
 
     def without_jacobian(self, f: Outputs) -> Linearisation:
         """What `linearise` tells at the outputs `f`, with a Jacobian of no columns."""
-        return Linearisation(f, f - self.y, self.loss_grad(f), self.loss_hess(f), jnp.zeros((self.n, 0), f.dtype))
+        return Linearisation(
+            f, f - self.y, self.loss_gradient(f), self.loss_hessian(f), jnp.zeros((self.n, 0), f.dtype)
+        )
 
     def reparametrise(self, matrix: Float[Array, "p p"]) -> "Problem":
         """The same problem in the coordinates `v` with `w = w0 + A v`, starting at `v = 0` (theory.md C3).
@@ -246,7 +258,14 @@ class Problem(eqx.Module):
         if matrix.shape != (self.p, self.p):
             raise ValueError(f"`matrix` must have shape {(self.p, self.p)}, got {matrix.shape}.")
         model = Reparametrised(self.model, self.params, matrix)
-        return Problem(model, jnp.zeros(self.p, dtype=matrix.dtype), self.x, self.y.reshape(self._target_shape()), self.loss, self.working_memory)
+        return Problem(
+            model,
+            jnp.zeros(self.p, dtype=matrix.dtype),
+            self.x,
+            self.y.reshape(self._target_shape()),
+            self.loss,
+            self.working_memory,
+        )
 
     def with_params(self, params: Params) -> "Problem":
         """The same problem started elsewhere: `params` a PyTree like the present one, or a flat vector (p,)."""
@@ -299,4 +318,6 @@ def _check_output_shape(model: AbstractModel, params: Params, x: Array, y: Array
         raise ValueError(f"The model cannot be applied to `params` and `x` of shape {x.shape}: {reason}") from None
     shape = getattr(out, "shape", None)
     if shape != y.shape:
-        raise ValueError(f"The model must return outputs of the targets' shape {y.shape}, got {shape if shape is not None else type(out).__name__}.")
+        raise ValueError(
+            f"The model must return outputs of the targets' shape {y.shape}, got {shape if shape is not None else type(out).__name__}."
+        )

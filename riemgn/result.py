@@ -12,7 +12,9 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     )
     ball_left = "The parameters left the ball of radius `ball_radius` around the starting point. Raise the output scale alpha or the radius."
     loss_tolerance_met = "The loss minus its infimum fell below `loss_tol`, as asked."
-    step_tolerance_met = "A step was shorter than `step_tol` times the larger of 1 and the norm of the parameters, as asked."
+    step_tolerance_met = (
+        "A step was shorter than `step_tol` times the larger of 1 and the norm of the parameters, as asked."
+    )
     step_limit = (
         "All `max_steps` steps were used before t1. The flow is stiff for this solver, or t1 is too large: "
         "damp, set `loss_tol`, or raise `max_steps`."

@@ -44,7 +44,9 @@ def teacher_student(
     19
     """
     if n < 1 or width < 1 or depth < 1 or inputs < 1:
-        raise ValueError(f"`n`, `width`, `depth` and `inputs` must be positive, got {n}, {width}, {depth} and {inputs}.")
+        raise ValueError(
+            f"`n`, `width`, `depth` and `inputs` must be positive, got {n}, {width}, {depth} and {inputs}."
+        )
     if not noise >= 0:
         raise ValueError(f"`noise` must be >= 0, got {noise}.")
     x_key, w_key, teacher_key, noise_key = jr.split(key, 4)
@@ -83,7 +85,9 @@ def circle(radius: float = 2.0, target: float = 1.0, angle: float = 1.0) -> Prob
     """
     if not (radius > 0 and target > 0):
         raise ValueError(f"`radius` and `target` must be positive, got {radius} and {target}.")
-    return Problem(_circle, {"angle": jnp.array([angle], dtype=float)}, jnp.full((2, 1), radius), jnp.array([target, 0.0]))
+    return Problem(
+        _circle, {"angle": jnp.array([angle], dtype=float)}, jnp.full((2, 1), radius), jnp.array([target, 0.0])
+    )
 
 
 def _circle(params, x):
@@ -103,7 +107,9 @@ def sphere(radius: float = 1.0, target: float = 0.5, polar: float = 1.2, azimuth
     """
     if not (radius > 0 and target > 0):
         raise ValueError(f"`radius` and `target` must be positive, got {radius} and {target}.")
-    return Problem(_sphere, jnp.array([polar, azimuth], dtype=float), jnp.full((3, 1), radius), jnp.array([0.0, 0.0, target]))
+    return Problem(
+        _sphere, jnp.array([polar, azimuth], dtype=float), jnp.full((3, 1), radius), jnp.array([0.0, 0.0, target])
+    )
 
 
 def _sphere(params, x):
@@ -123,7 +129,9 @@ def torus(major: float = 2.0, minor: float = 0.7, *, start: tuple[float, float] 
     """
     if not 0 < minor < major:
         raise ValueError(f"`minor` and `major` must satisfy 0 < minor < major, got {minor} and {major}.")
-    return Problem(_torus, jnp.array(start, dtype=float), jnp.array([[major, minor]] * 3), jnp.array([major + 2 * minor, 0.0, 0.0]))
+    return Problem(
+        _torus, jnp.array(start, dtype=float), jnp.array([[major, minor]] * 3), jnp.array([major + 2 * minor, 0.0, 0.0])
+    )
 
 
 def _torus(params, x):

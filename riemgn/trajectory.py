@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .flow import AbstractFlow
-from .linalg import extremes, FEWEST_ROWS, least_singular_value, range_norm_and_least, tridiagonal_of, unless
+from .linalg import extremes, FEWEST_ROWS, least_singular_value, range_norm_and_least, tridiagonal_of, where_or_compute
 from .method import AbstractMethod
 from .problem import Problem
 from .result import result_name, RESULTS
@@ -76,6 +76,16 @@ class Trajectory(eqx.Module):
         return self.interpolation.evaluate(t)["w"]
 
     @property
+    def status(self) -> str:
+        """Why the solve stopped, as text: `"successful"`, `"rank_lost"`, `"step_limit"`, ..."""
+        return result_name(self.result)
+
+    @property
+    def message(self) -> str:
+        """The sentence that explains `status`."""
+        return self.stats["message"]
+
+    @property
     def succeeded(self) -> bool:
         """Whether the solve reached t1."""
         return result_name(self.result) == "successful"
@@ -89,13 +99,15 @@ class Trajectory(eqx.Module):
         """The curves as a table: a row for each saved time, its index `time`; columns `losses`, `grad_norms`, `sigma_min`, and `error` if measured.
 
         >>> import riemgn as rg
-        >>> list(rg.solve(rg.task.circle(), rg.GaussNewton(), t1=1.0, ts=[1.0]).to_pandas().columns)
+        >>> list(rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=1.0, ts=[1.0]).to_pandas().columns)
         ['losses', 'grad_norms', 'sigma_min']
         """
         import pandas as pd
 
         arrays = self.arrays()
-        return pd.DataFrame({name: arrays[name] for name in CURVES if name in arrays}, index=pd.Index(arrays["ts"], name="time"))
+        return pd.DataFrame(
+            {name: arrays[name] for name in CURVES if name in arrays}, index=pd.Index(arrays["ts"], name="time")
+        )
 
     def to_xarray(self) -> "xr.Dataset":
         """Everything sampled as one labelled data set, which `to_netcdf` writes as it is.
@@ -107,7 +119,7 @@ class Trajectory(eqx.Module):
         lists and tables as JSON, without what is None.
 
         >>> import riemgn as rg
-        >>> curves = rg.solve(rg.task.circle(), rg.GaussNewton(), t1=1.0, ts=[0.0, 0.5, 1.0]).to_xarray()
+        >>> curves = rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=1.0, ts=[0.0, 0.5, 1.0]).to_xarray()
         >>> curves["outputs"].dims, curves.attrs["result"], curves["losses"].sel(time=0.5).ndim
         (('time', 'output'), 'successful', 0)
         """
@@ -115,7 +127,10 @@ class Trajectory(eqx.Module):
 
         arrays = self.arrays()
         curves = {name: (("time",), arrays[name], labels(*CURVES[name])) for name in CURVES if name in arrays}
-        steps = {name: (("step",), value, {"long_name": f"{name} of each step"}) for name, value in self.stats.get("per_step", {}).items()}
+        steps = {
+            name: (("step",), value, {"long_name": f"{name} of each step"})
+            for name, value in self.stats.get("per_step", {}).items()
+        }
         return xr.Dataset(
             {
                 **steps,
@@ -134,11 +149,23 @@ class Trajectory(eqx.Module):
 
     def _attributes(self) -> dict[str, Any]:
         settings = eqx.tree_pformat(self.flow, short_arrays=False, width=10_000)
-        said = {"flow": self.flow.name, "settings": settings, "result": result_name(self.result), "n": self.problem.n, "p": self.problem.p}
+        said = {
+            "flow": self.flow.name,
+            "settings": settings,
+            "result": result_name(self.result),
+            "n": self.problem.n,
+            "p": self.problem.p,
+        }
         for name, value in self.stats.items():
             if name == "per_step" or value is None:
                 continue
-            said[name] = int(value) if isinstance(value, bool) else json.dumps(value) if isinstance(value, list | dict) else value
+            said[name] = (
+                int(value)
+                if isinstance(value, bool)
+                else json.dumps(value)
+                if isinstance(value, list | dict)
+                else value
+            )
         return said
 
     def __str__(self) -> str:
@@ -187,7 +214,7 @@ def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: 
 
     def at(w):
         point = problem.linearise(w, formed=False)
-        grad_norm, least = range_norm_and_least(point.jac, point.cotangent, rank)
+        grad_norm, least = range_norm_and_least(point.jac, point.loss_gradient, rank)
         return {
             "outputs": point.outputs,
             "losses": problem.loss(point.outputs, problem.y),
@@ -206,7 +233,7 @@ def _sample_wide(problem: Problem, params: Float[Array, "t p"], rank: Array) -> 
         quantities = {
             "outputs": point.outputs,
             "losses": problem.loss(point.outputs, problem.y),
-            "grad_norms": jnp.linalg.norm(point.cotangent),
+            "grad_norms": jnp.linalg.norm(point.loss_gradient),
         }
         return quantities, tridiagonal_of(point.jac)
 
@@ -215,10 +242,10 @@ def _sample_wide(problem: Problem, params: Float[Array, "t p"], rank: Array) -> 
 
         def ordinary():
             point = problem.linearise(w, formed=False)
-            return range_norm_and_least(point.jac, point.cotangent, rank)
+            return range_norm_and_least(point.jac, point.loss_gradient, rank)
 
         value, sound = least_singular_value(found, lambda: problem.linearise(w, formed=False).jac, problem.n)
-        return unless(sound & (rank == problem.n), (grad_norm, value), ordinary)
+        return where_or_compute(sound & (rank == problem.n), (grad_norm, value), ordinary)
 
     quantities, tridiagonals = jax.lax.map(reduced, params)
     grad_norms, sigma_min = jax.lax.map(least, (params, quantities["grad_norms"], jax.vmap(extremes)(*tridiagonals)))

@@ -32,7 +32,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = {"linalg": 1, "flow": 1, "geometry": 3, "theory/rate.py": 1}  # places drawn in a turn: geometry has three quarters of them all
+ROOMS = {
+    "linalg": 1,
+    "flow": 1,
+    "geometry": 3,
+    "theory/rate.py": 1,
+}  # places drawn in a turn: geometry has three quarters of them all
 TESTS = {
     "linalg": "thresholds linalg direction",
     "linalg/extreme.py": "thresholds solve_batch",
@@ -68,7 +73,10 @@ TESTS = {
     "geometry/view.py": "slope checks",
     "theory/rate.py": "rate",
 }
-MEASURED, BUDGET = 30.0, 10.0  # processor seconds of a test file that are tried once as they are, and those given to a mutant
+MEASURED, BUDGET = (
+    30.0,
+    10.0,
+)  # processor seconds of a test file that are tried once as they are, and those given to a mutant
 ARITHMETIC, BITS, ORDER = "Add|Sub|Mul|Div|FloorDiv|Mod|Pow", "BitOr|BitAnd|BitXor", "Eq|NotEq|Lt|LtE|Gt|GtE"
 OPERATORS = re.compile(
     "core/(" + "|".join([
@@ -130,13 +138,17 @@ def drawn(seed: int) -> tuple[dict[str, int], Iterator[Mutant]]:
     for room in ROOMS:
         path = ROOT / "riemgn" / room
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        of_room = [changes for file in files for changes in places(room, file.relative_to(ROOT / "riemgn").as_posix()).values()]
+        of_room = [
+            changes for file in files for changes in places(room, file.relative_to(ROOT / "riemgn").as_posix()).values()
+        ]
         chance = random.Random(f"{seed} {room}")
         chance.shuffle(of_room)
         sizes[room], rooms[room] = len(of_room), iter([chance.choice(changes) for changes in of_room])
 
     def turns() -> Iterator[Mutant]:
-        while turn := [mutant for room, share in ROOMS.items() for _ in range(share) if (mutant := next(rooms[room], None))]:
+        while turn := [
+            mutant for room, share in ROOMS.items() for _ in range(share) if (mutant := next(rooms[room], None))
+        ]:
             yield from turn
 
     return sizes, turns()
@@ -167,14 +179,23 @@ class Changed(importlib.machinery.SourceFileLoader):
         return compile(self.text, self.path, "exec")
 
     def find_spec(self, fullname, path=None, target=None):
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
+        return (
+            importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
+        )
 
 
 class Observer:
     """A plugin of pytest: runs the tests of `chosen` (None: all), none after `last` processor seconds; keeps theirs and the first failure."""
 
     def __init__(self, chosen: list[str] | None, last: float = math.inf, coverage: Any = None):
-        self.chosen, self.last, self.seconds, self.failure, self.began, self.coverage = chosen, last, {}, None, 0.0, coverage
+        self.chosen, self.last, self.seconds, self.failure, self.began, self.coverage = (
+            chosen,
+            last,
+            {},
+            None,
+            0.0,
+            coverage,
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
@@ -183,7 +204,9 @@ class Observer:
             ranks = {item: (cases.update([item.originalname]), cases[item.originalname])[1] for item in items}
             items.sort(key=ranks.__getitem__)  # a case of every function first
         else:
-            items[:] = sorted((item for item in items if item.nodeid in self.chosen), key=lambda item: self.chosen.index(item.nodeid))
+            items[:] = sorted(
+                (item for item in items if item.nodeid in self.chosen), key=lambda item: self.chosen.index(item.nodeid)
+            )
 
     def pytest_runtest_protocol(self, item):
         self.began = time.process_time()
@@ -232,7 +255,18 @@ def in_a_fork(work: Callable[[], int], cpu: float, log: Path) -> tuple[int, floa
 
 def tested(files: list[str], observer: Observer) -> int:
     """Pytest's exit status."""
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--no-header",
+        f"--rootdir={ROOT}",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+    ]
     return int(pytest.main([*options, *(str(ROOT / "tests" / name) for name in files)], plugins=[observer]))
 
 
@@ -248,7 +282,9 @@ def measured(file: str, outcome: Path) -> int:
     data, lines = coverage.get_data(), {}
     for path in data.measured_files():
         reached = {line: [test for test in tests if test] for line, tests in data.contexts_by_lineno(path).items()}
-        lines[Path(path).relative_to(ROOT / "riemgn").as_posix()] = {line: tests for line, tests in reached.items() if tests}
+        lines[Path(path).relative_to(ROOT / "riemgn").as_posix()] = {
+            line: tests for line, tests in reached.items() if tests
+        }
     outcome.write_text(json.dumps({"seconds": observer.seconds, "lines": lines}))
     return status
 
@@ -308,7 +344,9 @@ class Run:
         before, after = mutated(mutant)
         chosen, limit = (None, 3600.0) if whole else (self.chosen(mutant, files), 60 + 4 * BUDGET)
         outcome.unlink(missing_ok=True)
-        status, cpu = in_a_fork(lambda: tried(files, chosen, Changed(mutant, after), outcome), limit, self.folder / "log.txt")
+        status, cpu = in_a_fork(
+            lambda: tried(files, chosen, Changed(mutant, after), outcome), limit, self.folder / "log.txt"
+        )
         seen = json.loads(outcome.read_text()) if outcome.exists() else {}
         if os.waitstatus_to_exitcode(status) == 5:
             raise SystemExit(f"no test was run for {mutant}")
@@ -332,12 +370,19 @@ def summary(results: list[dict], sizes: dict[str, int]) -> str:
     chance, whole, score, lines = np.random.default_rng(0), 0.0, 0.0, []
     for room, size in sizes.items():
         killed = [bool(result["killed"]) for result in results if result["room"] == room]
-        share, draws = size / sum(sizes.values()), chance.beta(sum(killed) + 0.5, len(killed) - sum(killed) + 0.5, 100_000)
+        share, draws = (
+            size / sum(sizes.values()),
+            chance.beta(sum(killed) + 0.5, len(killed) - sum(killed) + 0.5, 100_000),
+        )
         whole, score = whole + share * draws, score + share * (sum(killed) / len(killed) if killed else 0.5)
         low, high = np.quantile(draws, [0.025, 0.975])
         lines.append(f"{room:16} {size:5} places {len(killed):4} drawn {sum(killed):4} killed  [{low:.0%}, {high:.0%}]")
     low, high = np.quantile(whole, [0.025, 0.975])
-    survivors = [f"riemgn/{r['file']}:{r['line']} {r['operator']}\n  " + "\n  ".join(r["change"]) for r in results if not r["killed"]]
+    survivors = [
+        f"riemgn/{r['file']}:{r['line']} {r['operator']}\n  " + "\n  ".join(r["change"])
+        for r in results
+        if not r["killed"]
+    ]
     return "\n".join([*lines, f"whole            {score:.1%} killed [{low:.1%}, {high:.1%}]", "", *survivors])
 
 
@@ -346,10 +391,14 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no mutant after that time")
     parser.add_argument("--seed", type=int, default=0, help="which places are drawn")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mutants", help="what is done is kept here")
-    parser.add_argument("--whole", action="store_true", help="try the survivors again, with every test of their files, and no other mutant")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="try the survivors again, with every test of their files, and no other mutant",
+    )
     given = parser.parse_args(words)
     started, run = time.monotonic(), Run(given.folder.resolve() / f"seed-{given.seed}")
-    from .conftest import PROGRAMS  # and the settings of the tests, before jax
+    from tests.conftest import PROGRAMS
 
     os.environ[PROGRAMS] = str(run.folder / "programs")  # every mutant is a process of one session
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(run.folder / "hypothesis")
@@ -368,7 +417,10 @@ def main(words: list[str] | None = None) -> None:
         if result is None or (given.whole and not late and not result["killed"]):
             result = run.judge(mutant, given.whole)
             run.keep(result)
-            print(f"{result['cpu']:6.1f} s  {result['killed'] or 'SURVIVES':60} {result['file']}:{result['line']}", flush=True)
+            print(
+                f"{result['cpu']:6.1f} s  {result['killed'] or 'SURVIVES':60} {result['file']}:{result['line']}",
+                flush=True,
+            )
         results.append(result)
     print(summary(results, sizes))
 

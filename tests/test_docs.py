@@ -82,7 +82,12 @@ def test_docstring_examples_run(name, tmp_path, monkeypatch):
 
 def test_there_are_docstring_examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
-    examples = [example for name in module_names() for found in finder.find(importlib.import_module(name)) for example in found.examples]
+    examples = [
+        example
+        for name in module_names()
+        for found in finder.find(importlib.import_module(name))
+        for example in found.examples
+    ]
     assert len(examples) >= 20
 
 

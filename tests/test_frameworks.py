@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-
-from .helpers import relative_error
+from tests.helpers import relative_error
 
 linen = pytest.importorskip("flax.linen")
 nnx = pytest.importorskip("flax.nnx")
@@ -42,20 +41,31 @@ def plain():
         return jnp.tanh(x @ params["w1"].T + params["b1"]) @ params["w2"].T + params["b2"]
 
     names = (("w1", "b1"), ("w2", "b2"))
-    params = {key: layer[part] for pair, layer in zip(names, LAYERS, strict=True) for key, part in zip(pair, ("weight", "bias"), strict=True)}
+    params = {
+        key: layer[part]
+        for pair, layer in zip(names, LAYERS, strict=True)
+        for key, part in zip(pair, ("weight", "bias"), strict=True)
+    }
     return rg.FunctionModel(forward, rowwise=True), params
 
 
 def equinox():
     module = eqx.nn.MLP(3, 2, 4, 1, activation=jnp.tanh, key=jax.random.key(1))
     values = [layer[part] for layer in LAYERS for part in ("weight", "bias")]
-    return eqx.tree_at(lambda tree: [leaf for layer in tree.layers for leaf in (layer.weight, layer.bias)], module, values), None
+    return eqx.tree_at(
+        lambda tree: [leaf for layer in tree.layers for leaf in (layer.weight, layer.bias)], module, values
+    ), None
 
 
 def in_linen():
     module = LinenNet(4)
     drawn = module.init(jax.random.key(1), X)
-    params = {"params": {name: {"kernel": layer["weight"].T, "bias": layer["bias"]} for name, layer in zip(("hidden", "out"), LAYERS, strict=True)}}
+    params = {
+        "params": {
+            name: {"kernel": layer["weight"].T, "bias": layer["bias"]}
+            for name, layer in zip(("hidden", "out"), LAYERS, strict=True)
+        }
+    }
     assert jax.tree.map(jnp.shape, drawn) == jax.tree.map(jnp.shape, params)
     return rg.FunctionModel(module.apply, rowwise=True), params
 
@@ -97,7 +107,7 @@ def test_the_promise_of_rows_holds_and_no_layers_are_claimed(name, problems, our
 
 def test_a_step_is_the_same_in_every_framework(problems, ours):
     """The damping weighs the Euclidean norm of the step, so that it too does not see the order of the parameters."""
-    method = rg.LevenbergMarquardtMethod(0.1)
+    method = rg.LevenbergMarquardt(0.1)
     wanted = rg.iterate(ours, method, steps=1, spectra=False).outputs[-1]
     for name in ("linen", "nnx"):
         stepped = rg.iterate(problems[name], method, steps=1, spectra=False).outputs[-1]
@@ -117,12 +127,16 @@ def test_a_false_promise_gives_a_wrong_jacobian():
         h = x @ params
         return h - h.mean()
 
-    honest, false = (rg.Problem(rg.FunctionModel(centred, rowwise=claim), jnp.ones(3), X, Y[:, 0]) for claim in (False, True))
+    honest, false = (
+        rg.Problem(rg.FunctionModel(centred, rowwise=claim), jnp.ones(3), X, Y[:, 0]) for claim in (False, True)
+    )
     exact = X - X.mean(axis=0)
     assert relative_error(honest.jac(honest.w0), exact) < 1e-14 < 0.1 < relative_error(false.jac(false.w0), exact)
 
 
 @pytest.mark.parametrize("module", [LinenNet(4), NnxNet(nnx.Rngs(0))], ids=["linen", "nnx"])
 def test_a_flax_module_without_its_parameters_is_told_the_way(module):
-    with pytest.raises(ValueError, match=r"only an equinox module brings its own, not \w+\. Of a flax module take .* `nnx.split`"):
+    with pytest.raises(
+        ValueError, match=r"only an equinox module brings its own, not \w+\. Of a flax module take .* `nnx.split`"
+    ):
         rg.Problem(module, None, X, Y)

@@ -8,8 +8,7 @@ import pytest
 
 import riemgn as rg
 from riemgn.loss import LOSSES
-
-from .helpers import finite_difference, relative_error
+from tests.helpers import finite_difference, relative_error
 
 Y = np.array([0.2, 0.8, 0.5, 0.0, 1.0])
 F = np.array([0.3, -1.2, 2.0, 0.7, -0.4])

@@ -11,8 +11,7 @@ import scipy.special
 
 import riemgn as rg
 from riemgn.model import ACTIVATIONS
-
-from .helpers import paired_net, relative_error
+from tests.helpers import paired_net, relative_error
 
 NUMPY_ACTIVATIONS = {
     "tanh": np.tanh,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from . import mutation
+from tests import mutation
 
 SOURCE = """
 @cached(size=3)
@@ -45,6 +45,10 @@ def test_what_ends_a_mutant_is_named(code, failure, late, killed):
 
 def test_the_score_weighs_rooms_by_their_places():
     result = {"room": "flow", "file": "flow/base.py", "line": 1, "operator": "core/AddNot", "change": ["-a", "+b"]}
-    results = [{**result, "killed": "a.py::test_x"}, {**result, "killed": ""}, {**result, "room": "linalg", "killed": "time"}]
+    results = [
+        {**result, "killed": "a.py::test_x"},
+        {**result, "killed": ""},
+        {**result, "room": "linalg", "killed": "time"},
+    ]
     text = mutation.summary(results, {"linalg": 30, "flow": 10})
     assert "87.5% killed" in text and text.count("riemgn/flow/base.py:1 core/AddNot") == 1

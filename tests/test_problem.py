@@ -10,8 +10,7 @@ import pytest
 
 import riemgn as rg
 from riemgn._memory import working_bytes
-
-from .helpers import finite_difference, relative_error, tanh_net, TwoLayerTanh, ZOO
+from tests.helpers import finite_difference, relative_error, tanh_net, TwoLayerTanh, ZOO
 
 X = np.random.default_rng(0).standard_normal((6, 3))
 NET = rg.MLP((3, 4, 1))
@@ -46,14 +45,18 @@ def test_jacobian_matches_one_written_by_hand():
 CHUNKED = {
     "by samples": lambda memory: rg.Problem(NET, PARAMS, X, np.zeros(6), working_memory=memory),
     "by samples of several outputs": lambda memory: _of_outputs(rg.MLP((3, 4, 2)), (7, 2), memory),
-    "by rows": lambda memory: rg.Problem(lambda params, x: NET(params, x), PARAMS, X, np.zeros(6), working_memory=memory),
+    "by rows": lambda memory: rg.Problem(
+        lambda params, x: NET(params, x), PARAMS, X, np.zeros(6), working_memory=memory
+    ),
     "by columns": lambda memory: _of_outputs(lambda params, x: NET(params, x), (25,), memory),
 }
 
 
 def _of_outputs(model, shape, memory):
     params = (NET if len(shape) == 1 else model).init(key=jax.random.key(0))
-    return rg.Problem(model, params, np.random.default_rng(1).standard_normal((shape[0], 3)), np.zeros(shape), working_memory=memory)
+    return rg.Problem(
+        model, params, np.random.default_rng(1).standard_normal((shape[0], 3)), np.zeros(shape), working_memory=memory
+    )
 
 
 @pytest.mark.parametrize("name", CHUNKED)
@@ -81,7 +84,9 @@ def test_where_one_chunk_does_the_program_is_that_of_jax():
         return jax.jit(function).lower(problem.w0).as_text()
 
     for problem, jacobian in ((CHUNKED["by rows"](1e9), jax.jacrev), (CHUNKED["by columns"](1e9), jax.jacfwd)):
-        assert program(lambda w, problem=problem: problem.jac(w), problem) == program(lambda w, p=problem, d=jacobian: d(p.outputs)(w), problem)
+        assert program(lambda w, problem=problem: problem.jac(w), problem) == program(
+            lambda w, p=problem, d=jacobian: d(p.outputs)(w), problem
+        )
 
 
 @pytest.mark.parametrize(("samples", "width"), [(150, 40), (500, 10)])
@@ -91,7 +96,13 @@ def test_the_working_memory_is_kept(samples, width):
     inputs = np.random.default_rng(0).standard_normal((samples, 3))
 
     def reserved(memory):
-        problem = rg.Problem(lambda params, x: net(params, x), net.init(key=jax.random.key(0)), inputs, np.zeros(samples), working_memory=memory)
+        problem = rg.Problem(
+            lambda params, x: net(params, x),
+            net.init(key=jax.random.key(0)),
+            inputs,
+            np.zeros(samples),
+            working_memory=memory,
+        )
         compiled = jax.jit(lambda w: problem.jac(w)).lower(problem.w0).compile().memory_analysis()
         return compiled.temp_size_in_bytes - compiled.output_size_in_bytes
 
@@ -107,7 +118,9 @@ def test_values_alive_at_once_are_counted():
 
     constant = jnp.ones((10, 10))
     assert 2 * 800 <= working_bytes(chain, jnp.ones(10))[0] <= 2 * 800 + 4 * 80
-    assert working_bytes(lambda x: jnp.sum(constant @ constant) + x, 1.0)[0] <= 16  # what does not depend on the argument is free
+    assert (
+        working_bytes(lambda x: jnp.sum(constant @ constant) + x, 1.0)[0] <= 16
+    )  # what does not depend on the argument is free
     assert working_bytes(jax.jit(chain), jnp.ones(10)) == working_bytes(chain, jnp.ones(10))
 
 
@@ -122,11 +135,11 @@ def test_gram_matrices(name):
 def test_objective_and_gradient_belong_together():
     problem = tanh_net(9, (3, 5, 1), loss=rg.PseudoHuberLoss())
     point = problem.linearise(problem.w0)
-    assert relative_error(point.jac.T @ point.cotangent, jax.grad(problem.objective)(problem.w0)) < 1e-13
+    assert relative_error(point.jac.T @ point.loss_gradient, jax.grad(problem.objective)(problem.w0)) < 1e-13
     assert relative_error(point.residual, problem.outputs(problem.w0) - problem.y) < 1e-15
     white = point.whitened()
-    assert relative_error(white.jac.T @ white.cotangent, point.jac.T @ point.cotangent) < 1e-13
-    assert relative_error(white.jac.T @ white.jac, point.jac.T @ (point.curvature[:, None] * point.jac)) < 1e-13
+    assert relative_error(white.jac.T @ white.loss_gradient, point.jac.T @ point.loss_gradient) < 1e-13
+    assert relative_error(white.jac.T @ white.jac, point.jac.T @ (point.loss_hessian[:, None] * point.jac)) < 1e-13
 
 
 @pytest.mark.parametrize("name", ["under-parameterised", "several outputs", "rank one", "circle"])
@@ -165,7 +178,7 @@ def test_one_sample_and_constant_targets_work():
     assert (one.n, one.jac(one.w0).shape) == (1, (1, one.p))
     flat = rg.Problem(NET, PARAMS, X, np.full(6, 3.0))
     for problem in (one, flat):
-        assert rg.solve(problem, rg.LevenbergMarquardt(0.1), t1=1.0).succeeded
+        assert rg.solve(problem, rg.LevenbergMarquardtFlow(0.1), t1=1.0).succeeded
 
 
 def with_entry(value):

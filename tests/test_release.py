@@ -39,7 +39,12 @@ def test_the_command_line_says_the_version(capsys):
 def test_every_reader_has_the_version_of_the_project():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     changelog = newest_of((ROOT / "figures" / "site" / "pages" / "changelog.md").read_text(encoding="utf-8"))
-    readers = {"installed": version("riemgn"), "records": provenance()["versions"]["riemgn"], "citation": citation["version"], "changelog": changelog}
+    readers = {
+        "installed": version("riemgn"),
+        "records": provenance()["versions"]["riemgn"],
+        "citation": citation["version"],
+        "changelog": changelog,
+    }
     assert readers == dict.fromkeys(readers, PROJECT["version"])
 
 
@@ -103,17 +108,28 @@ def test_the_wheel_holds_both_packages_and_nothing_else(release):
         assert any(name.endswith(kind) for name in wanted), kind
     assert {name.split("/")[0].rpartition(".")[2] for name in files} == {"riemgn", "paper_repro", "dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in files)
-    assert any(b"riemgn = riemgn.cli:main" in content for name, content in files.items() if name.endswith("entry_points.txt"))
+    assert any(
+        b"riemgn = riemgn.cli:main" in content for name, content in files.items() if name.endswith("entry_points.txt")
+    )
 
 
 @pytest.mark.checkout
 def test_the_source_archive_holds_what_the_tests_need(release):
     names, _, files = release
     assert of_packages(files) <= set(names)
-    wanted = {path.relative_to(ROOT).as_posix() for name in ("tests", "figures") for path in (ROOT / name).rglob("*.py")}
-    missing = {*wanted, "README.md", "LICENSE", "CITATION.cff", "Makefile", "setup.cfg", "pyproject.toml", "figures/site/pages/changelog.md"} - set(
-        names
-    )
+    wanted = {
+        path.relative_to(ROOT).as_posix() for name in ("tests", "figures") for path in (ROOT / name).rglob("*.py")
+    }
+    missing = {
+        *wanted,
+        "README.md",
+        "LICENSE",
+        "CITATION.cff",
+        "Makefile",
+        "setup.cfg",
+        "pyproject.toml",
+        "figures/site/pages/changelog.md",
+    } - set(names)
     assert missing == set()
     assert [name for name in names if re.search(r"(^|/)(\.venv|\.git|__pycache__|dist|runs)(/|$)", name)] == []
 
@@ -121,10 +137,16 @@ def test_the_source_archive_holds_what_the_tests_need(release):
 @pytest.mark.checkout
 def test_the_metadata_say_what_the_project_says(release):
     _, metadata, _ = release
-    assert metadata["Name"] == "riemgn" and metadata["Version"] == PROJECT["version"] and metadata["License-Expression"] == "Apache-2.0"
+    assert (
+        metadata["Name"] == "riemgn"
+        and metadata["Version"] == PROJECT["version"]
+        and metadata["License-Expression"] == "Apache-2.0"
+    )
     assert metadata["Requires-Python"] == PROJECT["requires-python"] == f">={PYTHONS[0]}"
     assert sorted(metadata.get_all("Provides-Extra")) == sorted(PROJECT["optional-dependencies"])
-    assert len(metadata.get_all("Requires-Dist")) == len(PROJECT["dependencies"]) + sum(map(len, PROJECT["optional-dependencies"].values()))
+    assert len(metadata.get_all("Requires-Dist")) == len(PROJECT["dependencies"]) + sum(
+        map(len, PROJECT["optional-dependencies"].values())
+    )
     assert metadata["Description-Content-Type"] == "text/markdown"
 
 
@@ -149,7 +171,11 @@ def problems_of(workflow: dict, targets: set[str]) -> list[str]:
     """What a workflow gets wrong: targets that are not there, Pythons that are not promised, actions of others, rights to write."""
     made = {name for step in steps_of(workflow) for name in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
     said = [f"no target {name}" for name in sorted(made - targets)]
-    said += [f"action {step['uses']}" for step in steps_of(workflow) if "uses" in step and not OFFICIAL.fullmatch(step["uses"])]
+    said += [
+        f"action {step['uses']}"
+        for step in steps_of(workflow)
+        if "uses" in step and not OFFICIAL.fullmatch(step["uses"])
+    ]
     matrices = [job["strategy"]["matrix"]["python"] for job in workflow["jobs"].values() if "strategy" in job]
     named = [step["with"]["python-version"] for step in steps_of(workflow) if "python-version" in step.get("with", {})]
     said += [f"Pythons {versions}" for versions in matrices if versions != PYTHONS]
@@ -172,14 +198,24 @@ def test_there_are_workflows_for_lint_tests_documents_and_releases():
 def test_a_workflow_names_what_there_is(path):
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert problems_of(workflow, make_targets()) == []
-    assert any(step.get("uses", "").startswith("actions/setup-python") and step["with"]["cache"] == "pip" for step in steps_of(workflow))
+    assert any(
+        step.get("uses", "").startswith("actions/setup-python") and step["with"]["cache"] == "pip"
+        for step in steps_of(workflow)
+    )
 
 
 def test_a_workflow_that_is_wrong_is_seen():
     steps = [{"uses": "someone/else@main"}, {"run": "make coffee"}, {"with": {"python-version": "2.7"}}]
     job = {"strategy": {"matrix": {"python": ["3.9"]}}, "steps": steps}
     wrong = problems_of({"jobs": {"a": job}, "permissions": "write-all"}, {"test"})
-    assert wrong == ["no target coffee", "action someone/else@main", "Pythons ['3.9']", "Python 2.7", "may write", "runs twice"]
+    assert wrong == [
+        "no target coffee",
+        "action someone/else@main",
+        "Pythons ['3.9']",
+        "Python 2.7",
+        "may write",
+        "runs twice",
+    ]
 
 
 @pytest.mark.checkout

@@ -41,7 +41,16 @@ def main(options: list[str]) -> int:
         environment, place = Path(scratch) / "venv", Path(scratch) / "place"
         venv.create(environment, with_pip=True)
         python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-        if run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{only('*.whl')}[dev]", folder=Path(scratch)):
+        if run(
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            f"{only('*.whl')}[dev]",
+            folder=Path(scratch),
+        ):
             return 1
         with tarfile.open(only("*.tar.gz")) as archive:
             archive.extractall(place, filter="data")

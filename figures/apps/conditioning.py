@@ -14,7 +14,7 @@ with app.setup:
 
     rg.enable_x64()
 
-    FLOWS = {"gf": rg.GradientFlow(), "gn": rg.GaussNewton()}
+    FLOWS = {"gf": rg.GradientFlow(), "gn": rg.GaussNewtonFlow()}
     CHOICES = {"both": ("gf", "gn"), "gradient flow": ("gf",), "Gauss-Newton": ("gn",)}
     TARGET = np.array([1.0, -0.6])
     STRONG = np.deg2rad(35.0)  # the direction of the outputs that A does not shrink
@@ -147,19 +147,28 @@ def draw_plane(runs):
         fig.set_layout_engine(None)
         ax = fig.add_axes(FRAME)
         grid = np.stack(np.meshgrid(np.linspace(-0.4, 1.6, 80), np.linspace(-1.2, 0.7, 80)), axis=-1)
-        ax.contour(grid[..., 0], grid[..., 1], 0.5 * np.sum((grid - TARGET) ** 2, axis=-1), 8, colors="0.8", linewidths=0.8)
+        ax.contour(
+            grid[..., 0], grid[..., 1], 0.5 * np.sum((grid - TARGET) ** 2, axis=-1), 8, colors="0.8", linewidths=0.8
+        )
         for name, traj in runs.items():
             path, rows = np.asarray(traj.outputs), np.searchsorted(TIMES, MARKED)
             ax.plot(*path.T, markevery=list(rows), label=FLOW_TITLES[name], **flow_style(name))
             labelled = path[0]
             for row in rows[1:]:
-                if np.linalg.norm(path[row] - labelled) > 0.15:  # where a flow crawls, its labels would lie on each other
+                if (
+                    np.linalg.norm(path[row] - labelled) > 0.15
+                ):  # where a flow crawls, its labels would lie on each other
                     labelled = path[row]
                     place, side = ((-6, -9), "right") if name == "gn" else ((6, 4), "left")
                     ax.annotate(f"t = {TIMES[row]:g}", labelled, place, textcoords="offset points", ha=side, fontsize=7)
         ax.plot(*TARGET, marker="*", markersize=12, color="black", linestyle="none", label="target $y$")
         ax.plot(0, 0, marker="o", markersize=8, markerfacecolor="white", color="black", linestyle="none", label="start")
-        ax.set(aspect="equal", xlabel="output $f_1$", ylabel="output $f_2$", title="paths in the outputs, circles of equal loss")
+        ax.set(
+            aspect="equal",
+            xlabel="output $f_1$",
+            ylabel="output $f_2$",
+            title="paths in the outputs, circles of equal loss",
+        )
         ax.legend(loc="upper right")
     return fig
 

@@ -56,7 +56,11 @@ def _(cond, damping, schedule):
     traj = follow(damping, cond, schedule)
     mo.vstack(
         [
-            mo.hstack([draw_gain(damping, cond, schedule), draw_modes(traj, damping, cond, schedule)], wrap=True, justify="start"),
+            mo.hstack(
+                [draw_gain(damping, cond, schedule), draw_modes(traj, damping, cond, schedule)],
+                wrap=True,
+                justify="start",
+            ),
             mo.md(seen(traj, damping, cond, schedule)),
         ]
     )
@@ -119,8 +123,8 @@ def rho(t, damping, cond, schedule):
 def flow_of(damping, schedule):
     """The flow. Constant damping is exponential damping of rate 0: one program serves both."""
     if schedule == "smallest eigenvalue":
-        return rg.LevenbergMarquardt(rg.SpectralDamping(damping))
-    return rg.LevenbergMarquardt(rg.ExponentialDamping(damping, rate=1.0 if schedule == "exponential" else 0.0))
+        return rg.LevenbergMarquardtFlow(rg.SpectralDamping(damping))
+    return rg.LevenbergMarquardtFlow(rg.ExponentialDamping(damping, rate=1.0 if schedule == "exponential" else 0.0))
 
 
 @app.function
@@ -176,10 +180,23 @@ def draw_gain(damping, cond, schedule):
         s, line = eigenvalues(cond), np.logspace(-8.3, 0.3, 200)
         for t, dash in ((0.0, "-"), (5.0, "--"), (10.0, ":")):
             if t == 0 or schedule == "exponential":
-                ax.semilogx(line, line / (line + rho(t, damping, cond, schedule)), color="0.4", linestyle=dash, label=f"gain at t = {t:g}")
+                ax.semilogx(
+                    line,
+                    line / (line + rho(t, damping, cond, schedule)),
+                    color="0.4",
+                    linestyle=dash,
+                    label=f"gain at t = {t:g}",
+                )
         for i in range(MODES):
-            ax.plot(s[i], s[i] / (s[i] + rho(0.0, damping, cond, schedule)), **look(i), markersize=7, label=f"mode {i + 1}")
-        ax.set(ylim=(-0.03, 1.05), xlabel="eigenvalue $s^2$ of $K$ (unit: the largest)", ylabel=r"gain $s^2/(s^2 + \rho)$", title="gain of each mode")
+            ax.plot(
+                s[i], s[i] / (s[i] + rho(0.0, damping, cond, schedule)), **look(i), markersize=7, label=f"mode {i + 1}"
+            )
+        ax.set(
+            ylim=(-0.03, 1.05),
+            xlabel="eigenvalue $s^2$ of $K$ (unit: the largest)",
+            ylabel=r"gain $s^2/(s^2 + \rho)$",
+            title="gain of each mode",
+        )
         fig.legend(loc="lower center", ncols=4)
         ax.minorticks_off()  # they would take half of the time to draw
     return fig

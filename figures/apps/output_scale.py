@@ -44,7 +44,9 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    alpha_slider = mo.ui.slider(-0.7, 3.0, step=0.1, value=0.0, label="log10 of the output scale alpha", show_value=True)
+    alpha_slider = mo.ui.slider(
+        -0.7, 3.0, step=0.1, value=0.0, label="log10 of the output scale alpha", show_value=True
+    )
     mo.hstack([alpha_slider], justify="start")
     return (alpha_slider,)
 
@@ -58,7 +60,12 @@ def _(alpha_slider):
 @app.cell(hide_code=True)
 def _(alpha):
     traj = follow(alpha)
-    mo.vstack([mo.hstack([draw_plane(traj, alpha), draw_gradient(traj)], wrap=True, justify="start"), mo.md(seen(traj, alpha))])
+    mo.vstack(
+        [
+            mo.hstack([draw_plane(traj, alpha), draw_gradient(traj)], wrap=True, justify="start"),
+            mo.md(seen(traj, alpha)),
+        ]
+    )
     return (traj,)
 
 
@@ -116,7 +123,7 @@ def follow(alpha):
     rtol = 1e-7 / max(1.0, alpha)
     return rg.solve(
         problem_of(alpha),
-        rg.GaussNewton(),
+        rg.GaussNewtonFlow(),
         t1=HORIZON,
         ts=TIMES,
         solver=diffrax.Kvaerno5(),
@@ -130,7 +137,7 @@ def follow(alpha):
 @app.function
 def stopped(traj):
     """Whether the flow ran into its singular set."""
-    return rg.result_name(traj.result) == "rank_lost"
+    return traj.status == "rank_lost"
 
 
 @app.function
@@ -181,8 +188,20 @@ def draw_plane(traj, alpha):
         fig.set_layout_engine(None)
         ax = fig.add_axes(FRAME)
         weights = 1 + np.linspace(max(-1.0, -3 / alpha), 2 / alpha, 200)
-        curve(alpha * (weights[:, None] * np.tanh(weights[:, None] * INPUTS) - np.tanh(INPUTS)), ax=ax, label="$M$: all outputs")
-        ax.plot(*(-alpha * np.tanh(INPUTS)), marker="s", markersize=8, color="0.45", linestyle="none", label="end of $M$, $w = 0$", zorder=3)
+        curve(
+            alpha * (weights[:, None] * np.tanh(weights[:, None] * INPUTS) - np.tanh(INPUTS)),
+            ax=ax,
+            label="$M$: all outputs",
+        )
+        ax.plot(
+            *(-alpha * np.tanh(INPUTS)),
+            marker="s",
+            markersize=8,
+            color="0.45",
+            linestyle="none",
+            label="end of $M$, $w = 0$",
+            zorder=3,
+        )
         line = np.asarray(traj.problem.jac(START))[:, 0]
         ax.axline((0, 0), line, color="black", linestyle=":", linewidth=1, label="tangent line at the start")
         ax.plot(
@@ -197,8 +216,24 @@ def draw_plane(traj, alpha):
         )
         ax.plot(*np.asarray(traj.outputs).T, markevery=10, label="Gauss-Newton flow", zorder=10, **flow_style("gn"))
         ax.plot(*TARGET, marker="*", markersize=12, color="black", linestyle="none", label="target $y$")
-        ax.plot(0, 0, marker="o", markersize=8, markerfacecolor="white", color="black", linestyle="none", label="start", zorder=13)
-        ax.set(xlabel="output $f_1$", ylabel="output $f_2$", title=f"outputs at alpha = {alpha:.3g}", aspect="equal", **WINDOW)
+        ax.plot(
+            0,
+            0,
+            marker="o",
+            markersize=8,
+            markerfacecolor="white",
+            color="black",
+            linestyle="none",
+            label="start",
+            zorder=13,
+        )
+        ax.set(
+            xlabel="output $f_1$",
+            ylabel="output $f_2$",
+            title=f"outputs at alpha = {alpha:.3g}",
+            aspect="equal",
+            **WINDOW,
+        )
         fig.legend(loc="lower center", ncols=2)
     return fig
 

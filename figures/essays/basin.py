@@ -20,7 +20,7 @@ import riemgn as rg
 
 rg.enable_x64()
 problem = rg.Problem(lambda w, x: w[:1] * w[1:], jnp.array([1.3, 1.3]), jnp.zeros((1, 1)), jnp.ones(1))
-traj = rg.iterate(problem, rg.GaussNewtonMethod(step_size=1.0), steps=3)
+traj = rg.iterate(problem, rg.GaussNewton(step_size=1.0), steps=3)
 r, s = traj.outputs[:, 0] - 1, traj.sigma_min
 assert jnp.allclose(r[1:], r[:-1] ** 2 / (2 * s[:-1] ** 2))
 assert abs(r[3]) < 1e-6 < 1e-2 < abs(r[1])
@@ -37,7 +37,7 @@ arXiv:1905.11675v2; derived, theory.md C9 (b), C4.
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot import flow_style
 
 STARTS = {"1.3 1.3": "o", "2.5 0.2": "s", "-0.6 -2": "v", "0.3 0.3": "D", "0.1 0.1": "^"}  # (u, v): marker
@@ -55,7 +55,7 @@ def product(w, x):
 
 def data(quick, data_dir=None):
     """Residuals of full steps on the product, with their bound, and angles of full steps on the circle."""
-    method, checks, runs, circles = rg.GaussNewtonMethod(step_size=1.0), [], {}, {}
+    method, checks, runs, circles = rg.GaussNewton(step_size=1.0), [], {}, {}
     above, further, apart, steps = [], [], [], []
     for name in STARTS:
         problem = rg.Problem(product, np.array(name.split(), float), np.zeros((1, 1)), np.ones(1))
@@ -70,20 +70,48 @@ def data(quick, data_dir=None):
         if q[0] < EDGE:
             further.append((q[1:] - (q[:-1] / (1 - 2 * q[:-1])) ** 2).max())
         runs[name] = {"residuals": np.abs(r)[np.abs(r) > FLOOR], "q": q[:-1][shown], "ratio": ratio[shown]}
-    checks.append(check("residual after a step over its bound, largest excess", float(max(above)), "at_most", 0.0, 1e-13))
-    checks.append(check("next q in the basin over (q / (1 - 2q))^2, largest excess", float(max(further)), "at_most", 0.0, 1e-13))
-    checks.append(check("residual after a step against the closed form, relative", float(max(apart)), "at_most", 0.0, 1e-13))
+    checks.append(
+        check("residual after a step over its bound, largest excess", float(max(above)), "at_most", 0.0, 1e-13)
+    )
+    checks.append(
+        check("next q in the basin over (q / (1 - 2q))^2, largest excess", float(max(further)), "at_most", 0.0, 1e-13)
+    )
+    checks.append(
+        check("residual after a step against the closed form, relative", float(max(apart)), "at_most", 0.0, 1e-13)
+    )
     checks.append(check("steps to 1e-10 from the basin, most", max(steps[:INSIDE]), "at_most", 6, 0))
-    checks.append(check("first step from u = v = 0.1: factor of the residual", runs["0.1 0.1"]["ratio"][0], "equal", 0.99 / 0.04, 1e-9))
+    checks.append(
+        check(
+            "first step from u = v = 0.1: factor of the residual",
+            runs["0.1 0.1"]["ratio"][0],
+            "equal",
+            0.99 / 0.04,
+            1e-9,
+        )
+    )
     for ratio in RATIOS:
         traj = rg.iterate(rg.task.circle(radius=1.0, target=ratio, angle=ANGLE), method, steps=STEPS[quick])
         angle = np.asarray(traj.params)[:, 0]
         circles[f"{ratio:g}"] = {"measured": np.abs(angle), "line": ANGLE * abs(1 - ratio) ** np.arange(len(angle))}
         error = np.abs(angle[1:] - (angle - ratio * np.sin(angle))[:-1]).max()
-        checks.append(check(f"angles at s / R = {ratio:g} against the closed form", float(error), "at_most", 0.0, 1e-13))
+        checks.append(
+            check(f"angles at s / R = {ratio:g} against the closed form", float(error), "at_most", 0.0, 1e-13)
+        )
         if ratio < 2:
-            checks.append(check(f"last factor at s / R = {ratio:g}", float(abs(angle[-1] / angle[-2])), "equal", abs(1 - ratio), 1e-3))
-    checks.append(check("growth at s / R = 2.5, first step", float(abs(circles["2.5"]["measured"][1] / ANGLE)), "equal", 1.5, 1e-2))
+            checks.append(
+                check(
+                    f"last factor at s / R = {ratio:g}",
+                    float(abs(angle[-1] / angle[-2])),
+                    "equal",
+                    abs(1 - ratio),
+                    1e-3,
+                )
+            )
+    checks.append(
+        check(
+            "growth at s / R = 2.5, first step", float(abs(circles["2.5"]["measured"][1] / ANGLE)), "equal", 1.5, 1e-2
+        )
+    )
     return {"runs": runs, "circles": circles, "line": np.array([1e-8, 40.0]), "checks": checks}
 
 
@@ -98,20 +126,41 @@ def draw(data, fig):
         colour = inside if place < INSIDE else outside
         left.plot(run["q"], run["ratio"], marker=marker, color=colour, linestyle="none")
         label = "$(u, v) = ({}, {})$".format(*name.split())
-        middle.semilogy(run["residuals"], marker=marker, color=colour, linestyle="-" if place < INSIDE else "--", linewidth=1, label=label)
+        middle.semilogy(
+            run["residuals"],
+            marker=marker,
+            color=colour,
+            linestyle="-" if place < INSIDE else "--",
+            linewidth=1,
+            label=label,
+        )
     for ratio, (marker, dash) in RATIOS.items():
         run = data["circles"][f"{ratio:g}"]
-        right.semilogy(run["measured"], marker=marker, color="#009E73", linestyle="none", label=f"$s/R = {ratio}$, measured")
-        right.semilogy(run["line"], color="0.45", linestyle=dash, linewidth=1.1, label=rf"$\times {abs(1 - ratio):.1f}$ a step")
+        right.semilogy(
+            run["measured"], marker=marker, color="#009E73", linestyle="none", label=f"$s/R = {ratio}$, measured"
+        )
+        right.semilogy(
+            run["line"], color="0.45", linestyle=dash, linewidth=1.1, label=rf"$\times {abs(1 - ratio):.1f}$ a step"
+        )
     left.set(
         xlabel=r"$q = L|r|/(2 s_{\min}^2)$ before the step",
         ylabel="$|r_+|/|r|$, factor of one step",
         title="target met: a step's factor is at most $q$",
     )
     left.set(ylim=(1e-8, 100))
-    middle.set(xlabel="step", ylabel="residual $|r|$ (unit of $y$)", ylim=(FLOOR / 3, 3e3), title="digits double; outside, it grows first")
+    middle.set(
+        xlabel="step",
+        ylabel="residual $|r|$ (unit of $y$)",
+        ylim=(FLOOR / 3, 3e3),
+        title="digits double; outside, it grows first",
+    )
     middle.set(xlim=(-0.3, 9.3))
-    right.set(xlabel="step", ylabel="angle to the target (radians)", ylim=(1e-6, 1e4), title=r"target not met: factor $|1 - s/R|$")
+    right.set(
+        xlabel="step",
+        ylabel="angle to the target (radians)",
+        ylim=(1e-6, 1e4),
+        title=r"target not met: factor $|1 - s/R|$",
+    )
     right.set(xlim=(-0.3, 12.3))
     left.legend(loc="upper left")
     middle.legend(loc="upper right")

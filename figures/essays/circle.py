@@ -30,7 +30,7 @@ assert abs(inside.riemannian_hess(w, u, u) / (u @ u) - 0.5) < 1e-6  # s / R
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot.manifold import curve
 
 TARGETS = (0.5, 1.0, 2.0)  # s / R: inside, on and outside the circle
@@ -44,14 +44,32 @@ def data(quick, data_dir=None):
     curves, checks = {}, []
     for s in TARGETS:
         problem = rg.task.circle(radius=1.0, target=s, angle=ANGLE)
-        traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=times, rtol=1e-10, atol=1e-12)
+        traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=HORIZON, ts=times, rtol=1e-10, atol=1e-12)
         measured, closed = np.asarray(traj.params[:, 0]), 2 * np.arctan(np.tan(ANGLE / 2) * np.exp(-s * times))
         rate = rg.fit_rate(times[times >= 3], measured[times >= 3]).rate
-        curves[f"{s:g}"] = {"measured": measured, "closed": closed, "outputs": np.asarray(traj.outputs), "target": np.asarray(problem.y)}
-        checks.append(check(f"angle at s / R = {s:g} against the closed form", float(np.abs(measured - closed).max()), "at_most", 0.0, 1e-7))
+        curves[f"{s:g}"] = {
+            "measured": measured,
+            "closed": closed,
+            "outputs": np.asarray(traj.outputs),
+            "target": np.asarray(problem.y),
+        }
+        checks.append(
+            check(
+                f"angle at s / R = {s:g} against the closed form",
+                float(np.abs(measured - closed).max()),
+                "at_most",
+                0.0,
+                1e-7,
+            )
+        )
         checks.append(check(f"rate at s / R = {s:g} from t = 3 on", float(rate), "equal", s, 2e-3))
     whole = np.linspace(-np.pi, np.pi, 181)
-    return {"circle": np.stack([np.cos(whole), np.sin(whole)], axis=1), "times": times, "curves": curves, "checks": checks}
+    return {
+        "circle": np.stack([np.cos(whole), np.sin(whole)], axis=1),
+        "times": times,
+        "curves": curves,
+        "checks": checks,
+    }
 
 
 def draw(data, fig):
@@ -60,19 +78,54 @@ def draw(data, fig):
     plane, law = fig.subplots(1, 2, width_ratios=(1, 1.3))
     curve(data["circle"], ax=plane, label="$M$: all outputs of the model")
     start = data["curves"]["1"]["outputs"][0]
-    plane.plot(*start, marker="o", markersize=8, markerfacecolor="white", color="black", linestyle="none", label="start, angle 1", zorder=13)
+    plane.plot(
+        *start,
+        marker="o",
+        markersize=8,
+        markerfacecolor="white",
+        color="black",
+        linestyle="none",
+        label="start, angle 1",
+        zorder=13,
+    )
     for s, entry in data["curves"].items():
         marker, colour, word = LOOKS[s]
-        plane.plot(*entry["target"], marker=marker, markersize=8, color=colour, linestyle="none", label=f"target {word}, $s/R = {s}$", zorder=13)
+        plane.plot(
+            *entry["target"],
+            marker=marker,
+            markersize=8,
+            color=colour,
+            linestyle="none",
+            label=f"target {word}, $s/R = {s}$",
+            zorder=13,
+        )
         plane.plot(*np.stack([start, entry["target"]]).T, color=colour, linewidth=0.8, linestyle=":")
         law.semilogy(data["times"], entry["closed"], color="0.5", linestyle="--", linewidth=1.1)
         every = max(1, len(data["times"]) // 16)
         law.semilogy(
-            data["times"][::every], entry["measured"][::every], marker=marker, color=colour, linestyle="none", label=f"$s/R = {s}$, measured"
+            data["times"][::every],
+            entry["measured"][::every],
+            marker=marker,
+            color=colour,
+            linestyle="none",
+            label=f"$s/R = {s}$, measured",
         )
-        law.annotate(f"rate ${s}$", (data["times"][-1], entry["closed"][-1]), (4, -3), textcoords="offset points", annotation_clip=False)
+        law.annotate(
+            f"rate ${s}$",
+            (data["times"][-1], entry["closed"][-1]),
+            (4, -3),
+            textcoords="offset points",
+            annotation_clip=False,
+        )
     law.plot([], [], color="0.5", linestyle="--", label="closed form")
-    plane.set(aspect="equal", xlim=(-1.3, 2.3), ylim=(-1.3, 1.3), xlabel="output 1", ylabel="output 2", title="one start, three targets")
+    plane.set(
+        aspect="equal",
+        xlim=(-1.3, 2.3),
+        ylim=(-1.3, 1.3),
+        xlabel="output 1",
+        ylabel="output 2",
+        title="one start, three targets",
+    )
     law.set(
         xlabel="time $t$ (the flow's own)",
         ylabel=r"angle to the target $\varphi_t$ (radians)",

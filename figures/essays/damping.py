@@ -17,8 +17,8 @@ import riemgn as rg
 
 rg.enable_x64()
 problem = rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.diag(jnp.array([1.0, 0.1])), jnp.array([1.0, 1.0]))
-rates = rg.LevenbergMarquardt(0.01).gain(jnp.array([1.0, 0.01]), 0.01)
-traj = rg.solve(problem, rg.LevenbergMarquardt(0.01), t1=2.0, ts=[2.0])
+rates = rg.LevenbergMarquardtFlow(0.01).gain(jnp.array([1.0, 0.01]), 0.01)
+traj = rg.solve(problem, rg.LevenbergMarquardtFlow(0.01), t1=2.0, ts=[2.0])
 assert jnp.allclose(traj.outputs[-1] - problem.y, -jnp.exp(-rates * 2.0), atol=1e-7)
 assert jnp.allclose(rates, jnp.array([1 / 1.01, 1 / 2]))
 ```
@@ -34,7 +34,7 @@ factors); derived, theory.md C7. Damped flows: Cayci, arXiv:2412.14031v4.
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot import flow_style
 
 SPECTRUM = np.array([1.0, 10**-0.5, 0.1, 10**-1.5, 0.01])  # s_i
@@ -46,23 +46,49 @@ HORIZON, SAMPLES = 5.0, 8
 
 def data(quick, data_dir=None):
     """The parts of the residual over time, by mode, and the rates of the modes, for each damping."""
-    u, v = (np.linalg.qr(np.random.default_rng(seed).normal(size=(size, 5)))[0] for seed, size in ((0, SAMPLES), (1, 5)))
+    u, v = (
+        np.linalg.qr(np.random.default_rng(seed).normal(size=(size, 5)))[0] for seed, size in ((0, SAMPLES), (1, 5))
+    )
     start = np.array([1.0, -1.0, 1.0, -1.0, 1.0])  # <u_i, f_0 - y>, f_0 = 0
     problem = rg.Problem(rg.LinearModel(), np.zeros(5), u * SPECTRUM @ v.T, -u @ start)
     ts = np.linspace(0, HORIZON, 21)
     runs, checks = {}, []
     for rho in DAMPINGS[quick]:
-        traj = rg.solve(problem, rg.LevenbergMarquardt(rho), t1=HORIZON, ts=ts, rtol=1e-11, atol=1e-14)
+        traj = rg.solve(problem, rg.LevenbergMarquardtFlow(rho), t1=HORIZON, ts=ts, rtol=1e-11, atol=1e-14)
         parts = (np.asarray(traj.outputs) - np.asarray(problem.y)) @ u / start
         rate = gain(SPECTRUM, rho)
         law, measured = np.exp(-np.outer(ts, rate)), -np.log(parts[-1]) / HORIZON
         runs[f"{rho:g}"] = {"parts": parts, "law": law, "rates": measured}
-        checks.append(check(f"modes at rho = {rho:g} against the closed form", float(np.abs(parts - law).max()), "at_most", 0.0, 1e-8))
-        checks.append(check(f"rates at rho = {rho:g}, relative error", float(np.abs(measured / rate - 1).max()), "at_most", 0.0, 1e-6))
+        checks.append(
+            check(
+                f"modes at rho = {rho:g} against the closed form",
+                float(np.abs(parts - law).max()),
+                "at_most",
+                0.0,
+                1e-8,
+            )
+        )
+        checks.append(
+            check(
+                f"rates at rho = {rho:g}, relative error",
+                float(np.abs(measured / rate - 1).max()),
+                "at_most",
+                0.0,
+                1e-6,
+            )
+        )
     least, most = (runs[f"{rho:g}"]["rates"] for rho in (DAMPINGS[quick][0], DAMPINGS[quick][-1]))
-    checks.append(check("least damping: the slowest rate is that of Gauss-Newton", float(least.min()), "equal", 1.0, 1.1e-2))
     checks.append(
-        check("most damping: rho times the fastest rate is that of gradient flow", float(DAMPINGS[quick][-1] * most[0]), "equal", 1.0, 1.1e-2)
+        check("least damping: the slowest rate is that of Gauss-Newton", float(least.min()), "equal", 1.0, 1.1e-2)
+    )
+    checks.append(
+        check(
+            "most damping: rho times the fastest rate is that of gradient flow",
+            float(DAMPINGS[quick][-1] * most[0]),
+            "equal",
+            1.0,
+            1.1e-2,
+        )
     )
     line = np.geomspace(SPECTRUM[-1] / 1.5, 1.5, 81)
     gains = {"gn": np.ones_like(line), "gf": line**2} | {name: gain(line, float(name)) for name in runs}
@@ -80,12 +106,22 @@ def draw(data, fig):
     left, right = fig.subplots(1, 2)
     for name, label in (("gn", "Gauss-Newton, $1$"), ("gf", "gradient flow, $s^2$")):
         look = flow_style(name)
-        left.loglog(data["line"], data["gains"][name], color=look["color"], linestyle=look["linestyle"], linewidth=3, alpha=0.5, label=label)
+        left.loglog(
+            data["line"],
+            data["gains"][name],
+            color=look["color"],
+            linestyle=look["linestyle"],
+            linewidth=3,
+            alpha=0.5,
+            label=label,
+        )
     lm = flow_style("lm")
     for (name, run), marker in zip(data["runs"].items(), "ovs^D", strict=False):
         left.loglog(data["line"], data["gains"][name], color=lm["color"], linestyle=lm["linestyle"], linewidth=1.1)
         label = rf"$\rho = 10^{{{round(np.log10(float(name)))}}}$"
-        left.plot(data["s"], run["rates"], marker=marker, color=lm["color"], markersize=5, linestyle="none", label=label)
+        left.plot(
+            data["s"], run["rates"], marker=marker, color=lm["color"], markersize=5, linestyle="none", label=label
+        )
     left.set(xlabel="singular value $s$ of the Jacobian", ylabel=r"rate of the mode, $\varphi(s)$ (per unit time)")
     left.set_title(r"markers: measured; thin lines: $s^2/(s^2 + \rho)$; broad: the limits")
     left.legend(loc="lower right")
@@ -93,8 +129,12 @@ def draw(data, fig):
     for i, marker in zip(FOLLOWED, "os^", strict=True):
         right.plot(data["ts"], run["law"][:, i], color="0.5", linestyle="--", linewidth=1.1)
         label = f"$s = {data['s'][i]:.2g}$, rate {run['rates'][i]:.2g}"
-        right.plot(data["ts"][::2], run["parts"][::2, i], marker=marker, color=lm["color"], linestyle="none", label=label)
+        right.plot(
+            data["ts"][::2], run["parts"][::2, i], marker=marker, color=lm["color"], linestyle="none", label=label
+        )
     right.plot([], [], color="0.5", linestyle="--", label="closed form")
-    right.set(xlabel="time $t$ (the flow's own)", ylabel="part of the residual in the mode, over its start", ylim=(0, 1.03))
+    right.set(
+        xlabel="time $t$ (the flow's own)", ylabel="part of the residual in the mode, over its start", ylim=(0, 1.03)
+    )
     right.set_title(r"$\rho = 10^{-2}$: half the rate where $s^2 = \rho$")
     right.legend(loc="upper right", bbox_to_anchor=(1, 0.6))

@@ -21,7 +21,7 @@ net, x, y = rg.MLP((1, 32, 1)), jnp.array([[-1.0], [0.0], [1.0]]), jnp.array([1.
 start, new = net.init(key=jax.random.key(0)), jnp.array([[0.5]])
 problem = rg.Problem(rg.Scaled(rg.Centred(net, start), 1e4), start, x, y)
 kernel = problem.ntk(problem.w0, new) @ jnp.linalg.solve(problem.ntk(problem.w0), y)
-end = rg.solve(problem, rg.GaussNewton(), t1=25.0, ts=[25.0]).params[-1]
+end = rg.solve(problem, rg.GaussNewtonFlow(), t1=25.0, ts=[25.0]).params[-1]
 assert jnp.abs(problem.model(problem.unflatten(end), new) - kernel).max() < 1e-2 < jnp.abs(kernel).max()
 ```
 
@@ -38,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot import flow_style
 
 ALPHAS = {True: (1.0, 100.0, 1000.0), False: (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)}
@@ -55,7 +55,7 @@ def data(quick, data_dir=None):
     new, curves, left = jnp.asarray(GRID[:, None]), {}, []
     for alpha in ALPHAS[quick]:
         problem = rg.Problem(rg.Scaled(rg.Centred(net, start), alpha), start, POINTS[:, None], TARGETS)
-        traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=np.array([HORIZON]), rtol=1e-9)
+        traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=HORIZON, ts=np.array([HORIZON]), rtol=1e-9)
         curves[f"{alpha:g}"] = np.asarray(problem.model(problem.unflatten(traj.params[-1]), new))
         left.append(float(np.abs(traj.outputs[-1] - TARGETS).max()))
     cross, gram = jax.jit(lambda w: (problem.ntk(w, new), problem.ntk(w)))(problem.w0)  # alpha cancels in what follows
@@ -65,11 +65,27 @@ def data(quick, data_dir=None):
     slope = np.log(distances[-1] / distances[-2]) / np.log(alphas[-1] / alphas[-2])
     checks = [
         check("slope of the distance between the last two alphas", float(slope), "equal", -1.0, 0.05),
-        check("distance at the largest alpha over the kernel's curve", distances[-1] / float(np.sqrt(np.mean(kernel**2))), "at_most", 0.0, 1e-2),
-        check("residual left on the data, largest", max(left), "at_most", np.exp(-HORIZON) * np.abs(TARGETS).max(), 1e-7),
+        check(
+            "distance at the largest alpha over the kernel's curve",
+            distances[-1] / float(np.sqrt(np.mean(kernel**2))),
+            "at_most",
+            0.0,
+            1e-2,
+        ),
+        check(
+            "residual left on the data, largest", max(left), "at_most", np.exp(-HORIZON) * np.abs(TARGETS).max(), 1e-7
+        ),
     ]
     line = distances[-1] * alphas[-1] / alphas
-    return {"alphas": alphas, "distances": distances, "line": line, "grid": GRID, "curves": curves, "kernel": kernel, "checks": checks}
+    return {
+        "alphas": alphas,
+        "distances": distances,
+        "line": line,
+        "grid": GRID,
+        "curves": curves,
+        "kernel": kernel,
+        "checks": checks,
+    }
 
 
 def draw(data, fig):
@@ -83,9 +99,15 @@ def draw(data, fig):
             look = {"marker": marker, "markevery": (3, 10), "linestyle": dash, "color": colour, "alpha": shade}
             left.plot(data["grid"], data["curves"][alpha], label=rf"network, $\alpha = {alpha}$", **look)
     left.plot(POINTS, TARGETS, marker="*", markersize=10, color="black", linestyle="none", label="data", zorder=5)
-    left.set(xlabel="input $x$", ylabel="prediction", title="after training: all fit the data, between them they differ")
+    left.set(
+        xlabel="input $x$", ylabel="prediction", title="after training: all fit the data, between them they differ"
+    )
     right.loglog(data["alphas"], data["line"], color="0.45", linestyle="--", label=r"slope $-1$")
     right.loglog(data["alphas"], data["distances"], color=colour, marker="o", linestyle="none", label="measured")
-    right.set(xlabel=r"output scale $\alpha$", ylabel="distance from the kernel's curve (rms)", title=r"the distance falls like $1/\alpha$")
+    right.set(
+        xlabel=r"output scale $\alpha$",
+        ylabel="distance from the kernel's curve (rms)",
+        title=r"the distance falls like $1/\alpha$",
+    )
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     right.legend(loc="lower left")

@@ -41,11 +41,14 @@ import jax
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot.manifold import curve, normal_residual, path
 
 RADIUS, TARGET, ANGLE, HORIZON = 2.0, 3.2, 1.9, 5.0
-PARTS = {"tangent": ("s", "#D55E00", "-", "tangent part $P(y - f)$"), "normal": ("o", "#000000", ":", "normal part $(I - P)(y - f)$")}
+PARTS = {
+    "tangent": ("s", "#D55E00", "-", "tangent part $P(y - f)$"),
+    "normal": ("o", "#000000", ":", "normal part $(I - P)(y - f)$"),
+}
 
 
 def data(quick, data_dir=None):
@@ -53,7 +56,7 @@ def data(quick, data_dir=None):
     times = np.linspace(0, HORIZON, 101 if quick else 201)
     problem = rg.task.circle(radius=RADIUS, target=TARGET, angle=ANGLE)
     manifold = rg.OutputManifold(problem)
-    traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=times, rtol=1e-10, atol=1e-12)
+    traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=HORIZON, ts=times, rtol=1e-10, atol=1e-12)
     residual = np.asarray(problem.y) - np.asarray(traj.outputs)
     tangent = np.asarray(jax.vmap(manifold.to_tangent)(traj.params, residual))
     normal = np.asarray(jax.vmap(manifold.normal_part)(traj.params, residual))
@@ -73,10 +76,18 @@ def data(quick, data_dir=None):
         "measured": measured,
         "closed": closed,
         "checks": [
-            check("parts of the residual, their largest inner product", float(np.abs((tangent * normal).sum(1)).max()), "at_most", 0.0, 1e-12),
+            check(
+                "parts of the residual, their largest inner product",
+                float(np.abs((tangent * normal).sum(1)).max()),
+                "at_most",
+                0.0,
+                1e-12,
+            ),
             check("length of the tangent part against s sin phi", gaps["tangent"], "at_most", 0.0, 1e-7),
             check("length of the normal part against |s cos phi - R|", gaps["normal"], "at_most", 0.0, 1e-7),
-            check("velocity of the outputs (central differences) less the tangent part", float(slip), "at_most", 0.0, 1e-2),
+            check(
+                "velocity of the outputs (central differences) less the tangent part", float(slip), "at_most", 0.0, 1e-2
+            ),
             check("tangent part at the end", float(measured["tangent"][-1]), "at_most", 0.0, 1e-2),
             check("normal part at the end, s - R", float(measured["normal"][-1]), "equal", TARGET - RADIUS, 1e-4),
         ],
@@ -99,13 +110,31 @@ def draw(data, fig):
         plane.annotate(name, tip, (6, 6) if name == "tangent" else (-8, -12), textcoords="offset points", color=colour)
     plane.annotate("", target, end, arrowprops={**arrow, "linestyle": ":", "color": "black", "shrinkB": 5.0}, zorder=12)
     path(data["path"], ax=plane, kind="gn")
-    plane.annotate("end: the residual\nis normal to $M$", end, (2.15, -1.3), arrowprops={"arrowstyle": "-", "color": "0.4", "shrinkB": 6.0})
-    plane.set(xlim=(-2.3, 3.9), ylim=(-2.3, 3.3), xlabel="output 1", ylabel="output 2", title="the residual, taken apart at the start")
+    plane.annotate(
+        "end: the residual\nis normal to $M$",
+        end,
+        (2.15, -1.3),
+        arrowprops={"arrowstyle": "-", "color": "0.4", "shrinkB": 6.0},
+    )
+    plane.set(
+        xlim=(-2.3, 3.9),
+        ylim=(-2.3, 3.3),
+        xlabel="output 1",
+        ylabel="output 2",
+        title="the residual, taken apart at the start",
+    )
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     every = max(1, len(data["times"]) // 20)
     for name, (marker, colour, _, label) in PARTS.items():
         law.plot(data["times"], data["closed"][name], color="0.5", linestyle="--", linewidth=1.1)
-        law.plot(data["times"][::every], data["measured"][name][::every], marker=marker, color=colour, linestyle="none", label=f"{label}, measured")
+        law.plot(
+            data["times"][::every],
+            data["measured"][name][::every],
+            marker=marker,
+            color=colour,
+            linestyle="none",
+            label=f"{label}, measured",
+        )
     law.plot([], [], color="0.5", linestyle="--", label="closed form")
     law.set(
         xlabel="time $t$ (the flow's own)",

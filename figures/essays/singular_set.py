@@ -18,8 +18,8 @@ import riemgn as rg
 
 rg.enable_x64()
 fold = rg.Problem(lambda w, x: jnp.stack([w[0] ** 2, 2 * w[1]]), jnp.array([1.0, 0.5]), jnp.zeros((2, 1)), jnp.array([-1.0, 0.0]))
-traj = rg.solve(fold, rg.GaussNewton(), t1=5.0, throw=False)
-assert rg.result_name(traj.result) == "rank_lost"
+traj = rg.solve(fold, rg.GaussNewtonFlow(), t1=5.0, throw=False)
+assert traj.status == "rank_lost"
 assert abs(traj.stats["event_time"] - jnp.log(2.0)) < 1e-6
 assert traj.losses[-1] > 0.6 and traj.sigma_min[-1] < 1e-4  # the best loss is 1 / 2
 ```
@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot import flow_style
 
 DEPTHS = {True: (1.0, 2.0), False: (0.5, 1.0, 2.0)}  # d, how far the target lies beyond the fold
@@ -56,25 +56,57 @@ def data(quick, data_dir=None):
     curves, checks = {}, []
     for d in DEPTHS[quick]:
         problem = rg.Problem(fold, np.array([1.0, 0.5]), np.zeros((2, 1)), np.array([-d, 0.0]))
-        traj = rg.solve(problem, rg.GaussNewton(), t1=HORIZON, ts=ts, throw=False)
+        traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=HORIZON, ts=ts, throw=False)
         stop, times = np.log(1 + 1 / d), np.asarray(traj.ts)
         law = 2 * np.sqrt(np.maximum((1 + d) * np.exp(-times) - d, 0))
-        curve = {"ts": times, "outputs": np.asarray(traj.outputs), "losses": np.asarray(traj.losses), "sigma": np.asarray(traj.sigma_min)}
+        curve = {
+            "ts": times,
+            "outputs": np.asarray(traj.outputs),
+            "losses": np.asarray(traj.losses),
+            "sigma": np.asarray(traj.sigma_min),
+        }
         curves[f"{d:g}"] = curve | {"law": law, "stop": stop, "event": traj.stats["event_time"]}
-        wrong = float(rg.result_name(traj.result) != "rank_lost")
+        wrong = float(traj.status != "rank_lost")
         checks.append(check(f"runs at d = {d:g} that end otherwise than by rank_lost", wrong, "equal", 0.0, 0.5))
-        checks.append(check(f"stop at d = {d:g} against log(1 + 1/d)", float(curves[f"{d:g}"]["event"]), "equal", stop, 1e-6))
-        checks.append(check(f"s_min at d = {d:g} against the closed form", float(np.abs(curve["sigma"] - law)[:-1].max()), "at_most", 0.0, 1e-4))
+        checks.append(
+            check(f"stop at d = {d:g} against log(1 + 1/d)", float(curves[f"{d:g}"]["event"]), "equal", stop, 1e-6)
+        )
+        checks.append(
+            check(
+                f"s_min at d = {d:g} against the closed form",
+                float(np.abs(curve["sigma"] - law)[:-1].max()),
+                "at_most",
+                0.0,
+                1e-4,
+            )
+        )
         if d == PICTURED:
-            damped = rg.solve(problem, rg.LevenbergMarquardt(DAMPING), t1=HORIZON, ts=ts)
+            damped = rg.solve(problem, rg.LevenbergMarquardtFlow(DAMPING), t1=HORIZON, ts=ts)
     end = np.asarray(damped.outputs[-1])
-    lm = {"ts": ts, "outputs": np.asarray(damped.outputs), "losses": np.asarray(damped.losses), "sigma": np.asarray(damped.sigma_min)}
+    lm = {
+        "ts": ts,
+        "outputs": np.asarray(damped.outputs),
+        "losses": np.asarray(damped.losses),
+        "sigma": np.asarray(damped.sigma_min),
+    }
     checks.append(
         check(
-            "damped flow: distance along the edge, against exp(-4 t / (4 + rho))", float(end[1]), "equal", np.exp(-4 * HORIZON / (4 + DAMPING)), 1e-6
+            "damped flow: distance along the edge, against exp(-4 t / (4 + rho))",
+            float(end[1]),
+            "equal",
+            np.exp(-4 * HORIZON / (4 + DAMPING)),
+            1e-6,
         )
     )
-    checks.append(check("damped flow: loss at the end over the best", float(lm["losses"][-1] / (PICTURED**2 / 2)), "equal", 1.0, 1e-3))
+    checks.append(
+        check(
+            "damped flow: loss at the end over the best",
+            float(lm["losses"][-1] / (PICTURED**2 / 2)),
+            "equal",
+            1.0,
+            1e-3,
+        )
+    )
     return {"curves": curves, "lm": lm, "checks": checks}
 
 
@@ -88,13 +120,39 @@ def draw(data, fig):
     plane.axvline(0, color="black", linewidth=2.5, label="the fold, where $J$ loses rank")
     path, slide = data["curves"][f"{PICTURED:g}"], data["lm"]
     plane.plot(*path["outputs"].T, color=gn["color"], linestyle=gn["linestyle"], linewidth=2, label="Gauss-Newton")
-    plane.plot(*np.stack([path["outputs"][-1], [-PICTURED, 0.0]]).T, color=gn["color"], linestyle=":", linewidth=1, label="where it would go")
-    plane.plot(*path["outputs"][-1], color=gn["color"], marker="X", markersize=10, linestyle="none", zorder=5, label="its end, at $t^*$")
     plane.plot(
-        *slide["outputs"].T, color=lm["color"], linestyle=lm["linestyle"], marker=lm["marker"], markevery=16, label=rf"damped, $\rho = {DAMPING}$"
+        *np.stack([path["outputs"][-1], [-PICTURED, 0.0]]).T,
+        color=gn["color"],
+        linestyle=":",
+        linewidth=1,
+        label="where it would go",
+    )
+    plane.plot(
+        *path["outputs"][-1],
+        color=gn["color"],
+        marker="X",
+        markersize=10,
+        linestyle="none",
+        zorder=5,
+        label="its end, at $t^*$",
+    )
+    plane.plot(
+        *slide["outputs"].T,
+        color=lm["color"],
+        linestyle=lm["linestyle"],
+        marker=lm["marker"],
+        markevery=16,
+        label=rf"damped, $\rho = {DAMPING}$",
     )
     plane.plot(-PICTURED, 0, color="#B2182B", marker="*", markersize=11, linestyle="none", label="target, $d = 1$")
-    plane.set(aspect="equal", xlim=(-1.2, 1.4), ylim=(-0.3, 1.3), xlabel="output 1", ylabel="output 2", title="straight at the target, into the fold")
+    plane.set(
+        aspect="equal",
+        xlim=(-1.2, 1.4),
+        ylim=(-0.3, 1.3),
+        xlabel="output 1",
+        ylabel="output 2",
+        title="straight at the target, into the fold",
+    )
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     for d, curve in data["curves"].items():
         marked = {"color": gn["color"], "marker": MARKERS[d], "linestyle": "none"}
@@ -109,8 +167,21 @@ def draw(data, fig):
     style = {"color": lm["color"], "linestyle": lm["linestyle"], "marker": lm["marker"], "markevery": 16}
     sigma.plot(slide["ts"], slide["sigma"], label=rf"damped, $d = 1$, $\rho = {DAMPING}$", **style)
     loss.plot(slide["ts"], slide["losses"], **style)
-    loss.axhline(PICTURED**2 / 2, color="black", linewidth=0.8, linestyle=(0, (6, 2)), label="least loss on $M$, $d = 1$")
-    sigma.set(ylabel=r"$s_{\min}$ of $J$", xlim=(0, 2.5), ylim=(0, 2.05), title=r"$s_{\min}$ is 0 at $t^* = \log(1 + 1/d)$ (dotted)")
-    loss.set(xlabel="time $t$ (the flow's own)", ylabel="loss", xlim=(0, 2.5), title="the loss could still fall, along the edge", yscale="log")
+    loss.axhline(
+        PICTURED**2 / 2, color="black", linewidth=0.8, linestyle=(0, (6, 2)), label="least loss on $M$, $d = 1$"
+    )
+    sigma.set(
+        ylabel=r"$s_{\min}$ of $J$",
+        xlim=(0, 2.5),
+        ylim=(0, 2.05),
+        title=r"$s_{\min}$ is 0 at $t^* = \log(1 + 1/d)$ (dotted)",
+    )
+    loss.set(
+        xlabel="time $t$ (the flow's own)",
+        ylabel="loss",
+        xlim=(0, 2.5),
+        title="the loss could still fall, along the edge",
+        yscale="log",
+    )
     sigma.legend(loc="upper right")
     loss.legend(loc="upper right")

@@ -36,16 +36,26 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot.manifold import path, surface
 
-START, AIM, DISTANCE = (1.95, -0.25), (0.95, 1.5), 1.6  # polar angle and azimuth of the start and of the target, and how far out that lies
-CENTRE, SMALL, LARGE = (1.5, 0.7), 0.3, 0.9  # the triangles' centre, and the circumradii (radians) of the smallest and of the largest, which is drawn
+START, AIM, DISTANCE = (
+    (1.95, -0.25),
+    (0.95, 1.5),
+    1.6,
+)  # polar angle and azimuth of the start and of the target, and how far out that lies
+CENTRE, SMALL, LARGE = (
+    (1.5, 0.7),
+    0.3,
+    0.9,
+)  # the triangles' centre, and the circumradii (radians) of the smallest and of the largest, which is drawn
 RADII = {"1": ("o", "#0072B2"), "2": ("s", "#D55E00")}
 
 
 def point(polar, azimuth):
-    return np.stack(np.broadcast_arrays(np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)), axis=-1)
+    return np.stack(
+        np.broadcast_arrays(np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)), axis=-1
+    )
 
 
 def great_circle(p, q, shares):
@@ -78,23 +88,40 @@ def data(quick, data_dir=None):
     """The flow and its great circle, a carried vector, and turns against areas on spheres of two radii."""
     start, aim, arcs, times = point(*START), point(*AIM), np.linspace(0, 1.5, 46), np.linspace(0, 8, 81)
     problem = rg.Problem(rg.task.sphere().model, jnp.array(START), jnp.ones((3, 1)), jnp.asarray(DISTANCE * aim))
-    outputs = np.asarray(rg.solve(problem, rg.GaussNewton(), t1=8.0, ts=times, rtol=1e-10, atol=1e-12).outputs)
+    outputs = np.asarray(rg.solve(problem, rg.GaussNewtonFlow(), t1=8.0, ts=times, rtol=1e-10, atol=1e-12).outputs)
     law = 2 * np.arctan(np.tan(np.arccos(start @ aim) / 2) * np.exp(-DISTANCE * times))
-    off, angle = outputs @ np.cross(start, aim), np.arctan2(np.linalg.norm(np.cross(outputs, aim), axis=1), outputs @ aim)
+    off, angle = (
+        outputs @ np.cross(start, aim),
+        np.arctan2(np.linalg.norm(np.cross(outputs, aim), axis=1), outputs @ aim),
+    )
     manifold, (closed, velocity) = rg.OutputManifold(problem), great_circle(start, aim, arcs)
     geodesic = np.stack([np.asarray(manifold.embed(w)) for w in manifold.geodesic(problem.w0, velocity, arcs)])
     corners, areas = zip(*(triangle(size) for size in np.linspace(SMALL, LARGE, 3 if quick else 7)), strict=True)
-    loops = {name: [carried(rg.OutputManifold(rg.task.sphere(float(name))), float(name), each) for each in corners] for name in RADII}
+    loops = {
+        name: [carried(rg.OutputManifold(rg.task.sphere(float(name))), float(name), each) for each in corners]
+        for name in RADII
+    }
     turns = {name: np.array([turn for _, turn in loop]) for name, loop in loops.items()}
-    gaps = {"geodesic against the great circle": geodesic - closed, "the flow's distance from the plane of the great circle": off}
+    gaps = {
+        "geodesic against the great circle": geodesic - closed,
+        "the flow's distance from the plane of the great circle": off,
+    }
     gaps["the flow's angle to the target against the closed form"] = angle - law
     gaps |= {f"turns on R = {name} against area / R^2": turns[name] - areas for name in RADII}
-    sides = [great_circle(p, q, np.linspace(0, 1, 31))[0] for p, q in zip(corners[-1], np.roll(corners[-1], -1, axis=0), strict=True)]
+    sides = [
+        great_circle(p, q, np.linspace(0, 1, 31))[0]
+        for p, q in zip(corners[-1], np.roll(corners[-1], -1, axis=0), strict=True)
+    ]
     return {
         "ball": point(np.linspace(0, np.pi, 31)[:, None], np.linspace(-np.pi, np.pi, 61)),
         "paths": {"geodesic": geodesic, "chart": point(*np.linspace(START, AIM, 49).T), "gn": outputs},
         "target": np.asarray(problem.y),
-        "triangle": {"corners": corners[-1], "sides": np.concatenate(sides), "vectors": loops["1"][-1][0], "turn": loops["1"][-1][1]},
+        "triangle": {
+            "corners": corners[-1],
+            "sides": np.concatenate(sides),
+            "vectors": loops["1"][-1][0],
+            "turn": loops["1"][-1][1],
+        },
         "turns": {**turns, "areas": np.array(areas)},  # areas on the unit sphere
         "checks": [check(name, float(np.abs(gap).max()), "at_most", 0.0, 1e-7) for name, gap in gaps.items()],
     }
@@ -104,19 +131,43 @@ def draw(data, fig):
     """Left the flow and its great circle, in the middle a carried vector, right turns against areas."""
     fig.set_size_inches(12, 4.8)
     places = fig.add_gridspec(1, 4, width_ratios=(0.09, 1.15, 1.15, 1))  # the first leaves room for a label
-    law, (flow, loop) = fig.add_subplot(places[3]), [fig.add_subplot(places[k], projection="3d", computed_zorder=False) for k in (1, 2)]
+    law, (flow, loop) = (
+        fig.add_subplot(places[3]),
+        [fig.add_subplot(places[k], projection="3d", computed_zorder=False) for k in (1, 2)],
+    )
     for kind, points in data["paths"].items():
         path(points, ax=flow, kind=kind)
-    flow.plot(*data["target"][:, None], marker="*", markersize=11, color="#B2182B", linestyle="none", label="target $y$", zorder=13)
+    flow.plot(
+        *data["target"][:, None],
+        marker="*",
+        markersize=11,
+        color="#B2182B",
+        linestyle="none",
+        label="target $y$",
+        zorder=13,
+    )
     part, ticks = data["triangle"], (-1, 0, 1)
     loop.plot(*part["sides"].T, color="black", label="geodesic sides", zorder=10)
     for index, vector in enumerate(part["vectors"]):
-        look = {"color": "#D55E00", "linestyle": ":", "marker": "s"} if index == 3 else {"color": "#0072B2", "linestyle": "-", "marker": "o"}
+        look = (
+            {"color": "#D55E00", "linestyle": ":", "marker": "s"}
+            if index == 3
+            else {"color": "#0072B2", "linestyle": "-", "marker": "o"}
+        )
         label = {0: "carried along, never turned (dot: its tip)", 3: "back at the start"}.get(index)
         loop.plot(
-            *(part["corners"][index % 3] + np.outer((0.0, 0.5), vector)).T, linewidth=2.6, markevery=[1], markersize=6, label=label, zorder=12, **look
+            *(part["corners"][index % 3] + np.outer((0.0, 0.5), vector)).T,
+            linewidth=2.6,
+            markevery=[1],
+            markersize=6,
+            label=label,
+            zorder=12,
+            **look,
         )
-    for ax, title in ((flow, "great circles are straight"), (loop, f"around a triangle: turned by {np.degrees(part['turn']):.0f} degrees")):
+    for ax, title in (
+        (flow, "great circles are straight"),
+        (loop, f"around a triangle: turned by {np.degrees(part['turn']):.0f} degrees"),
+    ):
         surface(data["ball"], ax=ax)
         ax.set(title=title, xticks=ticks, yticks=ticks, zticks=ticks)
         ax.zaxis.labelpad = -4
@@ -124,7 +175,26 @@ def draw(data, fig):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=2 if ax is flow else 1)
     for name, (marker, colour) in RADII.items():
         areas = float(name) ** 2 * data["turns"]["areas"]
-        law.plot(areas, data["turns"]["areas"], color="0.5", linestyle="--", linewidth=1.1, label="area$/R^2$" if name == "1" else None)
-        law.plot(areas, data["turns"][name], marker=marker, color=colour, linestyle="none", markersize=6, label=f"$R = {name}$, measured")
-    law.set(xlabel="area of the triangle (unit of $y$, squared)", ylabel="turn (radians)", title="the turn is area times curvature")
+        law.plot(
+            areas,
+            data["turns"]["areas"],
+            color="0.5",
+            linestyle="--",
+            linewidth=1.1,
+            label="area$/R^2$" if name == "1" else None,
+        )
+        law.plot(
+            areas,
+            data["turns"][name],
+            marker=marker,
+            color=colour,
+            linestyle="none",
+            markersize=6,
+            label=f"$R = {name}$, measured",
+        )
+    law.set(
+        xlabel="area of the triangle (unit of $y$, squared)",
+        ylabel="turn (radians)",
+        title="the turn is area times curvature",
+    )
     law.legend(loc="lower right")

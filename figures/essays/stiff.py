@@ -20,7 +20,7 @@ rg.enable_x64()
 k = 1e3
 problem = rg.Problem(rg.LinearModel(), jnp.array([1.0, k]), jnp.diag(jnp.array([1.0, 1 / k])), jnp.zeros(2))
 slow = rg.solve(problem, rg.GradientFlow(), t1=10 * k**2, ts=[k**2], rtol=1e-6)
-quick = rg.solve(problem, rg.GaussNewton(), t1=10.0, ts=[1.0], rtol=1e-6)
+quick = rg.solve(problem, rg.GaussNewtonFlow(), t1=10.0, ts=[1.0], rtol=1e-6)
 assert slow.stats["solver"] == "Kvaerno5" and slow.stats["num_steps"] < 300
 assert abs(slow.outputs[0, 1] - jnp.exp(-1.0)) < 1e-4
 assert "not stiff" in quick.stats["solver_reason"] and jnp.allclose(quick.outputs[0], jnp.exp(-1.0), atol=1e-4)
@@ -38,8 +38,8 @@ import diffrax
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
-from riemgn.planning import choose_solver
+from riemgn.experiment.verdict import check
+from riemgn.solver.plan import choose_solver
 
 CONDITIONS = {True: (20.0, 60.0), False: (3.0, 10.0, 30.0, 100.0)}  # k
 TOLERANCES = {True: (1e-4, 1e-8), False: (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)}
@@ -51,7 +51,9 @@ MOST_STEPS = 100_000
 
 def data(quick, data_dir=None):
     """Steps of each solver against the condition number and against the tolerance, with the stability limits."""
-    solvers = {name: getattr(diffrax, name)() for name in EXPLICIT[quick]} | {"Kvaerno5": choose_solver(rg.GradientFlow(), 1.0, 1e9)[0]}
+    solvers = {name: getattr(diffrax, name)() for name in EXPLICIT[quick]} | {
+        "Kvaerno5": choose_solver(rg.GradientFlow(), 1.0, 1e9)[0]
+    }
     limits = {name: stability_limit(getattr(diffrax, name).tableau) for name in EXPLICIT[quick]}
     ks, tolerances = np.array(CONDITIONS[quick]), np.array(TOLERANCES[quick])
     by_cond, by_tolerance, checks = {}, {}, []
@@ -59,20 +61,42 @@ def data(quick, data_dir=None):
         runs = [run(k, solver, RTOL) for k in ks]
         by_cond[name] = [steps for steps, _ in runs]
         by_tolerance[name] = [run(TOLERANCE_COND, solver, rtol)[0] for rtol in tolerances]
-        checks.append(check(f"{name}: error of the slow mode, largest", max(error for _, error in runs), "at_most", 0.0, 1e-4))
+        checks.append(
+            check(f"{name}: error of the slow mode, largest", max(error for _, error in runs), "at_most", 0.0, 1e-4)
+        )
         ends = by_tolerance[name][-1] / by_tolerance[name][0]
         if name in limits:
             mean = horizon(ks[-1]) / by_cond[name][-1]
-            checks.append(check(f"{name}: mean step over its stability limit", float(mean / limits[name]), "equal", 1.0, 0.1))
+            checks.append(
+                check(f"{name}: mean step over its stability limit", float(mean / limits[name]), "equal", 1.0, 0.1)
+            )
             slope = np.log(by_cond[name][-1] / by_cond[name][-2]) / np.log(ks[-1] / ks[-2])
             checks.append(check(f"{name}: slope of the steps against k", float(slope), "equal", 2.0, 0.1))
-            checks.append(check(f"{name}: steps at the finest tolerance over those at the coarsest", float(ends), "equal", 1.0, 0.15))
+            checks.append(
+                check(
+                    f"{name}: steps at the finest tolerance over those at the coarsest", float(ends), "equal", 1.0, 0.15
+                )
+            )
         else:
             checks.append(
-                check("Kvaerno5: steps at the largest k over those at the least", by_cond[name][-1] / by_cond[name][0], "at_most", 2.0, 0.0)
+                check(
+                    "Kvaerno5: steps at the largest k over those at the least",
+                    by_cond[name][-1] / by_cond[name][0],
+                    "at_most",
+                    2.0,
+                    0.0,
+                )
             )
     lines = {name: horizon(ks) / limit for name, limit in limits.items()}
-    return {"k": ks, "tolerances": tolerances, "by_cond": by_cond, "by_tolerance": by_tolerance, "limits": limits, "lines": lines, "checks": checks}
+    return {
+        "k": ks,
+        "tolerances": tolerances,
+        "by_cond": by_cond,
+        "by_tolerance": by_tolerance,
+        "limits": limits,
+        "lines": lines,
+        "checks": checks,
+    }
 
 
 def horizon(k):
@@ -84,7 +108,16 @@ def run(k, solver, rtol):
     """Accepted steps to the horizon, and the error of the outputs at the slow mode's own time and at the end."""
     problem = rg.Problem(rg.LinearModel(), np.array([1.0, k]), np.diag([1.0, 1 / k]), np.zeros(2))
     ts = np.array([k**2, horizon(k)])
-    traj = rg.solve(problem, rg.GradientFlow(), t1=horizon(k), ts=ts, rtol=rtol, atol=1e-3 * rtol, solver=solver, max_steps=MOST_STEPS)
+    traj = rg.solve(
+        problem,
+        rg.GradientFlow(),
+        t1=horizon(k),
+        ts=ts,
+        rtol=rtol,
+        atol=1e-3 * rtol,
+        solver=solver,
+        max_steps=MOST_STEPS,
+    )
     return traj.stats["num_accepted_steps"], float(np.abs(np.asarray(traj.outputs)[:, 1] - np.exp(-ts / k**2)).max())
 
 
@@ -108,14 +141,27 @@ def draw(data, fig):
         kind = f"{name}, explicit: limit {data['limits'][name]:.1f}" if name in data["limits"] else f"{name}, implicit"
         left.loglog(data["k"], data["by_cond"][name], color=colour, marker=marker, linestyle="none", label=kind)
         if name in data["lines"]:
-            left.loglog(data["k"], data["lines"][name], color="0.5", linestyle=dash, linewidth=1.1, label=f"horizon over the limit of {name}")
-        right.loglog(data["tolerances"], data["by_tolerance"][name], color=colour, marker=marker, linestyle=dash, label=name)
+            left.loglog(
+                data["k"],
+                data["lines"][name],
+                color="0.5",
+                linestyle=dash,
+                linewidth=1.1,
+                label=f"horizon over the limit of {name}",
+            )
+        right.loglog(
+            data["tolerances"], data["by_tolerance"][name], color=colour, marker=marker, linestyle=dash, label=name
+        )
     left.set(
         xlabel="condition number $k$ of the Jacobian",
         ylabel="accepted steps",
         title=f"stability: steps like $k^2$ (rtol $10^{{{round(np.log10(RTOL))}}}$)",
     )
-    right.set(xlabel="tolerance rtol of a step", ylabel="accepted steps", title=f"$k = {TOLERANCE_COND:g}$: accuracy costs only the implicit solver")
+    right.set(
+        xlabel="tolerance rtol of a step",
+        ylabel="accepted steps",
+        title=f"$k = {TOLERANCE_COND:g}$: accuracy costs only the implicit solver",
+    )
     right.invert_xaxis()
     left.legend(loc="upper left")
     right.legend(loc="center left")

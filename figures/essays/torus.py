@@ -40,13 +40,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot.manifold import path, surface
 
 MAJOR, MINOR, START = 2.0, 0.7, (2.4, 2.2)
 CHARTS = {"angles": ((1.0, 0.0), (0.0, 1.0)), "slanted": ((1.0, 0.2), (0.9, 0.4))}
 HORIZONS = {"gn": 12.0, "gf": 60.0}
-LABELS = {"gn angles": "Gauss-Newton, both charts", "gf angles": "gradient flow, angles", "gf slanted": "gradient flow, slanted"}
+LABELS = {
+    "gn angles": "Gauss-Newton, both charts",
+    "gf angles": "gradient flow, angles",
+    "gf slanted": "gradient flow, slanted",
+}
 KINDS = {"gn angles": "gn", "gf angles": "gf", "gf slanted": "interpolated"}
 
 
@@ -54,13 +58,24 @@ def data(quick, data_dir=None):
     """The surface with its curvature, and both flows in both charts, as outputs and as angles."""
     grid, count, start = np.linspace(-np.pi, np.pi, 41 if quick else 61), 121 if quick else 241, np.array(START)
     problem, runs = rg.task.torus(MAJOR, MINOR, start=START), {}
-    for flow, kind in (("gn", rg.GaussNewton()), ("gf", rg.GradientFlow())):
+    for flow, kind in (("gn", rg.GaussNewtonFlow()), ("gf", rg.GradientFlow())):
         times = np.append(0.0, np.geomspace(1e-2, HORIZONS[flow], count))
-        for chart, matrix in CHARTS.items():  # the identity too is written as a matrix: charts of one form share a compiled program
-            traj = rg.solve(problem.reparametrise(jnp.array(matrix)), kind, t1=HORIZONS[flow], ts=times, rtol=1e-10, atol=1e-12)
-            runs[f"{flow} {chart}"] = {"outputs": np.asarray(traj.outputs), "angles": start + np.asarray(traj.params) @ np.array(matrix).T}
+        for (
+            chart,
+            matrix,
+        ) in CHARTS.items():  # the identity too is written as a matrix: charts of one form share a compiled program
+            traj = rg.solve(
+                problem.reparametrise(jnp.array(matrix)), kind, t1=HORIZONS[flow], ts=times, rtol=1e-10, atol=1e-12
+            )
+            runs[f"{flow} {chart}"] = {
+                "outputs": np.asarray(traj.outputs),
+                "angles": start + np.asarray(traj.params) @ np.array(matrix).T,
+            }
     measured, closed = curvature(problem, grid), np.cos(grid) / (MINOR * (MAJOR + MINOR * np.cos(grid)))
-    gaps = {flow: float(np.abs(runs[f"{flow} angles"]["outputs"] - runs[f"{flow} slanted"]["outputs"]).max()) for flow in HORIZONS}
+    gaps = {
+        flow: float(np.abs(runs[f"{flow} angles"]["outputs"] - runs[f"{flow} slanted"]["outputs"]).max())
+        for flow in HORIZONS
+    }
     nearest = np.array([MAJOR + MINOR, 0.0, 0.0])
     return {
         "points": torus_points(*np.meshgrid(grid, grid, indexing="ij")),
@@ -68,10 +83,22 @@ def data(quick, data_dir=None):
         "runs": runs,
         "target": np.asarray(problem.y),
         "checks": [
-            check("Gauss curvature against cos w_2 / (r (R + r cos w_2))", float(np.abs(measured - closed).max()), "at_most", 0.0, 1e-10),
+            check(
+                "Gauss curvature against cos w_2 / (r (R + r cos w_2))",
+                float(np.abs(measured - closed).max()),
+                "at_most",
+                0.0,
+                1e-10,
+            ),
             check("Gauss-Newton in two charts, largest gap of the outputs", gaps["gn"], "at_most", 0.0, 1e-7),
             check("gradient flow in two charts, largest gap of the outputs", gaps["gf"], "at_least", 0.5, 0.0),
-            check("Gauss-Newton ends at the nearest point", float(np.linalg.norm(runs["gn slanted"]["outputs"][-1] - nearest)), "at_most", 0.0, 1e-2),
+            check(
+                "Gauss-Newton ends at the nearest point",
+                float(np.linalg.norm(runs["gn slanted"]["outputs"][-1] - nearest)),
+                "at_most",
+                0.0,
+                1e-2,
+            ),
         ],
     }
 
@@ -98,7 +125,15 @@ def draw(data, fig):
     places = fig.add_gridspec(1, 2, width_ratios=(1.7, 1))
     space, plane = fig.add_subplot(places[0], projection="3d", computed_zorder=False), fig.add_subplot(places[1])
     surface(data["points"], data["curvature"], ax=space)
-    space.plot(*data["target"][:, None], marker="*", markersize=11, color="#B2182B", linestyle="none", label="target $y$", zorder=13)
+    space.plot(
+        *data["target"][:, None],
+        marker="*",
+        markersize=11,
+        color="#B2182B",
+        linestyle="none",
+        label="target $y$",
+        zorder=13,
+    )
     for name, kind in KINDS.items():
         path(data["runs"][name]["outputs"], ax=space, kind=kind, label=LABELS[name])
         path(data["runs"][name]["angles"], ax=plane, kind=kind, label="_")

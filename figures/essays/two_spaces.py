@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot.manifold import path
 
 INPUTS, TARGET = (0.5, 2.0), (1.6, 0.3)
@@ -56,11 +56,17 @@ def data(quick, data_dir=None):
     """Both flows in both coordinates: parameters and outputs over time."""
     count, runs = 81 if quick else 161, {}
     for name, power in (("rate", 1.0), ("lifetime", -1.0)):
-        problem = rg.Problem(decay, jnp.array([1.0, SECOND[name]]), jnp.array([[x, power] for x in INPUTS]), jnp.array(TARGET))
-        for flow, kind in (("gn", rg.GaussNewton()), ("gf", rg.GradientFlow())):
+        problem = rg.Problem(
+            decay, jnp.array([1.0, SECOND[name]]), jnp.array([[x, power] for x in INPUTS]), jnp.array(TARGET)
+        )
+        for flow, kind in (("gn", rg.GaussNewtonFlow()), ("gf", rg.GradientFlow())):
             times = np.append(0.0, np.geomspace(1e-2, HORIZONS[flow], count))
             traj = rg.solve(problem, kind, t1=HORIZONS[flow], ts=times, rtol=1e-10, atol=1e-12)
-            runs[f"{flow} {name}"] = {"times": times, "params": np.asarray(traj.params), "outputs": np.asarray(traj.outputs)}
+            runs[f"{flow} {name}"] = {
+                "times": times,
+                "params": np.asarray(traj.params),
+                "outputs": np.asarray(traj.outputs),
+            }
     gn = runs["gn rate"]
     straight = np.array(TARGET) + np.exp(-gn["times"])[:, None] * (gn["outputs"][0] - np.array(TARGET))
     translated = np.stack([runs["gn lifetime"]["params"][:, 0], 1 / runs["gn lifetime"]["params"][:, 1]], axis=1)
@@ -70,10 +76,26 @@ def data(quick, data_dir=None):
         "runs": runs,
         "checks": [
             check(
-                "Gauss-Newton's outputs in both coordinates, largest gap", gap(gn["outputs"], runs["gn lifetime"]["outputs"]), "at_most", 0.0, 1e-7
+                "Gauss-Newton's outputs in both coordinates, largest gap",
+                gap(gn["outputs"], runs["gn lifetime"]["outputs"]),
+                "at_most",
+                0.0,
+                1e-7,
             ),
-            check("Gauss-Newton's parameters, translated, largest gap", gap(gn["params"], translated), "at_most", 0.0, 1e-6),
-            check("Gauss-Newton's outputs against y + exp(-t) (f_0 - y)", gap(gn["outputs"], straight), "at_most", 0.0, 1e-7),
+            check(
+                "Gauss-Newton's parameters, translated, largest gap",
+                gap(gn["params"], translated),
+                "at_most",
+                0.0,
+                1e-6,
+            ),
+            check(
+                "Gauss-Newton's outputs against y + exp(-t) (f_0 - y)",
+                gap(gn["outputs"], straight),
+                "at_most",
+                0.0,
+                1e-7,
+            ),
             check("gradient flow's outputs in both coordinates, largest gap", distance(runs), "at_least", 0.1, 0.0),
             check(
                 "gradient flow by rate: distance of the end from the data",
@@ -111,12 +133,21 @@ def draw(data, fig):
         for flow in ("gf", "gn"):
             path(data["runs"][f"{flow} {name}"]["params"], ax=axes[name], kind=flow)
         axes[name].plot(*data["optimum"][name], marker="*", markersize=11, color="#B2182B", linestyle="none", zorder=13)
-        axes[name].set(xlabel="amplitude $a$", ylabel=label, aspect="auto", title=f"parameters of the one who fits the {name}")
+        axes[name].set(
+            xlabel="amplitude $a$", ylabel=label, aspect="auto", title=f"parameters of the one who fits the {name}"
+        )
     out = axes["outputs"]
     path(data["runs"]["gf lifetime"]["outputs"], ax=out, kind="interpolated", label="gradient flow, by lifetime")
     path(data["runs"]["gf rate"]["outputs"], ax=out, kind="gf", label="gradient flow, by rate")
     path(data["runs"]["gn rate"]["outputs"], ax=out, kind="gn", label="Gauss-Newton, by rate and by lifetime")
-    out.plot(*data["target"], marker="*", markersize=11, color="#B2182B", linestyle="none", label="the data $y$", zorder=13)
-    out.set(xlabel="fitted value at $x = 0.5$", ylabel="fitted value at $x = 2$", aspect="auto", title="the same runs as outputs")
+    out.plot(
+        *data["target"], marker="*", markersize=11, color="#B2182B", linestyle="none", label="the data $y$", zorder=13
+    )
+    out.set(
+        xlabel="fitted value at $x = 0.5$",
+        ylabel="fitted value at $x = 2$",
+        aspect="auto",
+        title="the same runs as outputs",
+    )
     for ax in axes.values():
         ax.legend(loc="best")

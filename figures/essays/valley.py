@@ -21,7 +21,7 @@ k = 100.0
 problem = rg.Problem(lambda w, x: jnp.stack([w[0] / k, w[1] - (w[0] / k) ** 2 / 2]), jnp.array([0.01, 0.0]), jnp.zeros((2, 1)), jnp.zeros(2))
 point = problem.linearise(problem.w0)
 assert abs(jnp.linalg.cond(point.jac) / k - 1) < 1e-6
-crawl, walk = (flow.direction(point, jnp.array(0.0), 2) for flow in (rg.GradientFlow(), rg.GaussNewton()))
+crawl, walk = (flow.direction(point, jnp.array(0.0), 2) for flow in (rg.GradientFlow(), rg.GaussNewtonFlow()))
 assert jnp.allclose(crawl[0], -0.01 / k**2) and jnp.allclose(walk[0], -0.01)
 ```
 
@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from paper_repro.checks import check
+from riemgn.experiment.verdict import check
 from riemgn.plot import flow_style
 
 CONDITIONS = {True: (10, 20), False: (10, 30, 100, 300)}  # k
@@ -61,12 +61,22 @@ def data(quick, data_dir=None):
         problem = rg.Problem(outputs, np.array([k * START[0], START[1]]), np.full((2, 1), float(k)), np.zeros(2))
         late = np.concatenate([early[:50], np.geomspace(1, 10.0 * k**2, len(early) - 50)])
         runs = {}
-        for flow, ts in ((rg.GradientFlow(), late), (rg.GaussNewton(), early)):
+        for flow, ts in ((rg.GradientFlow(), late), (rg.GaussNewtonFlow(), early)):
             traj = rg.solve(problem, flow, t1=ts[-1], ts=ts)
-            runs[flow.name] = {"ts": ts, "paths": np.asarray(traj.params), "losses": np.asarray(traj.losses) / START_LOSS}
+            runs[flow.name] = {
+                "ts": ts,
+                "paths": np.asarray(traj.params),
+                "losses": np.asarray(traj.losses) / START_LOSS,
+            }
         law, measured = np.exp(-2 * early), runs["gn"]["losses"]
         checks.append(
-            check(f"Gauss-Newton's loss at k = {k}, relative error of the closed form", float(np.abs(measured / law - 1).max()), "at_most", 0.0, 1e-4)
+            check(
+                f"Gauss-Newton's loss at k = {k}, relative error of the closed form",
+                float(np.abs(measured / law - 1).max()),
+                "at_most",
+                0.0,
+                1e-4,
+            )
         )
         losses = np.log(runs["gf"]["losses"])
         rate = -(losses[-1] - losses[-4]) / (late[-1] - late[-4])
@@ -75,7 +85,15 @@ def data(quick, data_dir=None):
         curves[f"{k}"] = runs
     first, last = (float(k) for k in (CONDITIONS[quick][0], CONDITIONS[quick][-1]))
     ratio = curves[f"{last:.0f}"]["gf"]["reached"] / curves[f"{first:.0f}"]["gf"]["reached"]
-    checks.append(check("slope of gradient flow's time to a millionth against k", float(np.log(ratio) / np.log(last / first)), "equal", 2.0, 0.05))
+    checks.append(
+        check(
+            "slope of gradient flow's time to a millionth against k",
+            float(np.log(ratio) / np.log(last / first)),
+            "equal",
+            2.0,
+            0.05,
+        )
+    )
     return {"curves": curves, "law": {"ts": early, "losses": np.exp(-2 * early)}, "valley": valley(), "checks": checks}
 
 
@@ -91,13 +109,22 @@ def draw(data, fig):
     fig.set_size_inches(8, 5.4)
     top, bottom = fig.subplots(2, 1, height_ratios=(1, 1.5))
     land = data["valley"]
-    top.contour(land["v"], land["b"], land["loss"], levels=np.array([0.02, 0.08, 0.2, 0.4, 0.7, 1.1, 1.6]), colors="0.75", linewidths=0.8)
+    top.contour(
+        land["v"],
+        land["b"],
+        land["loss"],
+        levels=np.array([0.02, 0.08, 0.2, 0.4, 0.7, 1.1, 1.6]),
+        colors="0.75",
+        linewidths=0.8,
+    )
     for flow, name in (("gf", "gradient flow"), ("gn", "Gauss-Newton flow")):
         run, look = data["curves"][f"{PICTURED}"][flow], flow_style(flow)
         path = np.concatenate([[[PICTURED * START[0], START[1]]], run["paths"]])
         marked = [np.interp(CLOCK, np.append(0.0, run["ts"]), path[:, i]) for i in (0, 1)]
         top.plot(*path[path[:, 0] < 0.2].T, color=look["color"], linestyle=look["linestyle"])
-        top.plot(*marked, color=look["color"], marker=look["marker"], linestyle="none", label=f"{name} at $t = 0, 1, 2, 3$")
+        top.plot(
+            *marked, color=look["color"], marker=look["marker"], linestyle="none", label=f"{name} at $t = 0, 1, 2, 3$"
+        )
     top.plot(0, 0, marker="*", markersize=11, color="black", linestyle="none", label="optimum")
     top.set(xlabel="parameter $v$", ylabel="parameter $b$", aspect="equal")
     top.set_title(f"the loss is a valley, $k = {PICTURED}$; contour lines, one scale for both parameters")
@@ -106,7 +133,9 @@ def draw(data, fig):
     for shade, (k, runs) in zip((0.45, 0.65, 0.85, 1.0), data["curves"].items(), strict=False):
         run = runs["gf"]
         shown = run["losses"] > 1e-8
-        bottom.loglog(run["ts"][shown], run["losses"][shown], color=look["color"], linestyle=look["linestyle"], alpha=shade)
+        bottom.loglog(
+            run["ts"][shown], run["losses"][shown], color=look["color"], linestyle=look["linestyle"], alpha=shade
+        )
         bottom.annotate(f"$k = {k}$", (run["reached"], LOW), (5, 0), textcoords="offset points")
     bottom.plot([], [], color=look["color"], linestyle=look["linestyle"], label="gradient flow")
     look, law = flow_style("gn"), data["law"]
@@ -114,8 +143,16 @@ def draw(data, fig):
     bottom.loglog(law["ts"][shown], law["losses"][shown], color="0.5", label=r"$\exp(-2t)$, closed form")
     for (k, runs), marker in zip(data["curves"].items(), "osD^", strict=False):
         run = runs["gn"]
-        ring = {"marker": marker, "color": look["color"], "markerfacecolor": "none", "linestyle": "none", "label": f"Gauss-Newton, $k = {k}$"}
+        ring = {
+            "marker": marker,
+            "color": look["color"],
+            "markerfacecolor": "none",
+            "linestyle": "none",
+            "label": f"Gauss-Newton, $k = {k}$",
+        }
         bottom.loglog(run["ts"][shown][::12], run["losses"][shown][::12], **ring)
-    bottom.set(xlabel="time $t$ (the flow's own)", ylabel="loss, as part of its start", xlim=(0.01, 4e6), ylim=(1e-8, 2))
+    bottom.set(
+        xlabel="time $t$ (the flow's own)", ylabel="loss, as part of its start", xlim=(0.01, 4e6), ylim=(1e-8, 2)
+    )
     bottom.set_title("Gauss-Newton does not notice $k$; gradient flow needs $k^2$ times as long")
     bottom.legend(loc="lower left")

@@ -10,7 +10,7 @@ import riemgn
 PAGES = {
     "problems": ("Problems", ("problem", "model", "loss", "data", "task")),
     "flows": ("Flows and methods", ("flow", "method", "regularizer")),
-    "solving": ("Solving", ("solve", "solve_batch", "iterate", "trajectory", "result", "sharding", "_settings")),
+    "solving": ("Solving", ("solve", "solve_batch", "iterate", "trajectory", "result", "_types")),
     "geometry": ("Geometry", ("geometry",)),
     "theory": ("Theory", ("theory", "theory.rigorous")),
     "algebra": ("Kernels and linear algebra", ("kernel", "linalg")),
@@ -23,7 +23,9 @@ BESIDE = {"riemgn.problem": ("Linearisation",)}  # what those meet who write a f
 
 def names_of(room: ModuleType) -> dict[str, object]:
     """What a room shows: a folder what its face imports, a file its public classes and functions that others may use."""
-    shown = {name: value for name, value in vars(room).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    shown = {
+        name: value for name, value in vars(room).items() if not name.startswith("_") and not inspect.ismodule(value)
+    }
     if Path(room.__file__ or "").name == "__init__.py":
         return shown
     ours = {name: value for name, value in shown.items() if getattr(value, "__module__", "") == room.__name__}
@@ -47,7 +49,9 @@ def room_section(name: str) -> str:
     paths = {f"{'riemgn' if shown in dir(riemgn) else room.__name__}.{shown}": value for shown, value in found}
     links = ", ".join(f"{{py:obj}}`~{path}`" for path in paths)
     listed = [line for path, value in paths.items() for line in directive(path, value)]
-    return "\n".join([f"## {heading}", "", (room.__doc__ or "").strip(), "", f"{links}.", "", "```{eval-rst}", *listed, "```", ""])
+    return "\n".join(
+        [f"## {heading}", "", (room.__doc__ or "").strip(), "", f"{links}.", "", "```{eval-rst}", *listed, "```", ""]
+    )
 
 
 def api_page(title: str, rooms: tuple[str, ...]) -> str:

@@ -32,7 +32,9 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
-toc_object_entries = False  # each page lists its names itself; in every page's sidebar they would cost a third of the build
+toc_object_entries = (
+    False  # each page lists its names itself; in every page's sidebar they would cost a third of the build
+)
 
 nitpick_ignore_regex = [
     ("py:.*", r"(?!riemgn\.).*"),  # types of other packages have no page here

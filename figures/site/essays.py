@@ -54,5 +54,8 @@ def essay_pages() -> dict[str, str]:
     index = f"{OPENING}\n```{{toctree}}\n:maxdepth: 1\n\n{toc}\n```\n"
     pages = {"essays/index.md": index}
     for essay in found:
-        pages |= {f"essays/{essay.item.id}.md": essay_page(essay), f"essays/{essay.item.id}.py": essay.script.read_text(encoding="utf-8")}
+        pages |= {
+            f"essays/{essay.item.id}.md": essay_page(essay),
+            f"essays/{essay.item.id}.py": essay.script.read_text(encoding="utf-8"),
+        }
     return pages

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 
-import paper_repro.runner
+import riemgn.experiment.reproduce
 from riemgn.theory import CLAIMS
 from riemgn.theory.claim import Claim
 
@@ -26,16 +26,14 @@ package. The labels below are theirs.
 
 def paper_titles() -> dict[str, str]:
     """What each paper's list of items calls it, by folder."""
-    lists = {path.parent.name: path for path in sorted(paper_repro.runner.ROOT.glob("*/claims.toml"))}
+    lists = {path.parent.name: path for path in sorted(riemgn.experiment.reproduce.ROOT.glob("*/claims.toml"))}
     order = list(dict.fromkeys([claim.paper for claim in CLAIMS.values()] + list(lists)))
     return {paper: tomllib.loads(lists[paper].read_text(encoding="utf-8"))["title"] for paper in order}
 
 
 def figure_line(found: Shown) -> str:
     held = sum(check["holds"] for check in found.checks)
-    return (
-        f"{{ref}}`{found.item.title} <{found.item.paper}-{found.item.id}>`: {found.verdict}, {held} of {len(found.checks)} checks, {found.size} size"
-    )
+    return f"{{ref}}`{found.item.title} <{found.item.paper}-{found.item.id}>`: {found.verdict}, {held} of {len(found.checks)} checks, {found.size} size"
 
 
 def claim_row(claim: Claim, figures: Sequence[Shown]) -> str:
@@ -49,7 +47,9 @@ def claim_section(claim: Claim, figures: Sequence[Shown]) -> str:
     code = f"{claim.examine.__module__}.{claim.examine.__qualname__}"
     lines = [f"(claim-{claim.name})=", f"### {claim.name}", "", claim.statement, ""]
     lines += [f"- Source: {claim.reference}; `theory.md` {claim.theory}, proof {claim.proof}"]
-    lines += [f"- To examine: `riemgn certify {claim.name}`, or `rg.certify({claim.name!r}, evidence)` with {claim.evidence} as evidence"]
+    lines += [
+        f"- To examine: `riemgn certify {claim.name}`, or `rg.certify({claim.name!r}, evidence)` with {claim.evidence} as evidence"
+    ]
     lines += [f"- Figure: {figure_line(each)}" for each in figures] or ["- Figure: none; the certificate alone decides"]
     return "\n".join([*lines, "", "```{eval-rst}", f".. autofunction:: {code}", "```", ""])
 
@@ -91,11 +91,11 @@ def figure_section(found: Shown) -> str:
 
 
 def paper_page(paper: str, title: str, found: Sequence[Shown]) -> str:
-    opening = (
-        "Our own experiments for the paper's claims, not copies of its plots; the line below each picture states data, sizes, seeds and tolerances."
-    )
+    opening = "Our own experiments for the paper's claims, not copies of its plots; the line below each picture states data, sizes, seeds and tolerances."
     text = f"{opening} What to see and what a picture does not show is at the head of its script in `paper_repro/{paper}/`."
-    return "\n".join([f"# {title}", "", text, "", *(figure_section(each) for each in found if each.item.paper == paper)])
+    return "\n".join(
+        [f"# {title}", "", text, "", *(figure_section(each) for each in found if each.item.paper == paper)]
+    )
 
 
 def paper_pages() -> dict[str, str]:
@@ -103,4 +103,7 @@ def paper_pages() -> dict[str, str]:
     found, titles = items_shown(), paper_titles()
     toc = "\n".join(f"papers/{paper}" for paper in titles)
     theorems = f"{theorems_page(found)}\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n"
-    return {"theorems.md": theorems, **{f"papers/{paper}.md": paper_page(paper, title, found) for paper, title in titles.items()}}
+    return {
+        "theorems.md": theorems,
+        **{f"papers/{paper}.md": paper_page(paper, title, found) for paper, title in titles.items()},
+    }

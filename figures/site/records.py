@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper_repro.checks import judge, RELATIONS
-from paper_repro.runner import discover, Item, judgement
+from riemgn.experiment.reproduce import discover, Item, judgement
+from riemgn.experiment.verdict import judge, RELATIONS
 
 FIGURES = Path(__file__).resolve().parents[1]
 

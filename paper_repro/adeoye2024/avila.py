@@ -12,7 +12,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 
 
 import numpy as np
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .classification import draw as draw, final, lead_checks, study
 
 
@@ -30,7 +31,14 @@ def checks(runs, quick):
     loss = final(runs, "GGN*", "test") / final(runs, "GGN", "test")
     return [
         *lead_checks(runs, 50.0 if quick else 61.0, 0.5),
-        check("GGN-SCORE without the outlier less with it: test accuracy [points]", change, "equal", 0.0, 3.0, golden_rtol=1.0),
+        check(
+            "GGN-SCORE without the outlier less with it: test accuracy [points]",
+            change,
+            "equal",
+            0.0,
+            3.0,
+            golden_rtol=1.0,
+        ),
         check("GGN-SCORE without the outlier over with it: test loss", loss, "equal", 1.0, 0.15, golden_rtol=5e-2),
         check("seeds that gradient descent with step 1 survives", float(survived), "equal", 0.0, 0.0),
     ]

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.epochs import taken, walked
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 
-from ..checks import check
-from ..epochs import taken, walked
-from ..picture import band
-from ..stored import kept
 from .measures import accuracy, stability, stability_with_zeros, zeros
 from .network import initial, network, problem_of
 
@@ -85,7 +85,15 @@ def task(name, quick, data_dir=None, variant=False, split=0):
     Digits come without test data: a quarter of them, drawn by the seed `split`, is kept for tests.
     """
     test_fraction = 0.25 if name == "digits" else 0.0
-    found = rg.load_data(name, data_dir=data_dir, seed=split, standardize=False, drop_constant=False, target="onehot", test_fraction=test_fraction)
+    found = rg.load_data(
+        name,
+        data_dir=data_dir,
+        seed=split,
+        standardize=False,
+        drop_constant=False,
+        target="onehot",
+        test_fraction=test_fraction,
+    )
     rows, test_rows = PLANS[name].rows[quick] or (len(found.x), len(found.x_test))
     places = np.arange(rows)
     if name == "avila":
@@ -167,7 +175,9 @@ def epochs_of(name, quick, label):
 @kept
 def run(name, label, seed, quick, data_dir=None):
     """One method from one seed's weights."""
-    return trained(task(name, quick, data_dir, label.endswith("*")), method_of(name, label), epochs_of(name, quick, label), seed)
+    return trained(
+        task(name, quick, data_dir, label.endswith("*")), method_of(name, label), epochs_of(name, quick, label), seed
+    )
 
 
 def study(name, quick, data_dir=None):
@@ -177,7 +187,9 @@ def study(name, quick, data_dir=None):
     for label in LOOKS:
         if name in VARIANTS or not label.endswith("*"):
             cells = [run(name, label, seed, quick, data_dir) for seed in seeds]
-            found[label] = {key: [each[key] for each in cells] for key in cells[0]} | {"epochs": epochs_of(name, quick, label)}
+            found[label] = {key: [each[key] for each in cells] for key in cells[0]} | {
+                "epochs": epochs_of(name, quick, label)
+            }
     return {"runs": found, "variant": VARIANTS.get(name, ""), "setup": setup(name, quick, found, seeds, data_dir)}
 
 
@@ -193,7 +205,9 @@ def setup(name, quick, runs, seeds, data_dir):
         "p": WIDTH * (at.net.sizes[0] + outputs),
         "alpha": ALPHA,
         "rho": f"c = 1, tau = {TAU:g} (gradient descent: 0), mu = {plan.smoothing:.4g}",
-        "seeds": f"{seeds[0]}-{seeds[-1]}, of weights and batches (line: median, band: least to largest)" if len(seeds) > 1 else f"{seeds[0]}",
+        "seeds": f"{seeds[0]}-{seeds[-1]}, of weights and batches (line: median, band: least to largest)"
+        if len(seeds) > 1
+        else f"{seeds[0]}",
         "tolerance": "float64",
     }
 
@@ -206,7 +220,9 @@ def ends(runs, key, labels=LOOKS):
 
 def times(runs):
     """What GGN-SCORE took and what gradient descent took to its accuracy, in words."""
-    words = [f"GGN-SCORE took {np.median(np.asarray(runs['GGN']['seconds'])[:, -1]):.2g} s to {final(runs, 'GGN'):.1f} % on the test data"]
+    words = [
+        f"GGN-SCORE took {np.median(np.asarray(runs['GGN']['seconds'])[:, -1]):.2g} s to {final(runs, 'GGN'):.1f} % on the test data"
+    ]
     for label, start in (("GD", "1"), ("GD 1/k", "1/kappa")):
         k = reached(runs, label)
         seconds = np.median(np.asarray(runs[label]["seconds"])[:, -1 if k is None else k])
@@ -251,9 +267,13 @@ def draw(data, fig):
         for key, style in styles.items() if label in BOTH else [*styles.items()][:1]:
             for ax, x in ((by_epoch, epochs), (by_seconds, seconds)):
                 band(ax, x, tail(run, key)[:, finite], markevery=every, **look, **style)
-    loss.set(xscale="log", yscale="log", xlabel="epoch", ylabel="loss on the test data (squared loss)", title="test loss")
+    loss.set(
+        xscale="log", yscale="log", xlabel="epoch", ylabel="loss on the test data (squared loss)", title="test loss"
+    )
     by_epoch.set(xscale="log", xlabel="epoch", ylabel="correct [%]", title="accuracy by epochs")
-    by_seconds.set(xscale="log", xlabel="seconds of training (this machine)", ylabel="correct [%]", title="accuracy by seconds")
+    by_seconds.set(
+        xscale="log", xlabel="seconds of training (this machine)", ylabel="correct [%]", title="accuracy by seconds"
+    )
     for style, what in ((styles["test_accuracy"], "test"), (styles["train_accuracy"], "training")):
         loss.plot([], [], color="0.3", marker="o", label=what, **style)
     fig.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -273,7 +293,14 @@ def lead_checks(runs, least, spread):
     lead = "GGN-SCORE less gradient descent (Armijo from 1) after 5 epochs, least [points]"
     ratio = "epochs of gradient descent (Armijo from {}) to GGN-SCORE's last accuracy over GGN-SCORE's"
     return [
-        check("test accuracy of GGN-SCORE after 5 epochs, least [%]", float(ggn.min()), "at_least", least, 0.0, golden_rtol=3e-2),
+        check(
+            "test accuracy of GGN-SCORE after 5 epochs, least [%]",
+            float(ggn.min()),
+            "at_least",
+            least,
+            0.0,
+            golden_rtol=3e-2,
+        ),
         check(lead, float((ggn - gd).min()), "at_least", 5.0, 0.0, golden_rtol=0.1),
         check(ratio.format("1"), epochs_ratio(runs), "at_least", 3.0, 0.0, golden_rtol=spread),
         check(ratio.format("1/kappa"), epochs_ratio(runs, "GD 1/k"), "at_least", 2.0, 0.0, golden_rtol=spread),

@@ -19,13 +19,21 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 
 
 import numpy as np
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .synthetic import after, curve, draw_curve, ERROR, records, setup
 from .variants import GD, GD_ARMIJO, GD_FROM_ONE, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, S2, SMALL, TAU
 
 SEEDS = 3
 GGN_STEPS, GD_STEPS = 500, 5000
-STEPS = {GGN: GGN_STEPS, GGN_RELEASED: GGN_STEPS, GGN_TAU: GGN_STEPS, GD: GD_STEPS, GD_WIDE: GD_STEPS, GD_ARMIJO: GD_STEPS}
+STEPS = {
+    GGN: GGN_STEPS,
+    GGN_RELEASED: GGN_STEPS,
+    GGN_TAU: GGN_STEPS,
+    GD: GD_STEPS,
+    GD_WIDE: GD_STEPS,
+    GD_ARMIJO: GD_STEPS,
+}
 EARLY, LATE = 100, 500
 
 
@@ -34,7 +42,9 @@ def data(quick, data_dir=None):
     setting = SMALL if quick else S2
     result = {"runs": records(setting, {**STEPS, GD_FROM_ONE: EARLY}, SEEDS)}
     words = f"{setting.words}; full batch, mu = 1/kappa, tau = {TAU:g} (GGN, {GGN_STEPS} steps), tau = 0 (GD, {GD_STEPS} steps)"
-    result["setup"] = setup(setting, SEEDS, "float64; processor seconds of the steps alone, flops by formula", data=words)
+    result["setup"] = setup(
+        setting, SEEDS, "float64; processor seconds of the steps alone, flops by formula", data=words
+    )
     result["checks"] = checks(result)
     return result
 
@@ -55,7 +65,9 @@ def draw(data, fig):
 def work_to(result, variant, level):
     """Floating point operations of each seed to its `level` of the test loss, by interpolation of logarithms; infinite if never."""
     record, found = curve(result, variant), []
-    for losses, work, aim in zip(np.asarray(record["test"])[:, 1:], np.asarray(record["flops"])[:, 1:], level, strict=True):
+    for losses, work, aim in zip(
+        np.asarray(record["test"])[:, 1:], np.asarray(record["flops"])[:, 1:], level, strict=True
+    ):
         below = np.flatnonzero(losses <= aim)
         if below.size == 0:
             found.append(np.inf)
@@ -75,7 +87,14 @@ def checks(result):
         return float(np.median(after(result, one, count, key) / after(result, other, count, key)))
 
     def loss(name, one, other, count, relation, predicted, tolerance=0.0):
-        return check(f"{name}, test loss after {count} steps", ratio(one, other, count), relation, predicted, tolerance, golden_rtol=0.2)
+        return check(
+            f"{name}, test loss after {count} steps",
+            ratio(one, other, count),
+            relation,
+            predicted,
+            tolerance,
+            golden_rtol=0.2,
+        )
 
     level = after(result, GGN, EARLY)
     work = float(np.median(work_to(result, GD_WIDE, level) / work_to(result, GGN, level)))

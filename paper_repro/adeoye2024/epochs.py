@@ -15,15 +15,19 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its relea
 
 import numpy as np
 
-from ..checks import check
-from ..picture import band
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+
 from .synthetic import after, curve, draw_curve, records, setup
 from .variants import GD, GD_RELEASED, GGN, GGN_RELEASED, LOOKS, S1, Setting, TAU
 
 SETTING = {True: Setting(200, 400, 20, 100), False: S1}
 STEPS = {True: (200, 1000), False: (600, 10_000)}
 SEEDS = {True: 3, False: 1}
-REACHED = {True: {"corrected": (200, 1000), "released": (200, 200)}, False: {"corrected": (600, 10_000), "released": (600, 10_000)}}
+REACHED = {
+    True: {"corrected": (200, 1000), "released": (200, 200)},
+    False: {"corrected": (600, 10_000), "released": (600, 10_000)},
+}
 PAIRS = {"corrected": (GGN, GD), "released": (GGN_RELEASED, GD_RELEASED)}
 
 
@@ -49,7 +53,10 @@ def draw(data, fig):
         for variant in pair:
             record = curve(data, variant)
             seconds = np.median(record["seconds"], axis=0)[1:]
-            for key, look in (("train", {"linestyle": "-"}), ("test", {"linestyle": ":", "markerfacecolor": "white", "markevery": (1, 3)})):
+            for key, look in (
+                ("train", {"linestyle": "-"}),
+                ("test", {"linestyle": ":", "markerfacecolor": "white", "markevery": (1, 3)}),
+            ):
                 look = {"color": LOOKS[variant]["color"], "marker": LOOKS[variant]["marker"], "markersize": 5, **look}
                 band(ax, seconds, record[key][:, 1:], label=f"{variant.method}, {key}", **look)
         options = ", ".join(f"{variant.method} {variant.option}" for variant in pair)
@@ -64,5 +71,14 @@ def checks(result, quick):
         one, other = REACHED[quick][preset]
         ratio = float(np.median(after(result, ggn, one)) / np.median(after(result, gd, other)))
         slack = 0.5 if one == other else 0.0
-        found.append(check(f"{preset}: test loss, GGN at {one} / GD step 1 at {other}", ratio, "at_most", 1.0, slack, golden_rtol=0.1))
+        found.append(
+            check(
+                f"{preset}: test loss, GGN at {one} / GD step 1 at {other}",
+                ratio,
+                "at_most",
+                1.0,
+                slack,
+                golden_rtol=0.1,
+            )
+        )
     return found

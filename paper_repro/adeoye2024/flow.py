@@ -20,10 +20,10 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-from riemgn.theory import along
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory import path_quantities
 
-from ..checks import check
-from ..picture import band
 from .network import initial, network, problem_of, teacher_data
 
 SAMPLES, INPUTS, WIDTH = 60, 5, 50
@@ -85,7 +85,7 @@ def beside(problem, flow, traj, alpha, least, bend, scale):
     steps = rg.iterate(problem, method, steps=int(1.02 * T1 / least), spectra=False)
     ts = np.asarray(steps.ts)
     inside = ts <= T1
-    states, tight = (along.states_at(solved, np.minimum(ts, T1)) for solved in (traj, traj.tight))
+    states, tight = (path_quantities.states_at(solved, np.minimum(ts, T1)) for solved in (traj, traj.tight))
     gaps = np.linalg.norm(np.asarray(steps.params - states), axis=1)
     own = np.linalg.norm(np.asarray(tight - states), axis=1)
     kept = slice(0, int(inside.sum()), max(1, int(inside.sum()) // 64))
@@ -129,8 +129,16 @@ def checks(runs, alphas):
     return [
         check("slope of max |w_k - w(t_k)| in alpha, farthest seed", farthest(globals_, 1.0), "equal", 1.0, 0.05),
         check("slope of |w_1 - w(s)| in s, farthest seed", farthest(locals_, 2.0), "equal", 2.0, 0.05),
-        check(f"|w_1 - w(s)| / (s^2 |w''| / 2) at alpha = {alphas[last]:g}, farthest seed", farthest(ratios, 1.0), "equal", 1.0, 0.05),
-        check("error of the flow's solve / distance of the steps, largest", own, "at_most", 0.0, 1e-2, golden_rtol=ERROR),
+        check(
+            f"|w_1 - w(s)| / (s^2 |w''| / 2) at alpha = {alphas[last]:g}, farthest seed",
+            farthest(ratios, 1.0),
+            "equal",
+            1.0,
+            0.05,
+        ),
+        check(
+            "error of the flow's solve / distance of the steps, largest", own, "at_most", 0.0, 1e-2, golden_rtol=ERROR
+        ),
         check("share of seeds whose energy balance is certified", held, "equal", 1.0, 0.0),
     ]
 
@@ -155,15 +163,43 @@ def draw(data, fig):
     left.plot(data["times"], curves[middle], color="0.35", label="flow")
     for step in data["runs"][middle]["steps"]:
         if step["alpha"] in SHOWN:
-            left.plot(step["ts"], step["objectives"], label=f"GGN-SCORE, alpha = {step['alpha']:g}", **SHOWN[step["alpha"]])
+            left.plot(
+                step["ts"], step["objectives"], label=f"GGN-SCORE, alpha = {step['alpha']:g}", **SHOWN[step["alpha"]]
+            )
     left.set(yscale="log", xlabel="time t = sum of the step sizes", ylabel=r"$F(w)$", title="objective")
     left.legend(loc="upper right")
     gaps = np.array([[step["gap"] for step in run["steps"]] for run in data["runs"]])
     locals_ = np.array([[step["local"] for step in run["steps"]] for run in data["runs"]])
     predicted = np.array([[step["predicted"] for step in run["steps"]] for run in data["runs"]])
-    band(right, data["alphas"], gaps, color="#0072B2", marker="o", linestyle="-", label=r"$\max_k |w_k - w(t_k)|\,/\,|w(T) - w_0|$")
-    right.plot(data["alphas"], np.median(gaps[:, -1]) * np.divide(data["alphas"], data["alphas"][-1]), color="0.45", linestyle="--", label="slope 1")
+    band(
+        right,
+        data["alphas"],
+        gaps,
+        color="#0072B2",
+        marker="o",
+        linestyle="-",
+        label=r"$\max_k |w_k - w(t_k)|\,/\,|w(T) - w_0|$",
+    )
+    right.plot(
+        data["alphas"],
+        np.median(gaps[:, -1]) * np.divide(data["alphas"], data["alphas"][-1]),
+        color="0.45",
+        linestyle="--",
+        label="slope 1",
+    )
     band(right, data["alphas"], locals_, color="#D55E00", marker="s", linestyle="-", label=r"$|w_1 - w(s)|$, one step")
-    right.plot(data["alphas"], np.median(predicted, axis=0), color="black", linestyle=":", label=r"$s^2\,|w''(0)|\,/\,2$ (predicted)")
-    right.set(xscale="log", yscale="log", xlabel="step size alpha", ylabel="distance from the flow", title="the step against the flow")
+    right.plot(
+        data["alphas"],
+        np.median(predicted, axis=0),
+        color="black",
+        linestyle=":",
+        label=r"$s^2\,|w''(0)|\,/\,2$ (predicted)",
+    )
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="step size alpha",
+        ylabel="distance from the flow",
+        title="the step against the flow",
+    )
     right.legend(loc="lower right", fontsize=8)

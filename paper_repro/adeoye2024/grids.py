@@ -4,14 +4,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..picture import band
-from ..sweep import swept
+from riemgn.experiment.cell_sweep import swept
+from riemgn.plot.caption import band
+
 from .measures import zeros
 from .network import PRESETS
 from .synthetic import drawn, run, setup, stacked
 from .variants import S2, Setting, SMALL, Variant
 
-ZEROS = {"color": "#D55E00", "marker": "s", "markersize": 4, "linestyle": "--", "fillstyle": "none", "label": "# zeros (right)"}
+ZEROS = {
+    "color": "#D55E00",
+    "marker": "s",
+    "markersize": 4,
+    "linestyle": "--",
+    "fillstyle": "none",
+    "label": "# zeros (right)",
+}
 FLOOR = 1e-6  # what is smaller is drawn here: a collapsed run's weights are zero
 MIDDLE = 400  # steps after which the targets of ggn_score.md 7.4 are read, at either size
 
@@ -35,16 +43,37 @@ def grid(quick: bool, few: tuple[float, ...], low: float, high: float) -> Grid:
 def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
     """All cells, `places(point)` being `(mu, tau)`: one record for each preset, arrays (points, seeds, steps), and what the seeds start from."""
     cases = [(Variant("GGN", preset, "c = 1"), point) for preset in PRESETS for point in sizes.points]
-    arguments = [(sizes.setting, variant, seed, sizes.steps, *places(point), True) for variant, point in cases for seed in range(sizes.seeds)]
+    arguments = [
+        (sizes.setting, variant, seed, sizes.steps, *places(point), True)
+        for variant, point in cases
+        for seed in range(sizes.seeds)
+    ]
     cells = swept(run, arguments, f"adeoye2024/{name}")
     rows = [stacked(cells[place : place + sizes.seeds]) for place in range(0, len(cells), sizes.seeds)]
     by_preset = zip(PRESETS, (rows[: len(sizes.points)], rows[len(sizes.points) :]), strict=True)
-    runs = [{"preset": preset, **{key: np.stack([row[key] for row in mine]) for key in mine[0]}} for preset, mine in by_preset]
+    runs = [
+        {"preset": preset, **{key: np.stack([row[key] for row in mine]) for key in mine[0]}}
+        for preset, mine in by_preset
+    ]
     starts = [drawn(sizes.setting, seed) for seed in range(sizes.seeds)]
     half = [float(np.mean(np.asarray(data.y_test) ** 2)) / 2 for _, _, data in starts]
-    first = [zeros(np.concatenate([np.asarray(layer["weight"]).ravel() for layer in params])) for _, params, _ in starts]
-    words = setup(sizes.setting, sizes.seeds, "float64", data=f"{sizes.setting.words}, {sizes.steps[-1]} full-batch steps, {fixed}")
-    return {"points": sizes.points, "steps": sizes.steps, "runs": runs, "half_square": half, "start_zeros": first, "setup": words}
+    first = [
+        zeros(np.concatenate([np.asarray(layer["weight"]).ravel() for layer in params])) for _, params, _ in starts
+    ]
+    words = setup(
+        sizes.setting,
+        sizes.seeds,
+        "float64",
+        data=f"{sizes.setting.words}, {sizes.steps[-1]} full-batch steps, {fixed}",
+    )
+    return {
+        "points": sizes.points,
+        "steps": sizes.steps,
+        "runs": runs,
+        "half_square": half,
+        "start_zeros": first,
+        "setup": words,
+    }
 
 
 def value(result, preset, point, key="test", step=MIDDLE):
@@ -61,13 +90,35 @@ def draw_grid(data, fig, symbol, below, ylabel):
     axes = fig.subplots(2, len(data["runs"]), sharex=True, sharey="row", height_ratios=(3, 2))
     twins = []
     for top, bottom, record in zip(*axes, data["runs"], strict=True):
-        band(top, data["points"], record["test"][:, :, -1].T, color="#0072B2", marker="o", markersize=4, label="test loss (left)")
+        band(
+            top,
+            data["points"],
+            record["test"][:, :, -1].T,
+            color="#0072B2",
+            marker="o",
+            markersize=4,
+            label="test loss (left)",
+        )
         top.axhline(np.median(data["half_square"]), color="0.45", linestyle=":", label="loss of f = 0 (left)")
         twins.append(top.twinx())
         band(twins[-1], data["points"], record["zeros"].T, **ZEROS)
-        twins[-1].axhline(np.median(data["start_zeros"]), color="#D55E00", linestyle=":", linewidth=1, label="# zeros at the start (right)")
+        twins[-1].axhline(
+            np.median(data["start_zeros"]),
+            color="#D55E00",
+            linestyle=":",
+            linewidth=1,
+            label="# zeros at the start (right)",
+        )
         top.set(xscale="log", yscale="log", title=f"GGN, {record['preset']}, c = 1")
-        band(bottom, data["points"], np.maximum(record[below][:, :, -1].T, FLOOR), color="black", marker="d", markersize=4, linestyle="-.")
+        band(
+            bottom,
+            data["points"],
+            np.maximum(record[below][:, :, -1].T, FLOOR),
+            color="black",
+            marker="d",
+            markersize=4,
+            linestyle="-.",
+        )
         bottom.set(xscale="log", yscale="log", xlabel=symbol)
     for twin in twins:
         twin.set_ylim(0, 1.15 * max(np.nanmax(record["zeros"]) for record in data["runs"]))

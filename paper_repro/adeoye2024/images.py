@@ -13,7 +13,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 
 
 import functools
 
-from ..stored import kept
+from riemgn.experiment.cells import kept
+
 from . import sweeps
 from .sweeps import draw as draw
 
@@ -28,9 +29,13 @@ def data(quick, data_dir=None):
 
 def study(name, mus, quick, data_dir):
     """Both sweeps on a set of images."""
-    found = sweeps.swept(lambda tau, mu, seed: cell(name, tau, mu, seed, quick, data_dir), WIDTHS[quick], mus, sweeps.SEEDS)
+    found = sweeps.swept(
+        lambda tau, mu, seed: cell(name, tau, mu, seed, quick, data_dir), WIDTHS[quick], mus, sweeps.SEEDS
+    )
     at = task(name, quick, data_dir)
-    what = f"{name}, {len(at.x)} training and {len(at.x_test)} test images from the 10 000 test images, pixels in [0, 1]"
+    what = (
+        f"{name}, {len(at.x)} training and {len(at.x_test)} test images from the 10 000 test images, pixels in [0, 1]"
+    )
     result = {"sweeps": found, "setup": sweeps.setup(what, at, found)}
     result["checks"] = sweeps.checks(found, LEAST[name][quick])
     return result

@@ -41,7 +41,9 @@ def initial(net: rg.MLP, key: Array, spread: float = 1.0) -> list[dict[str, Arra
     return [{"weight": spread * jr.normal(hidden, (n1, n0))}, {"weight": spread * jr.uniform(output, (ny, n1))}]
 
 
-def teacher_data(train: int, test: int, inputs: int, key: Array, width: int = 5, activation: str = "silu") -> TeacherData:
+def teacher_data(
+    train: int, test: int, inputs: int, key: Array, width: int = 5, activation: str = "silu"
+) -> TeacherData:
     """`y(x) = sum_j v_j rho(<u_j, x>)` with unit `u_j`, signs `v_j`, and inputs uniform on the unit sphere (ggn_score.md 1.4)."""
     keys = jr.split(key, 4)
     u, x, x_test = (_unit_rows(k, (rows, inputs)) for k, rows in zip(keys, (width, train, test), strict=False))
@@ -55,7 +57,13 @@ def _unit_rows(key: Array, shape: tuple[int, int]) -> Array:
     return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def problem_of(net: rg.MLP, params, x: Array, y: Array, preset: str = "corrected", gradient: bool = False) -> rg.Problem:
+def problem_of(
+    net: rg.MLP, params, x: Array, y: Array, preset: str = "corrected", gradient: bool = False
+) -> rg.Problem:
     """`f = 1 / (2 m n_y) sum |Phi(x_i) - y_i|^2` with the derivatives of the preset; `gradient` for a method of gradient descent."""
-    model = (ReleasedGradient if gradient else ReleasedDerivatives)(net) if preset == "released" and net.sizes[-1] == 1 else net
+    model = (
+        (ReleasedGradient if gradient else ReleasedDerivatives)(net)
+        if preset == "released" and net.sizes[-1] == 1
+        else net
+    )
     return rg.Problem(model, params, x, y, rg.SquaredLoss(mean=True))

@@ -14,7 +14,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 
 
 import numpy as np
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .classification import at_epoch, draw as draw, epochs_ratio, final, study
 
 
@@ -32,9 +33,30 @@ def checks(runs, quick):
     ratio = "epochs of gradient descent (Armijo from 1) to GGN-SCORE's last accuracy over GGN-SCORE's"
     lead = f"GGN-SCORE less gradient descent (Armijo from 1) after {epoch} epochs, least [points]"
     return [
-        check(f"test accuracy of GGN-SCORE after {epoch} epochs, median [%]", float(np.median(ggn)), "at_least", least, 0.0, golden_rtol=2e-2),
-        check(f"test accuracy of GGN-SCORE after {epoch} epochs, least [%]", float(ggn.min()), "at_least", least - 5, 0.0, golden_rtol=2e-2),
+        check(
+            f"test accuracy of GGN-SCORE after {epoch} epochs, median [%]",
+            float(np.median(ggn)),
+            "at_least",
+            least,
+            0.0,
+            golden_rtol=2e-2,
+        ),
+        check(
+            f"test accuracy of GGN-SCORE after {epoch} epochs, least [%]",
+            float(ggn.min()),
+            "at_least",
+            least - 5,
+            0.0,
+            golden_rtol=2e-2,
+        ),
         check(lead, float((ggn - gd).min()), "at_least", 5.0, 0.0, golden_rtol=0.1),
         check(ratio, epochs_ratio(runs), "at_least", 3.0, 0.0, golden_rtol=0.3),
-        check("test accuracy of gradient descent (Armijo from 1) at its end [%]", final(runs, "GD"), "at_least", 80.0, 0.0, golden_rtol=2e-2),
+        check(
+            "test accuracy of gradient descent (Armijo from 1) at its end [%]",
+            final(runs, "GD"),
+            "at_least",
+            80.0,
+            0.0,
+            golden_rtol=2e-2,
+        ),
     ]

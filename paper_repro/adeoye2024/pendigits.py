@@ -11,7 +11,8 @@ compilation left out; they are in no check.
 Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R1 (batches of 64).
 """
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .classification import draw as draw, final, study
 
 ZERO_OUTPUTS = 1 / (2 * 10)  # of one-hot targets in 10 classes
@@ -29,8 +30,17 @@ def checks(runs, quick):
     least, scaled = (70.0, 60.0) if quick else (85.0, 85.0)
     silent = "test loss of gradient descent (Armijo from {}), that of zero outputs"
     return [
-        check("test accuracy of GGN-SCORE at its end [%]", final(runs, "GGN"), "at_least", least, 0.0, golden_rtol=3e-2),
+        check(
+            "test accuracy of GGN-SCORE at its end [%]", final(runs, "GGN"), "at_least", least, 0.0, golden_rtol=3e-2
+        ),
         check(silent.format("1"), final(runs, "GD", "test"), "equal", ZERO_OUTPUTS, 1e-3),
         check(silent.format("1/kappa"), final(runs, "GD 1/k", "test"), "equal", ZERO_OUTPUTS, 1e-3),
-        check("test accuracy of gradient descent (Armijo from 1), features / 100 [%]", final(runs, "GD*"), "at_least", scaled, 0.0, golden_rtol=3e-2),
+        check(
+            "test accuracy of gradient descent (Armijo from 1), features / 100 [%]",
+            final(runs, "GD*"),
+            "at_least",
+            scaled,
+            0.0,
+            golden_rtol=3e-2,
+        ),
     ]

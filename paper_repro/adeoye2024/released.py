@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import riemgn as rg
-from riemgn.kernel import layer_jacobian
+from riemgn.jacobian import layer_jacobian
 from riemgn.linalg import AbstractJacobian
 from riemgn.model import AbstractModel, ACTIVATIONS
 
@@ -110,4 +110,6 @@ def _transposed(v: Float[Array, " p"], rows: int, columns: int) -> Float[Array, 
 @layer_jacobian.register
 def _(model: ReleasedDerivatives, params, x):
     inputs, neurons, _ = model.net.sizes
-    return ReleasedJacobian(layer_jacobian(model.net, params, x).scale_rows(jnp.full(len(x), neurons**0.5)), (neurons, inputs))
+    return ReleasedJacobian(
+        layer_jacobian(model.net, params, x).scale_rows(jnp.full(len(x), neurons**0.5)), (neurons, inputs)
+    )

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 
 from ..cayci2024.diabetes import ERROR
-from ..checks import check
-from ..picture import band
 
 N, P, TAU, STEPS = 8, 12, 1.0, 6
 SEEDS = {True: range(5), False: range(20)}
@@ -82,13 +82,21 @@ def draw(data, fig):
         line = {key: look[key] for key in ("color", "linestyle")}
         left.plot(data["places"], kind["ratios"][0], label=rf"{name}, $\nu$ = {kind['order']:g}", **line)
         left.axhline(kind["tight"], color=look["color"], linewidth=0.8, linestyle=":")
-        left.annotate(f"tight constant {kind['tight']:.4g}", (1.2e-2, kind["tight"]), xytext=(0, 3), textcoords="offset points", fontsize=8)
+        left.annotate(
+            f"tight constant {kind['tight']:.4g}",
+            (1.2e-2, kind["tight"]),
+            xytext=(0, 3),
+            textcoords="offset points",
+            fontsize=8,
+        )
         steps = np.arange(1, STEPS + 1)
         kept = np.asarray(kind["predicted_decrease"]) / np.asarray(kind["decrease"])
         band(right, steps, kept, label=rf"{name}, $\nu$ = {kind['order']:g}", **look)
     released = data["kinds"]["pseudo-Huber"]["released"]
     left.axhline(released, color="black", linewidth=0.8, linestyle="-.")
-    left.annotate(f"released: {released:g}", (1.2e-2, released), xytext=(0, -10), textcoords="offset points", fontsize=8)
+    left.annotate(
+        f"released: {released:g}", (1.2e-2, released), xytext=(0, -10), textcoords="offset points", fontsize=8
+    )
     left.set(xscale="log", xlabel=r"$|x| / \mu$", ylabel=r"$|h'''| \, / \, (h'')^{\nu/2}$ at $\mu = 1$", ylim=(0, 3.3))
     left.legend(loc="lower right")
     right.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
@@ -101,11 +109,33 @@ def checks(result):
     found = []
     for name, kind in result["kinds"].items():
         first, other = (float(np.max(values)) for values in kind["ratios"])
-        found.append(check(f"{name}: largest ratio / tight constant", first / kind["tight"], "equal", 1.0, 1e-4, golden_rtol=ERROR))
+        found.append(
+            check(
+                f"{name}: largest ratio / tight constant", first / kind["tight"], "equal", 1.0, 1e-4, golden_rtol=ERROR
+            )
+        )
         law = other / (OTHER ** (kind["order"] / 2 - 2) * kind["tight"])
-        found.append(check(f"{name}: the same at mu = {OTHER:g}, scaled by mu^(nu/2 - 2)", law, "equal", 1.0, 1e-4, golden_rtol=ERROR))
+        found.append(
+            check(
+                f"{name}: the same at mu = {OTHER:g}, scaled by mu^(nu/2 - 2)",
+                law,
+                "equal",
+                1.0,
+                1e-4,
+                golden_rtol=ERROR,
+            )
+        )
         spare = float(np.min(np.asarray(kind["decrease"]) - np.asarray(kind["predicted_decrease"])))
-        found.append(check(f"{name}: least decrease beyond the promised one, over F(w_0)", spare, "at_least", 0.0, 1e-12, golden_rtol=ERROR))
+        found.append(
+            check(
+                f"{name}: least decrease beyond the promised one, over F(w_0)",
+                spare,
+                "at_least",
+                0.0,
+                1e-12,
+                golden_rtol=ERROR,
+            )
+        )
         share = float(np.mean([status == "holds" for status in kind["certificate"]]))
         found.append(check(f"{name}: share of certificates of ggn_score_descent that hold", share, "equal", 1.0, 0.0))
     huber = result["kinds"]["pseudo-Huber"]

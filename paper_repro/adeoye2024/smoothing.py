@@ -15,7 +15,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its relea
 
 import numpy as np
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .grids import draw_grid, grid, MIDDLE, swept_grid, value
 from .variants import TAU
 
@@ -44,8 +45,16 @@ def checks(result):
     name = f"test loss after {MIDDLE} steps, mu = "
     return [
         check(f"{name}0.01 / mu = 10", ratio(1e-2, 10.0, "corrected"), "at_least", 100.0, 0.0, golden_rtol=0.3),
-        check(f"released: {name}0.01 / mu = 10", ratio(1e-2, 10.0, "released"), "at_least", 100.0, 0.0, golden_rtol=0.3),
+        check(
+            f"released: {name}0.01 / mu = 10", ratio(1e-2, 10.0, "released"), "at_least", 100.0, 0.0, golden_rtol=0.3
+        ),
         check(f"{name}1 / mu = 10", ratio(1.0, 10.0, "corrected"), "at_least", 5.0, 0.0, golden_rtol=0.3),
         check("last step size at mu = 0.01", frozen, "at_most", 0.01, 0.0, golden_rtol=0.3),
-        check("last step size at mu = 10", float(np.median(value(result, "corrected", 10.0, "step_size"))), "at_least", 0.9, 0.0),
+        check(
+            "last step size at mu = 10",
+            float(np.median(value(result, "corrected", 10.0, "step_size"))),
+            "at_least",
+            0.9,
+            0.0,
+        ),
     ]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 
-from ..checks import check
-from ..picture import band
 from .classification import Task, trained
 from .network import network
 
@@ -20,7 +20,10 @@ LARGE_MUS, SMALL_MUS = tuple(10.0**k for k in range(-3, 4)), tuple(10.0**k for k
 ROWS = {True: (800, 200), False: (8000, 2000)}  # of the 10 000 test images of a set: training, test
 SEEDS = (0, 1)
 PERCENT = {
-    "train_accuracy": ("training accuracy", {"color": "#0072B2", "marker": "o", "linestyle": "--", "markerfacecolor": "none"}),
+    "train_accuracy": (
+        "training accuracy",
+        {"color": "#0072B2", "marker": "o", "linestyle": "--", "markerfacecolor": "none"},
+    ),
     "test_accuracy": ("test accuracy", {"color": "#0072B2", "marker": "o", "linestyle": "-"}),
     "stability": ("T-I", {"color": "#D55E00", "marker": "s", "linestyle": "-."}),
     "stability_with_zeros": ("T-I incl. # zeros", {"color": "#009E73", "marker": "^", "linestyle": ":"}),
@@ -118,9 +121,23 @@ def checks(sweeps, least):
         check("test accuracy at tau = 1e-4, mu = 1/kappa [%]", right, "at_least", least, 0.0, golden_rtol=5e-2),
         check("tau = 1e-6 less tau = 1e-4: test accuracy [points]", tiny - right, "equal", 0.0, 5.0, golden_rtol=1.0),
         check("tau = 1e-4 less tau = 1: test accuracy [points]", right - large, "at_least", 10.0, 0.0, golden_rtol=0.2),
-        check("tau = 1 over tau = 1e-4: test loss", value(sweeps, "tau", "test", TAUS[-1]) / loss, "at_least", 1.5, 0.0, golden_rtol=0.2),
+        check(
+            "tau = 1 over tau = 1e-4: test loss",
+            value(sweeps, "tau", "test", TAUS[-1]) / loss,
+            "at_least",
+            1.5,
+            0.0,
+            golden_rtol=0.2,
+        ),
         check("least mu: mean step size", frozen["mean_step"], "at_most", 1e-3, 0.0, golden_rtol=0.1),
         check("least mu over mu = 1/kappa: test loss", frozen["test"] / loss, "at_least", 100.0, 0.0, golden_rtol=0.2),
-        check("least mu less mu = 1/kappa: T-I [points]", frozen["stability"] - stays, "at_least", 10.0, 0.0, golden_rtol=0.2),
+        check(
+            "least mu less mu = 1/kappa: T-I [points]",
+            frozen["stability"] - stays,
+            "at_least",
+            10.0,
+            0.0,
+            golden_rtol=0.2,
+        ),
         check("T-I at tau = 1e-4, mu = 1/kappa [%]", stays, "equal", 70.0, 10.0, golden_rtol=5e-2),
     ]

@@ -13,10 +13,10 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
 from riemgn.method import MethodState
+from riemgn.plot.caption import band
 
-from ..picture import band
-from ..stored import kept
 from .measures import zeros
 from .network import initial, network, problem_of, teacher_data, TeacherData
 from .variants import ALPHA, flops, look, method_of, Setting, TAU, Variant
@@ -65,12 +65,24 @@ def measured(problem, x_test, y_test, w, mu, tau):
     test = problem.loss(problem.model(problem.unflatten(w), x_test).reshape(-1), y_test)
     train, sizes = problem.objective(w), jnp.sum(jnp.abs(w))
     smooth = train + tau * jnp.sum(jnp.sqrt(mu**2 + w**2) - mu)
-    return {"train": train, "test": test, "reported": train + tau * sizes, "objective": smooth, "norm": jnp.linalg.norm(w)}
+    return {
+        "train": train,
+        "test": test,
+        "reported": train + tau * sizes,
+        "objective": smooth,
+        "norm": jnp.linalg.norm(w),
+    }
 
 
 @kept
 def run(
-    setting: Setting, variant: Variant, seed: int, steps: tuple[int, ...], mu: float | None = None, tau: float = TAU, recycle: bool = False
+    setting: Setting,
+    variant: Variant,
+    seed: int,
+    steps: tuple[int, ...],
+    mu: float | None = None,
+    tau: float = TAU,
+    recycle: bool = False,
 ) -> dict:
     """One run, measured after each of the numbers of `steps`.
 
@@ -92,10 +104,17 @@ def run(
         more = advanced(problem, method, w, memory, halvings, jnp.asarray(done), jnp.asarray(count - done))
         w, memory, size, halvings = jax.block_until_ready(more)
         seconds, done = seconds + time.process_time() - start, count
-        values = {key: float(value) for key, value in measured(problem, data.x_test, data.y_test, w, jnp.asarray(mu), jnp.asarray(tau)).items()}
+        values = {
+            key: float(value)
+            for key, value in measured(problem, data.x_test, data.y_test, w, jnp.asarray(mu), jnp.asarray(tau)).items()
+        }
         work = flops(setting, variant, count, float(halvings))
-        rows.append({**values, "step_size": float(size), "seconds": seconds, "flops": work, "halvings": float(halvings)})
-    return {key: np.array([row[key] for row in rows]) for key in rows[0]} | {"zeros": zeros(w) if bool(jnp.all(jnp.isfinite(w))) else None}
+        rows.append(
+            {**values, "step_size": float(size), "seconds": seconds, "flops": work, "halvings": float(halvings)}
+        )
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]} | {
+        "zeros": zeros(w) if bool(jnp.all(jnp.isfinite(w))) else None
+    }
 
 
 def stacked(runs: list[dict]) -> dict:

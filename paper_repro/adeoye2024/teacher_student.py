@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..checks import check
-from ..stored import kept
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+
 from . import sweeps
 from .measures import accuracy
 from .sweeps import draw as draw
@@ -31,7 +32,9 @@ LEAST = {True: 20.0, False: 80.0}  # test accuracy [%]
 
 def data(quick, data_dir=None):
     """Both sweeps from every seed of the student; one teacher."""
-    found = sweeps.swept(lambda tau, mu, seed: cell(tau, mu, seed, quick, data_dir), WIDTHS[quick], sweeps.LARGE_MUS, sweeps.SEEDS)
+    found = sweeps.swept(
+        lambda tau, mu, seed: cell(tau, mu, seed, quick, data_dir), WIDTHS[quick], sweeps.LARGE_MUS, sweeps.SEEDS
+    )
     at, share = task(quick, data_dir)
     what = f"mnist, {len(at.x)} training inputs, {len(at.x_test)} of them the test inputs; teacher 784-{TEACHER_WIDTH}-10, softmax, "
     what += f"{TEACHER_EPOCHS} epochs of Adam, {share:.1f} % right"
@@ -42,7 +45,9 @@ def data(quick, data_dir=None):
 
 def checks(found, share, quick):
     """Those of the sweeps, and that there is something to learn from the teacher."""
-    teacher = check("what the teacher gets right [%]", share, "at_least", 50.0 if quick else 90.0, 0.0, golden_rtol=2e-2)
+    teacher = check(
+        "what the teacher gets right [%]", share, "at_least", 50.0 if quick else 90.0, 0.0, golden_rtol=2e-2
+    )
     return [teacher, *sweeps.checks(found, LEAST[quick])]
 
 
@@ -68,7 +73,10 @@ def taught(x, y, epochs):
 
     optimiser, key = optax.adam(TEACHER_RATE), jax.random.key(0)
     first, second, batches = jax.random.split(key, 3)
-    params = jax.random.normal(first, (TEACHER_WIDTH, x.shape[1])), jax.random.normal(second, (y.shape[1], TEACHER_WIDTH))
+    params = (
+        jax.random.normal(first, (TEACHER_WIDTH, x.shape[1])),
+        jax.random.normal(second, (y.shape[1], TEACHER_WIDTH)),
+    )
     blocks = len(x) // TEACHER_BATCH
 
     def logits(params, x):

@@ -13,7 +13,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its relea
 
 import numpy as np
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .synthetic import after, curve, draw_curve, ERROR, records, setup
 from .variants import GD, GD_ARMIJO, GD_RELEASED, GD_WIDE, GGN, GGN_RELEASED, GGN_TAU, LOOKS, S2, SMALL, TAU
 
@@ -53,11 +54,23 @@ def table_panel(ax, data):
     rows = []
     for variant in LOOKS:
         record = curve(data, variant)
-        losses = [f"{np.median(after(data, variant, count)):.1e}" if count in list(record["steps"]) else "" for count in SHOWN]
-        ends = [f"{np.median(record['zeros']):.0f}", f"{np.median(record['reported'][:, -1]):.3g}", f"{np.median(record['objective'][:, -1]):.2e}"]
+        losses = [
+            f"{np.median(after(data, variant, count)):.1e}" if count in list(record["steps"]) else "" for count in SHOWN
+        ]
+        ends = [
+            f"{np.median(record['zeros']):.0f}",
+            f"{np.median(record['reported'][:, -1]):.3g}",
+            f"{np.median(record['objective'][:, -1]):.2e}",
+        ]
         rows.append([variant.label, *losses, *ends])
     head = ["test loss (median) after", *map(str, SHOWN), "# zeros", r"$f + \tau|w|_1$", r"$f + \tau\sum h_\mu$"]
-    table = ax.table(cellText=rows, colLabels=head, loc="center", cellLoc="right", colWidths=[0.25] + [0.07] * len(SHOWN) + [0.06, 0.1, 0.1])
+    table = ax.table(
+        cellText=rows,
+        colLabels=head,
+        loc="center",
+        cellLoc="right",
+        colWidths=[0.25] + [0.07] * len(SHOWN) + [0.06, 0.1, 0.1],
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(7.5)
     for (_, column), entry in table.get_celld().items():
@@ -91,16 +104,45 @@ def checks(result, quick):
     """The bands of ggn_score.md 7.6, 5 to 7; at quick size those measured for it."""
     found = [entry for case in (QUICK_BANDS if quick else FULL_BANDS) for entry in band_checks(result, *case)]
     train = np.array([after(result, GGN, count, "train") for count in (1, 10, 50, 100, 200, 500)])
-    found.append(check("GGN, corrected, c = 1: train loss / checkpoint before, largest", float((train[1:] / train[:-1]).max()), "at_most", 1.0, 0.0))
+    found.append(
+        check(
+            "GGN, corrected, c = 1: train loss / checkpoint before, largest",
+            float((train[1:] / train[:-1]).max()),
+            "at_most",
+            1.0,
+            0.0,
+        )
+    )
     first, last = (1, 10) if quick else (20, 80)
-    factor = (after(result, GGN_RELEASED, last, "train") / after(result, GGN_RELEASED, first, "train")) ** (1 / (last - first))
+    factor = (after(result, GGN_RELEASED, last, "train") / after(result, GGN_RELEASED, first, "train")) ** (
+        1 / (last - first)
+    )
     predicted = (1 - 0.95 * result["kappa"]) ** 2
     worst = float(factor[np.argmax(np.abs(factor - predicted))])
-    found.append(check(f"GGN, released: factor of f per step, {first} to {last}, worst seed", worst, "equal", predicted, 0.05 if quick else 0.02))
+    found.append(
+        check(
+            f"GGN, released: factor of f per step, {first} to {last}, worst seed",
+            worst,
+            "equal",
+            predicted,
+            0.05 if quick else 0.02,
+        )
+    )
     count = 500 if quick else 100
     ratio = after(result, GGN, count) / after(result, GD, 2000)
-    found.append(check(f"test loss, GGN corrected at {count} / GD step 1 at 2000, largest", float(ratio.max()), "at_most", 1.0, 0.0, golden_rtol=0.1))
+    found.append(
+        check(
+            f"test loss, GGN corrected at {count} / GD step 1 at 2000, largest",
+            float(ratio.max()),
+            "at_most",
+            1.0,
+            0.0,
+            golden_rtol=0.1,
+        )
+    )
     later = np.asarray(curve(result, GGN_TAU)["train"])[:, 1:]
     rise = float((later / np.minimum.accumulate(later, axis=1)).max())
-    found.append(check("GGN, c = tau: train loss / least before, largest", rise, "at_least", 2.0, 0.0, golden_rtol=ERROR))
+    found.append(
+        check("GGN, c = tau: train loss / least before, largest", rise, "at_least", 2.0, 0.0, golden_rtol=ERROR)
+    )
     return found

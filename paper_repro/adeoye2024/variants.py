@@ -86,7 +86,9 @@ def look(variant, **more):
 def method_of(variant: Variant, setting: Setting, mu: float, tau: float, recycle: bool = False) -> AbstractMethod:
     """The method of a variant."""
     if variant.method == "GGN":
-        return rg.GGNScore(rg.PseudoHuberPenalty(mu), tau, ALPHA, damping=1.0 if variant.option == "c = 1" else tau, recycle=recycle)
+        return rg.GGNScore(
+            rg.PseudoHuberPenalty(mu), tau, ALPHA, damping=1.0 if variant.option == "c = 1" else tau, recycle=recycle
+        )
     first = {"1": 1.0, "1/kappa": setting.smoothing, "16/kappa": 16 * setting.smoothing}[variant.option.split(" ")[-1]]
     return rg.GradientDescent(first, line_search=variant.option.startswith("Armijo"))
 

@@ -14,7 +14,8 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its relea
 
 import numpy as np
 
-from ..checks import check
+from riemgn.experiment.verdict import check
+
 from .grids import draw_grid, grid, MIDDLE, swept_grid, value
 from .synthetic import ERROR
 
@@ -24,7 +25,9 @@ FEW = (1e-8, 1e-4, 1e-2, 0.1, 1.0)
 def data(quick, data_dir=None):
     """Losses, zeros, norms and step sizes for each preset, `tau` and seed."""
     sizes = grid(quick, FEW, -8.0, 0.0)
-    result = swept_grid(sizes, "weight", lambda tau: (sizes.setting.smoothing, tau), f"mu = 1/kappa = {sizes.setting.smoothing:.3g}")
+    result = swept_grid(
+        sizes, "weight", lambda tau: (sizes.setting.smoothing, tau), f"mu = 1/kappa = {sizes.setting.smoothing:.3g}"
+    )
     result["checks"] = checks(result)
     return result
 
@@ -45,9 +48,30 @@ def checks(result):
     name = f"test loss after {MIDDLE} steps, tau = "
     return [
         check(f"{name}0.01 / tau = 0.0001", ratio(1e-2, 1e-4), "at_least", 20.0, 0.0, golden_rtol=0.3),
-        check(f"released: {name}0.01 / tau = 0.0001", ratio(1e-2, 1e-4, "released"), "at_least", 20.0, 0.0, golden_rtol=0.3),
+        check(
+            f"released: {name}0.01 / tau = 0.0001",
+            ratio(1e-2, 1e-4, "released"),
+            "at_least",
+            20.0,
+            0.0,
+            golden_rtol=0.3,
+        ),
         check(f"{name}1e-08 / tau = 0.0001", ratio(1e-8, 1e-4), "equal", 1.0, 0.5, golden_rtol=0.1),
-        check("# zeros at the end, tau = 0.01 / tau = 0.0001", ratio(1e-2, 1e-4, key="zeros"), "at_least", 1.1, 0.0, golden_rtol=0.2),
-        check(f"{name}1 / loss of f = 0, farthest from 1", float(collapsed[np.argmax(np.abs(collapsed - 1))]), "equal", 1.0, 0.01, golden_rtol=ERROR),
+        check(
+            "# zeros at the end, tau = 0.01 / tau = 0.0001",
+            ratio(1e-2, 1e-4, key="zeros"),
+            "at_least",
+            1.1,
+            0.0,
+            golden_rtol=0.2,
+        ),
+        check(
+            f"{name}1 / loss of f = 0, farthest from 1",
+            float(collapsed[np.argmax(np.abs(collapsed - 1))]),
+            "equal",
+            1.0,
+            0.01,
+            golden_rtol=ERROR,
+        ),
         check("norm of the weights at tau = 1, largest", norm, "at_most", 0.0, 1e-3, golden_rtol=ERROR),
     ]

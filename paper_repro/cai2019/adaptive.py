@@ -16,11 +16,10 @@ import numpy as np
 import scipy.optimize
 
 import riemgn as rg
-from riemgn.theory import along
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory import path_quantities
 from riemgn.theory.constants import convergence_ball
-
-from ..checks import check
-from ..picture import band
 
 SAMPLES, WIDTH, STEPS = 6, 24, 24
 DISTANCES = {True: (3.0, 0.3, 3e-3), False: (3.0, 0.3, 0.1, 0.03, 0.01, 3e-3)}
@@ -70,9 +69,31 @@ def draw(data, fig):
         for c, (color, marker, dash) in LOOKS.items():
             mine = [entry for entry in data["runs"] if (entry["loss"], entry["c"]) == (loss, c)]
             cond = [np.median(entry["cond"]) for entry in mine]
-            band(ax, cond, np.transpose([entry["allowed"] for entry in mine]), color="0.55", linestyle=dash, linewidth=2, label=f"bound, c = {c:g}")
-            band(ax, cond, np.transpose([entry["factor"] for entry in mine]), color=color, marker=marker, linestyle=dash, label="measured")
-        ax.set(xscale="log", xlabel="cond(K)", ylim=(0, 1.75), title=f"({letter}) {loss} loss", yticks=[0, 0.25, 0.5, 0.75, 1])
+            band(
+                ax,
+                cond,
+                np.transpose([entry["allowed"] for entry in mine]),
+                color="0.55",
+                linestyle=dash,
+                linewidth=2,
+                label=f"bound, c = {c:g}",
+            )
+            band(
+                ax,
+                cond,
+                np.transpose([entry["factor"] for entry in mine]),
+                color=color,
+                marker=marker,
+                linestyle=dash,
+                label="measured",
+            )
+        ax.set(
+            xscale="log",
+            xlabel="cond(K)",
+            ylim=(0, 1.75),
+            title=f"({letter}) {loss} loss",
+            yticks=[0, 0.25, 0.5, 0.75, 1],
+        )
         ax.legend(loc="upper left", ncols=2, fontsize=7)
     axes[1].set_ylabel("largest factor of the gap in one step")
     ladder_panel(axes[3], data["ladder"])
@@ -97,7 +118,14 @@ def gap_panel(ax, data):
             marker="os^vDP"[i % 6],
             label=label,
         )
-    ax.set(yscale="log", ylim=(1e-14, 3), xlabel="step k", ylabel="gap / gap at 0", title="(a) squared loss, c = 1", xticks=range(0, 16, 5))
+    ax.set(
+        yscale="log",
+        ylim=(1e-14, 3),
+        xlabel="step k",
+        ylabel="gap / gap at 0",
+        title="(a) squared loss, c = 1",
+        xticks=range(0, 16, 5),
+    )
     ax.legend(loc="lower left")
 
 
@@ -106,9 +134,26 @@ def ladder_panel(ax, ladder):
     share, ratio = np.asarray(ladder["share"]), np.asarray(ladder["ratio"], float)
     applies = np.array([status != "not applicable" for status in ladder["status"]])
     ax.axhline(1.0, color="0.45", linestyle="--", label="bound")
-    ax.plot(share[applies], ratio[applies], "o", color="#0072B2", markersize=7, linestyle="none", label="condition holds")
-    ax.plot(share[~applies], ratio[~applies], "o", color="#D55E00", fillstyle="none", markersize=7, linestyle="none", label="not applicable")
-    ax.set(xscale="log", yscale="log", xlabel=f"alpha / (alpha of k G = {BEND:g})", ylabel="largest factor / bound", title="(d) smaller output scale")
+    ax.plot(
+        share[applies], ratio[applies], "o", color="#0072B2", markersize=7, linestyle="none", label="condition holds"
+    )
+    ax.plot(
+        share[~applies],
+        ratio[~applies],
+        "o",
+        color="#D55E00",
+        fillstyle="none",
+        markersize=7,
+        linestyle="none",
+        label="not applicable",
+    )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel=f"alpha / (alpha of k G = {BEND:g})",
+        ylabel="largest factor / bound",
+        title="(d) smaller output scale",
+    )
     ax.legend()
 
 
@@ -127,7 +172,7 @@ def start(loss, distance, seed):
 
     unit = scaled(1.0)
     ball = convergence_ball(unit)
-    slope = float(jnp.linalg.norm(unit.loss_grad(jnp.zeros_like(y))))
+    slope = float(jnp.linalg.norm(unit.loss_gradient(jnp.zeros_like(y))))
     return scaled, ball.lipschitz.value / ball.sigma_start**2 * slope / BEND
 
 
@@ -143,15 +188,26 @@ def run(at, c, share=1.0):
     problem = scaled(share * alpha)
     eta = SAFETY * largest_step(BEND, c, problem.loss.smoothness(problem.n))
     gap = float(problem.objective(problem.w0) - problem.loss.infimum(problem.y))
-    method = rg.LevenbergMarquardtMethod(rg.SpectralDamping(c), step_size=eta)
+    method = rg.LevenbergMarquardt(rg.SpectralDamping(c), step_size=eta)
     traj = rg.iterate(problem, method, steps=STEPS, error=True, throw=False, loss_tol=REACHED * gap)
-    gaps = np.asarray(along.gaps(traj)) / gap
+    gaps = np.asarray(path_quantities.gaps(traj)) / gap
     factor = float(np.max(gaps[1:] / gaps[:-1]))
-    allowed = float(1 - eta * along.polyak_quotient(traj) / (1 + c))
+    allowed = float(1 - eta * path_quantities.polyak_quotient(traj) / (1 + c))
     cert = rg.certify("discrete_adaptive", traj)
     condition = next(h.value for h in cert.hypotheses if "step condition" in h.name)
-    found = {"cond": float(traj.stats["cond"] ** 2), "alpha": share * alpha, "eta": eta, "factor": factor, "allowed": allowed, "condition": condition}
-    return found | {"gaps": np.pad(gaps, (0, STEPS + 1 - gaps.size), constant_values=np.nan), "ratio": factor / allowed, "status": cert.status}
+    found = {
+        "cond": float(traj.stats["cond"] ** 2),
+        "alpha": share * alpha,
+        "eta": eta,
+        "factor": factor,
+        "allowed": allowed,
+        "condition": condition,
+    }
+    return found | {
+        "gaps": np.pad(gaps, (0, STEPS + 1 - gaps.size), constant_values=np.nan),
+        "ratio": factor / allowed,
+        "status": cert.status,
+    }
 
 
 def gathered(runs):
@@ -164,13 +220,32 @@ def checks(result):
     runs, ladder = result["runs"], result["ladder"]
     flat = {key: [value for entry in runs for value in entry[key]] for key in ("ratio", "status", "condition", "cond")}
     applies = np.asarray(ladder["condition"]) <= 1
-    wrongly = sum(status in ("holds", "fails") for status, valid in zip(ladder["status"], applies, strict=True) if not valid)
-    spread = [np.ptp([np.median(e["factor"]) for e in runs if (e["loss"], e["c"]) == (loss, c)]) for loss in LOSSES for c in FACTORS]
+    wrongly = sum(
+        status in ("holds", "fails") for status, valid in zip(ladder["status"], applies, strict=True) if not valid
+    )
+    spread = [
+        np.ptp([np.median(e["factor"]) for e in runs if (e["loss"], e["c"]) == (loss, c)])
+        for loss in LOSSES
+        for c in FACTORS
+    ]
     return [
         check("largest factor of the gap / bound", float(np.max(flat["ratio"])), "at_most", 1.0, 1e-8),
         check("largest left side of the step condition", float(np.max(flat["condition"])), "at_most", 1.0, 0.0),
-        check("certificates that do not hold", float(sum(status != "holds" for status in flat["status"])), "at_most", 0.0, 0.0),
-        check("decades of cond(K)", float(np.log10(max(flat["cond"]) / min(flat["cond"]))), "at_least", 5.5, 0.0, golden_rtol=0.05),
+        check(
+            "certificates that do not hold",
+            float(sum(status != "holds" for status in flat["status"])),
+            "at_most",
+            0.0,
+            0.0,
+        ),
+        check(
+            "decades of cond(K)",
+            float(np.log10(max(flat["cond"]) / min(flat["cond"]))),
+            "at_least",
+            5.5,
+            0.0,
+            golden_rtol=0.05,
+        ),
         check("median factor, spread over cond(K)", float(np.max(spread)), "at_most", 0.0, 0.1, golden_rtol=0.2),
         check("step condition fails: runs", float(sum(~applies)), "at_least", 1.0, 0.0),
         check("step condition fails: called confirmed or refuted", float(wrongly), "at_most", 0.0, 0.0),

@@ -21,10 +21,10 @@ import numpy as np
 import scipy.linalg
 
 import riemgn as rg
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 
 from ..cayci2024.diabetes import ERROR
-from ..checks import check
-from ..picture import band
 
 SAMPLES, BATCH, WIDTH = 16, 4, 64
 ORDERS, STEPS = 200, 80
@@ -66,10 +66,14 @@ def draw(data, fig):
     looks = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"))
     for run, (color, dash, marker) in zip(data["cyclic"], looks, strict=True):
         epochs = range(len(run["measured"]))
-        axes[0].plot(epochs, run["predicted"], color=color, linestyle=dash, label=f"Gauss-Seidel, batches of {run['size']}")
+        axes[0].plot(
+            epochs, run["predicted"], color=color, linestyle=dash, label=f"Gauss-Seidel, batches of {run['size']}"
+        )
         axes[0].plot(epochs, run["measured"], marker, color=color, fillstyle="none", linestyle="none", label="measured")
     axes[0].set(yscale="log", xlabel="epoch", ylabel="energy / energy at 0", ylim=(1e-5, 2), title="(a) cyclic order")
-    for ax, (order, title) in zip(axes[1:3], (("random", "(b) random batch of a partition"), ("subset", "(c) random subset")), strict=True):
+    for ax, (order, title) in zip(
+        axes[1:3], (("random", "(b) random batch of a partition"), ("subset", "(c) random subset")), strict=True
+    ):
         mean_panel(ax, data["random"][order])
         ax.set_title(title)
     for i, (level, (color, dash, marker)) in enumerate(zip(data["sweep"]["dampings"], looks, strict=True)):
@@ -81,11 +85,22 @@ def draw(data, fig):
             label=rf"predicted, $a = {level:g}\,\lambda_{{\max}}(K)$",
         )
         axes[3].plot(
-            data["sweep"]["lambdas"], data["sweep"]["measured"][i], marker, color=color, fillstyle="none", markersize=5 + 2 * i, linestyle="none"
+            data["sweep"]["lambdas"],
+            data["sweep"]["measured"][i],
+            marker,
+            color=color,
+            fillstyle="none",
+            markersize=5 + 2 * i,
+            linestyle="none",
         )
     axes[3].plot([], [], "o", color="black", fillstyle="none", label="measured")
     axes[3].axvspan(0.28, 0.5, color="0.9", zorder=0)
-    axes[3].set(xlim=(0.28, 2.1), xlabel=r"$\lambda$", ylabel="largest factor of the energy", title="(d) one step; grey: may grow")
+    axes[3].set(
+        xlim=(0.28, 2.1),
+        xlabel=r"$\lambda$",
+        ylabel="largest factor of the energy",
+        title="(d) one step; grey: may grow",
+    )
     network_panels(axes[4], axes[5], data)
     for ax in (axes[0], axes[1], axes[2], axes[3], axes[4]):
         ax.legend()
@@ -94,7 +109,15 @@ def draw(data, fig):
 def mean_panel(ax, run):
     """Mean over the orders, its prediction, the bound and the spread."""
     k = np.arange(len(run["mean"]))
-    ax.fill_between(k, np.maximum(run["least"], 1e-9), run["largest"], color="#0072B2", alpha=0.2, linewidth=0, label="least to largest")
+    ax.fill_between(
+        k,
+        np.maximum(run["least"], 1e-9),
+        run["largest"],
+        color="#0072B2",
+        alpha=0.2,
+        linewidth=0,
+        label="least to largest",
+    )
     ax.plot(k, run["bound"], color="0.45", linestyle=":", linewidth=2, label="bound")
     ax.plot(k, run["predicted"], color="black", linewidth=1, label="predicted mean")
     ax.plot(k[::5], np.asarray(run["mean"])[::5], "o", color="#0072B2", fillstyle="none", label=f"mean of {ORDERS}")
@@ -107,7 +130,9 @@ def network_panels(left, right, data):
         run = data["networks"][place]
         epochs = np.arange(run["trained"].shape[1]) * BATCH / SAMPLES
         band(left, epochs, run["trained"], color=color, linestyle=dash, label=f"network, m = {data['widths'][place]}")
-    band(left, epochs, run["linear"], color="black", linestyle=":", label=f"its linearisation, m = {data['widths'][-1]}")
+    band(
+        left, epochs, run["linear"], color="black", linestyle=":", label=f"its linearisation, m = {data['widths'][-1]}"
+    )
     left.set(yscale="log", xlabel="epoch", ylabel=r"$|r_k| \,/\, |r_0|$", title="(e) trained network")
     band(right, data["widths"], np.array([run["distance"] for run in data["networks"]]).T, color="#0072B2", marker="o")
     right.set(xscale="log", yscale="log", xlabel="width m", ylabel="largest distance to it / $|r_0|$")
@@ -140,7 +165,9 @@ def residuals(problem, method, steps, key):
         return (w, state), problem.outputs(w) - problem.y
 
     first = (problem.w0, method.init(problem, problem.w0, jnp.asarray(problem.n)))
-    return jnp.concatenate([(problem.outputs(problem.w0) - problem.y)[None], jax.lax.scan(step, first, length=steps)[1]])
+    return jnp.concatenate(
+        [(problem.outputs(problem.w0) - problem.y)[None], jax.lax.scan(step, first, length=steps)[1]]
+    )
 
 
 def linear(factor, y):
@@ -192,7 +219,11 @@ def random_order(factor, y, order):
     run = eqx.filter_jit(jax.vmap(lambda key: residuals(linear(factor, y), method, STEPS, key)))
     energies = energy(factor, run(jr.split(jr.key(1), ORDERS)))
     energies = energies / energies[:, :1]
-    rows = [range(i, i + BATCH) for i in range(0, SAMPLES, BATCH)] if order == "random" else combinations(range(SAMPLES), BATCH)
+    rows = (
+        [range(i, i + BATCH) for i in range(0, SAMPLES, BATCH)]
+        if order == "random"
+        else combinations(range(SAMPLES), BATCH)
+    )
     away = np.array([np.eye(SAMPLES) - projector(np.asarray(factor)[list(batch)]) for batch in rows])
     moment = np.asarray(jax.scipy.linalg.solve_triangular(factor, -y, lower=True))
     moment = np.outer(moment, moment) / (moment @ moment)
@@ -213,7 +244,9 @@ def random_order(factor, y, order):
 
 def certificate(factor, y):
     """The verdict of the claim on one order of random subsets."""
-    traj = rg.iterate(linear(factor, y), rg.GramGaussNewton(BATCH, order="subset"), steps=STEPS, key=jr.key(1), error=True)
+    traj = rg.iterate(
+        linear(factor, y), rg.GramGaussNewton(BATCH, order="subset"), steps=STEPS, key=jr.key(1), error=True
+    )
     return rg.certify("minibatch_contraction", traj).status
 
 
@@ -240,8 +273,15 @@ def sweep(factor):
 
     grid = jax.vmap(jax.vmap(factor_of, (None, 0)), (0, None))
     measured = grid(unit * jnp.asarray(DAMPINGS), jnp.asarray(LAMBDAS))
-    predicted = [[max(1.0, np.max((1 - eigenvalues / (lam * eigenvalues + unit * a)) ** 2)) for lam in LAMBDAS] for a in DAMPINGS]
-    return {"lambdas": LAMBDAS, "dampings": DAMPINGS, "measured": np.asarray(measured), "predicted": np.asarray(predicted)}
+    predicted = [
+        [max(1.0, np.max((1 - eigenvalues / (lam * eigenvalues + unit * a)) ** 2)) for lam in LAMBDAS] for a in DAMPINGS
+    ]
+    return {
+        "lambdas": LAMBDAS,
+        "dampings": DAMPINGS,
+        "measured": np.asarray(measured),
+        "predicted": np.asarray(predicted),
+    }
 
 
 # --- (e), (f) networks ------------------------------------------------------------------------------------------------
@@ -255,12 +295,18 @@ def beside(x, y, width, seeds):
     @eqx.filter_jit
     def pair(seed):
         problem = network(x, y, width, jr.key(seed))
-        return tuple(residuals(each, method, steps, jr.key(seed + 100)) for each in (problem, linear(frozen(problem), y)))
+        return tuple(
+            residuals(each, method, steps, jr.key(seed + 100)) for each in (problem, linear(frozen(problem), y))
+        )
 
     trained, lazy = (np.asarray(values) for values in jax.lax.map(pair, jnp.arange(seeds)))
     unit = np.linalg.norm(trained[:, :1], axis=2)
     size = partial(np.linalg.norm, axis=2)
-    return {"trained": size(trained) / unit, "linear": size(lazy) / unit, "distance": np.max(size(trained - lazy) / unit, axis=1)}
+    return {
+        "trained": size(trained) / unit,
+        "linear": size(lazy) / unit,
+        "distance": np.max(size(trained - lazy) / unit, axis=1),
+    }
 
 
 def distance_slope(result):
@@ -285,14 +331,30 @@ def checks(result):
         above = float(np.max(np.asarray(run["predicted"]) / np.asarray(run["bound"])))
         found.append(check(f"{name}: predicted mean / bound, largest", above, "at_most", 1.0, 1e-10))
         found.append(check(f"{name}: largest factor in one step", run["largest_factor"], "at_most", 1.0, 1e-9))
-    found.append(check("certificate minibatch_contraction holds", float(result["certificate"] == "holds"), "at_least", 1.0, 0.0))
+    found.append(
+        check("certificate minibatch_contraction holds", float(result["certificate"] == "holds"), "at_least", 1.0, 0.0)
+    )
     measured, predicted = (np.asarray(result["sweep"][key]) for key in ("measured", "predicted"))
     safe = np.asarray(result["sweep"]["lambdas"]) >= 0.5
     found += [
         check("lambda >= 1/2: largest factor in one step", float(measured[:, safe].max()), "at_most", 1.0, 1e-9),
         check("lambda < 1/2, a = 0: least factor", float(measured[0, ~safe].min()), "at_least", 1.1, 0.0),
-        check("largest factor against predicted", float(np.max(np.abs(measured / predicted - 1))), "at_most", 0.0, 1e-8, golden_rtol=ERROR),
-        check("network to linearisation: slope in the width", distance_slope(result), "at_most", -0.5, 0.05, golden_rtol=0.05),
+        check(
+            "largest factor against predicted",
+            float(np.max(np.abs(measured / predicted - 1))),
+            "at_most",
+            0.0,
+            1e-8,
+            golden_rtol=ERROR,
+        ),
+        check(
+            "network to linearisation: slope in the width",
+            distance_slope(result),
+            "at_most",
+            -0.5,
+            0.05,
+            golden_rtol=0.05,
+        ),
     ]
     return found
 

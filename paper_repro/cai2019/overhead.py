@@ -23,8 +23,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-
-from ..checks import check
+from riemgn.experiment.verdict import check
 
 INPUTS, SAMPLES = 784, 1024
 DAMPING = 10.0
@@ -33,7 +32,10 @@ BATCHES = {True: (32, 128), False: (32, 128, 512)}
 WIDTH = 512
 WIDTHS = {True: (64, 512), False: (64, 256, 512, 1024)}
 REPEATS = {True: 20, False: 30}
-MINOR, SLACK = 2.0, 2.0  # measured 1.2 to 1.4 on a quiet machine, up to 2.9 beside a process that fills the caches, as with --jobs 2
+MINOR, SLACK = (
+    2.0,
+    2.0,
+)  # measured 1.2 to 1.4 on a quiet machine, up to 2.9 beside a process that fills the caches, as with --jobs 2
 LOOKS = {"float32": ("#0072B2", "o", "-"), "float64": ("#D55E00", "s", "--")}
 
 
@@ -41,7 +43,11 @@ def data(quick, data_dir=None):
     """Ratios by batch at one width and by width at one batch, in both precisions, with the seconds they come from."""
     batches, widths, width = BATCHES[quick], WIDTHS[quick], WIDTH
     cells = [(batch, width) for batch in batches] + [(REFERENCE, other) for other in widths if other != width]
-    runs = [{"dtype": dtype, "batch": b, "width": w, **seconds(b, w, dtype, REPEATS[quick])} for dtype in LOOKS for b, w in cells]
+    runs = [
+        {"dtype": dtype, "batch": b, "width": w, **seconds(b, w, dtype, REPEATS[quick])}
+        for dtype in LOOKS
+        for b, w in cells
+    ]
     result = {"runs": runs, "batches": batches, "widths": widths, "width": width}
     result["setup"] = {
         "data": f"{SAMPLES} random inputs in R^{INPUTS}; tanh networks {INPUTS}-m-m-1; left: m = {width}; right: batches of {REFERENCE}",

@@ -7,7 +7,7 @@ different units cancel: random or paired output signs, or an odd activation. Sof
 What it does not show: how wide a network must be for the theorem of the paper; here one starts from `f = 0` (centred) and converges at every width.
 Both layers and the biases are trained, where the paper's setting as we know it trains the hidden weights alone.
 
-Reference: following Cai et al., arXiv:1905.11675v2; constant derived in papers.md D13, analytic `L` of `riemgn.theory.layer_bounds`.
+Reference: following Cai et al., arXiv:1905.11675v2; constant derived in papers.md D13, analytic `L` of `riemgn.theory.network_bounds`.
 """
 
 import equinox as eqx
@@ -17,13 +17,12 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 from riemgn.theory.constants import jacobian_lipschitz, quadratic_constant
-from riemgn.theory.discrete import ROUNDED
+from riemgn.theory.discrete_steps import ROUNDED
 from riemgn.trajectory import sample
-
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 
 SAMPLES, INPUTS, STEPS, ALPHA = 20, 10, 5, 10.0
 WIDTHS = {True: (64, 256, 1024), False: (64, 128, 256, 512, 1024, 2048, 4096, 8192)}
@@ -43,7 +42,13 @@ def data(quick, data_dir=None):
     for act in ACTIVATIONS[quick]:
         for signs in SIGNS:
             runs = [cells[act, width][signs] for width in widths]
-            cases.append({"activation": act, "signs": signs, **{key: [run[key] for run in runs] for key in ("sizes", "first", "bound", "share")}})
+            cases.append(
+                {
+                    "activation": act,
+                    "signs": signs,
+                    **{key: [run[key] for run in runs] for key in ("sizes", "first", "bound", "share")},
+                }
+            )
     status = rg.certify("discrete_quadratic", certified()).status
     result = {"widths": widths, "cases": cases, "certificate": status}
     result["setup"] = {
@@ -74,7 +79,9 @@ def draw(data, fig):
         for case in shown:
             color, marker, dash = LOOKS[case["signs"]]
             label = f"{case['signs']}: slope {slope(data['widths'], case['first']):.2f}"
-            band(ax, data["widths"], np.asarray(case["first"]).T, color=color, marker=marker, linestyle=dash, label=label)
+            band(
+                ax, data["widths"], np.asarray(case["first"]).T, color=color, marker=marker, linestyle=dash, label=label
+            )
         ax.set(xscale="log", yscale="log", xlabel="width m", title=name, ylim=(None, 3e4 * bounds.max()))
         ax.legend(loc="upper right", title="output signs")
     axes[1].set_ylabel(r"$|r_1| \,/\, |r_0|^2$")
@@ -84,10 +91,19 @@ def digits_panel(ax, data):
     """`|r_{k+1}|` against `|r_k|`, all steps and seeds of one case at the least, the middle and the largest width; slope 2 squares the residual."""
     case = next(case for case in data["cases"] if (case["activation"], case["signs"]) == ("softplus", "all +1"))
     places = sorted({0, len(data["widths"]) // 2, len(data["widths"]) - 1})
-    for place, marker, color, gap in zip(places, "os^", ("#0072B2", "#D55E00", "#009E73"), ("-", "--", "-."), strict=False):
+    for place, marker, color, gap in zip(
+        places, "os^", ("#0072B2", "#D55E00", "#009E73"), ("-", "--", "-."), strict=False
+    ):
         sizes, width = np.asarray(case["sizes"][place]), data["widths"][place]
         ax.plot(
-            sizes[:, :-1].ravel(), sizes[:, 1:].ravel(), marker, color=color, fillstyle="none", markersize=4, linestyle="none", label=f"m = {width}"
+            sizes[:, :-1].ravel(),
+            sizes[:, 1:].ravel(),
+            marker,
+            color=color,
+            fillstyle="none",
+            markersize=4,
+            linestyle="none",
+            label=f"m = {width}",
         )
         ends = np.array([3e-6 / 10 ** (0.5 * place / max(places)), 1.0])
         ax.plot(ends, np.median(sizes[:, 1]) * ends**2, color=color, linestyle=gap, linewidth=1)
@@ -117,7 +133,9 @@ def start(net, signs, seed):
     """Weights with output weights +-1, inputs on the sphere of radius sqrt(d) and Gaussian targets, all of this seed."""
     w_key, s_key, x_key, y_key = jr.split(jr.key(seed), 4)
     params = net.init(key=w_key, paired=signs == "paired")
-    output = jr.rademacher(s_key, params[1]["weight"].shape, float) if signs == "random" else jnp.sign(params[1]["weight"])
+    output = (
+        jr.rademacher(s_key, params[1]["weight"].shape, float) if signs == "random" else jnp.sign(params[1]["weight"])
+    )
     params[1]["weight"] = jnp.abs(output) if signs == "all +1" else output
     x = jr.normal(x_key, (SAMPLES, INPUTS))
     return params, x * jnp.sqrt(INPUTS) / jnp.linalg.norm(x, axis=1, keepdims=True), jr.normal(y_key, (SAMPLES,))
@@ -131,7 +149,7 @@ def problem_of(net, params, x, y):
 @eqx.filter_jit
 def steps(net, params, xs, ys):
     """`|r_k|`, `sigma_min(J_k)` and `|w_k - w_0|` of full Gauss-Newton steps, (members, STEPS + 1) each."""
-    method = rg.GaussNewtonMethod(step_size=1.0)
+    method = rg.GaussNewton(step_size=1.0)
 
     def run(member):
         params, x, y = member
@@ -163,7 +181,7 @@ def certified():
     """The first seed at the least width, as a trajectory for the certificate."""
     net = rg.MLP((INPUTS, CERTIFIED, 1))
     params, x, y = start(net, "random", 0)
-    return rg.iterate(problem_of(net, params, x, y), rg.GaussNewtonMethod(step_size=1.0), steps=STEPS, error=True)
+    return rg.iterate(problem_of(net, params, x, y), rg.GaussNewton(step_size=1.0), steps=STEPS, error=True)
 
 
 def slope(widths, values):
@@ -180,7 +198,14 @@ def checks(result):
     return [
         check("largest |r_{k+1}| / (C |r_k|^2), all seeds", worst, "at_most", 1.0, 0.0, golden_rtol=0.1),
         check("certificate discrete_quadratic holds", float(result["certificate"] == "holds"), "at_least", 1.0, 0.0),
-        check("largest slope of the factor in the width", float(np.max(list(slopes.values()))), "at_most", -0.5, 0.05, golden_rtol=0.05),
+        check(
+            "largest slope of the factor in the width",
+            float(np.max(list(slopes.values()))),
+            "at_most",
+            -0.5,
+            0.05,
+            golden_rtol=0.05,
+        ),
         check("softplus, all signs +1: slope", slopes[UNCANCELLED], "equal", -0.5, 0.05, golden_rtol=0.05),
         check("largest slope where terms cancel", float(np.max(cancelled)), "at_most", -1.0, 0.1, golden_rtol=0.05),
     ]

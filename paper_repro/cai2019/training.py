@@ -20,10 +20,9 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-
-from ..checks import check
-from ..epochs import taken, walked
-from ..picture import band
+from riemgn.experiment.epochs import taken, walked
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 
 BATCH, SEEDS = 128, (0, 1, 2)
 TUNING_SEED = 100
@@ -52,13 +51,24 @@ class Task:
 def data(quick, data_dir=None):
     """For each task and method: the hyperparameters chosen, errors after every epoch and seconds, (seeds, epochs + 1)."""
     tasks = {name: task(name, ROWS[quick], data_dir) for name in TASKS}
-    runs = [{"task": name, "method": method} | trained(each, method, EPOCHS[quick]) for name, each in tasks.items() for method in GRIDS]
+    runs = [
+        {"task": name, "method": method} | trained(each, method, EPOCHS[quick])
+        for name, each in tasks.items()
+        for method in GRIDS
+    ]
     result = {"runs": runs, "epochs": list(range(EPOCHS[quick] + 1))}
-    sizes = "; ".join(f"{name} {'-'.join(map(str, each.net.sizes))}, {len(each.y_test)} test rows" for name, each in tasks.items())
+    sizes = "; ".join(
+        f"{name} {'-'.join(map(str, each.net.sizes))}, {len(each.y_test)} test rows" for name, each in tasks.items()
+    )
     chosen = ", ".join(f"{run['method']} {run['chosen']}" for run in runs)
     result["setup"] = {
         "data": f"not the paper's (ages: not available); tanh networks, {sizes}; batches of {BATCH}; chosen ({' and '.join(TASKS)}): {chosen}",
-        **{"n": ROWS[quick], "p": ", ".join(str(parameters(each.net)) for each in tasks.values()), "alpha": 1, "rho": "second number of GGN"},
+        **{
+            "n": ROWS[quick],
+            "p": ", ".join(str(parameters(each.net)) for each in tasks.values()),
+            "alpha": 1,
+            "rho": "second number of GGN",
+        },
         "seeds": f"{SEEDS[0]}-{SEEDS[-1]}, of weights and batches (line: median, band: least to largest); tuned on {TUNING_SEED}",
         "tolerance": "float64",
     }
@@ -77,7 +87,9 @@ def draw(data, fig):
             band(row[0], data["epochs"], run["train"], **look)
             band(row[1], np.median(run["seconds"], axis=0)[1:], run["train"][:, 1:], **look)
             band(row[2], data["epochs"], run["test"], **look)
-        for ax, label, what in zip(row, ("epoch", "seconds (this machine)", "epoch"), ("training", "training", "test"), strict=True):
+        for ax, label, what in zip(
+            row, ("epoch", "seconds (this machine)", "epoch"), ("training", "training", "test"), strict=True
+        ):
             ax.set(yscale="log", xlabel=label, ylabel=f"{what} error (variance = 1)", title=title)
         row[1].set_xscale("log")
         row[2].legend()
@@ -93,7 +105,13 @@ def task(name, rows, data_dir):
         size = np.sqrt(np.mean(x**2))
         x, x_test = x / size, x_test / size
     net = rg.MLP((x.shape[1], TASKS[name][1], 1))
-    return Task(net, jnp.asarray(x), jnp.asarray((y - shift) / unit), jnp.asarray(x_test), jnp.asarray((y_test[:2000] - shift) / unit))
+    return Task(
+        net,
+        jnp.asarray(x),
+        jnp.asarray((y - shift) / unit),
+        jnp.asarray(x_test),
+        jnp.asarray((y_test[:2000] - shift) / unit),
+    )
 
 
 def parameters(net):
@@ -145,7 +163,9 @@ def trained(task, name, epochs):
         hyper = jnp.asarray(hyper)
         carry = first(params, task.x, task.y, hyper)
         points, seconds, _ = walked(
-            lambda carry, count: advance(carry, jnp.asarray(count), params, task.x, task.y, hyper, key), carry, range(epochs + 1)
+            lambda carry, count: advance(carry, jnp.asarray(count), params, task.x, task.y, hyper, key),
+            carry,
+            range(epochs + 1),
         )
         found = [errors(w, params, task.x, task.y, task.x_test, task.y_test) for w in points]
         train, test = np.asarray(found, float).T
@@ -171,5 +191,9 @@ def checks(result):
         for other in ("SGD", "Adam"):
             ratio = ggn / final(result, task, other, "train")
             found.append(check(f"{task}: training error, GGN / {other}", ratio, "at_most", 1.0, 0.0, golden_rtol=0.1))
-        found.append(check(f"{task}: test error of GGN", final(result, task, "GGN", "test"), "at_most", 1.0, 0.0, golden_rtol=0.1))
+        found.append(
+            check(
+                f"{task}: test error of GGN", final(result, task, "GGN", "test"), "at_most", 1.0, 0.0, golden_rtol=0.1
+            )
+        )
     return found

@@ -17,11 +17,11 @@ import numpy as np
 import scipy.integrate
 
 import riemgn as rg
-from riemgn.theory import along
-from riemgn.theory.directional import theta_min
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory import path_quantities
+from riemgn.theory.curvature_spectrum import theta_min
 
-from ..checks import check
-from ..picture import band
 from .diabetes import ERROR, network, setup
 
 ALPHAS = {True: (1, 3, 10, 30, 100, 1e3, 1e4), False: (1, 3, 10, 20, 30, 50, 100, 200, 300, 1e3, 3e3, 1e4, 1e5)}
@@ -33,7 +33,11 @@ def data(quick, data_dir=None):
     """One Gauss-Newton flow per alpha and seed: gradient norm along it, how it ended, its late rate and the predicted one."""
     # fine where most runs decay, then long enough for the slowest to reach its last rate
     times = np.concatenate([np.linspace(0.0, 40.0, 161), np.arange(42.0, 162.0, 2.0)])
-    runs = [one_run(network(float(alpha), seed), float(alpha), seed, times) for alpha in ALPHAS[quick] for seed in range(SEEDS[quick])]
+    runs = [
+        one_run(network(float(alpha), seed), float(alpha), seed, times)
+        for alpha in ALPHAS[quick]
+        for seed in range(SEEDS[quick])
+    ]
     result = {"runs": runs, "nu": 1.0}
     seeds = f"0 (left), 0-{SEEDS[quick] - 1} (right; line: median, band: least to largest)"
     result["setup"] = setup(network(1.0), "as in the legend", "rtol 1e-10", seeds=seeds)
@@ -43,15 +47,15 @@ def data(quick, data_dir=None):
 
 def one_run(problem, alpha, seed, times):
     """Gradient norm along one flow, how it ended, and its late rates where it converged."""
-    traj = rg.solve(problem, rg.GaussNewton(), t1=times[-1], ts=times, rtol=1e-10, atol=1e-12, throw=False)
-    if rg.result_name(traj.result) not in ("successful", "rank_lost"):
+    traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=times[-1], ts=times, rtol=1e-10, atol=1e-12, throw=False)
+    if traj.status not in ("successful", "rank_lost"):
         raise rg.SolveError(traj)
     run = {
         "alpha": alpha,
         "seed": seed,
         "times": np.asarray(traj.ts),
         "grad_norms": np.asarray(traj.grad_norms),
-        "result": rg.result_name(traj.result),
+        "result": traj.status,
         "stop_time": None if traj.succeeded else float(traj.ts[-1]),
     }
     converged = traj.succeeded and float(traj.grad_norms[-1] / traj.grad_norms[0]) < CONVERGED
@@ -68,14 +72,33 @@ def draw(data, fig):
         level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
         shade = str(0.6 * i / len(shown))
         seen = np.cumprod(level > 1e-10) > 0  # what comes after is the integrator's
-        apart = max(1, int(seen.sum()) // 3)  # three markers a curve, each curve's at places of its own: many run together
-        look = {"linestyle": dashes[i % 4], "marker": markers[i % len(markers)], "markersize": 5, "markevery": (i * apart // len(shown), apart)}
+        apart = max(
+            1, int(seen.sum()) // 3
+        )  # three markers a curve, each curve's at places of its own: many run together
+        look = {
+            "linestyle": dashes[i % 4],
+            "marker": markers[i % len(markers)],
+            "markersize": 5,
+            "markevery": (i * apart // len(shown), apart),
+        }
         left.plot(run["times"][seen], level[seen], color=shade, label=f"{run['alpha']:g}", **look)
         if run["stop_time"] is not None:
-            left.plot(run["times"][-1], level[-1], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none")
+            left.plot(
+                run["times"][-1],
+                level[-1],
+                marker="x",
+                markersize=9,
+                markeredgewidth=2,
+                color="#D55E00",
+                linestyle="none",
+            )
     left.plot([], [], marker="x", markersize=9, markeredgewidth=2, color="#D55E00", linestyle="none", label="rank lost")
     left.set(
-        yscale="log", xlabel="time t", ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0", title="Gauss-Newton flow at output scale alpha", xlim=(0, 60)
+        yscale="log",
+        xlabel="time t",
+        ylabel=r"$|P\,\nabla g(f(w_t))|$ / value at 0",
+        title="Gauss-Newton flow at output scale alpha",
+        xlim=(0, 60),
     )
     left.legend(title="alpha", ncols=3, loc="upper right")
     rate_panel(right, data)
@@ -89,11 +112,34 @@ def rate_panel(ax, data):
     places = [alpha for alpha, runs in zip(alphas, rates, strict=True) if runs]
     rates = [runs for runs in rates if runs]
     ax.axhline(data["nu"], color="0.45", linestyle="--", linewidth=1.2, label=r"$\nu$, no curvature")
-    band(ax, places, columns(rates, "theta_min"), color="0.45", linestyle=":", label=r"$\theta_{\min}$, slowest in the end")
+    band(
+        ax,
+        places,
+        columns(rates, "theta_min"),
+        color="0.45",
+        linestyle=":",
+        label=r"$\theta_{\min}$, slowest in the end",
+    )
     for alpha, runs in zip(places, rates, strict=True):
-        ax.plot([alpha] * len(runs), [run["predicted_rate"] for run in runs], "s", markersize=9, fillstyle="none", color="black")
+        ax.plot(
+            [alpha] * len(runs),
+            [run["predicted_rate"] for run in runs],
+            "s",
+            markersize=9,
+            fillstyle="none",
+            color="black",
+        )
     ax.plot([], [], "s", markersize=9, fillstyle="none", color="black", label=r"mean $\kappa_t$ (predicted)")
-    band(ax, places, columns(rates, "measured_rate"), color="#0072B2", marker="o", markersize=5, linestyle="-", label="measured")
+    band(
+        ax,
+        places,
+        columns(rates, "measured_rate"),
+        color="#0072B2",
+        marker="o",
+        markersize=5,
+        linestyle="-",
+        label="measured",
+    )
     for i, (alpha, cell) in enumerate(zip(alphas, cells, strict=True)):
         lost = sum(run["result"] == "rank_lost" for run in cell)
         if lost:
@@ -130,7 +176,9 @@ def checks(runs):
         check("runs stopped at the singular set", float(len(stopped)), "at_least", 1.0, 0.0, golden_rtol=0.2),
         check("late rate / mean kappa - 1, worst run", gap, "at_most", 0.0, 1e-3, golden_rtol=ERROR),
         check("late rate - theta_min, worst run", slack, "at_least", 0.0, 1e-3, golden_rtol=ERROR),
-        check(f"rate / theta_min at alpha = {smallest['alpha']:g}, seed {smallest['seed']}", slowest, "equal", 1.0, 1e-2),
+        check(
+            f"rate / theta_min at alpha = {smallest['alpha']:g}, seed {smallest['seed']}", slowest, "equal", 1.0, 1e-2
+        ),
         check(f"rate at alpha = {largest:g} against nu, farthest seed", last, "equal", 1.0, 1e-2),
     ]
 
@@ -142,7 +190,7 @@ def late_rates(problem, traj):
     window = np.flatnonzero((level > low) & (level < 1e4 * low))
     first, last = window[0], window[-1]
     span = times[last] - times[first]
-    kappas = along.kappas(traj, traj.params)[first : last + 1]
+    kappas = path_quantities.kappas(traj, traj.params)[first : last + 1]
     return {
         "measured_rate": float(np.log(level[first] / level[last]) / span),
         "predicted_rate": float(scipy.integrate.simpson(kappas, x=times[first : last + 1]) / span),

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.verdict import check
 from riemgn.plot import flow_style, FLOW_TITLES
 
-from ..checks import check
 from .diabetes import ERROR, network, setup
 from .optimum import least_squares
 
@@ -37,7 +37,7 @@ def data(quick, data_dir=None):
     gn_gaps, gf_gaps, cond_jac = [], [], []
     for k in exponents:
         moved = rg.task.reparametrised(problem, 10.0**k, key=jax.random.key(5))
-        gn = rg.solve(moved, rg.GaussNewton(), t1=gn_times[-1], ts=gn_times)
+        gn = rg.solve(moved, rg.GaussNewtonFlow(), t1=gn_times[-1], ts=gn_times)
         unit = float(jnp.linalg.norm(moved.jac(moved.w0), 2)) ** -2
         gf = rg.solve(moved, rg.GradientFlow(), t1=unit * gf_times[-1], ts=unit * gf_times, rtol=1e-5, atol=1e-7)
         gn_gaps.append(np.asarray(gn.losses) - floor)
@@ -58,8 +58,10 @@ def spreads(seed, conds, times):
     """The largest difference between the outputs in each of the coordinates and in those of the first, over the residual at the start."""
     problem = network(ALPHA, seed)
     moved = [rg.task.reparametrised(problem, cond, key=jax.random.key(5)) for cond in conds]
-    outputs = [np.asarray(rg.solve(one, rg.GaussNewton(), t1=times[-1], ts=times).outputs) for one in moved]
-    return [float(np.abs(f - outputs[0]).max() / np.linalg.norm(outputs[0][0] - np.asarray(problem.y))) for f in outputs[1:]]
+    outputs = [np.asarray(rg.solve(one, rg.GaussNewtonFlow(), t1=times[-1], ts=times).outputs) for one in moved]
+    return [
+        float(np.abs(f - outputs[0]).max() / np.linalg.norm(outputs[0][0] - np.asarray(problem.y))) for f in outputs[1:]
+    ]
 
 
 def draw(data, fig):
@@ -69,15 +71,35 @@ def draw(data, fig):
     start = data["gn_gaps"][0][0]
     shades = [str(0.75 - 0.75 * i / max(1, len(data["cond"]) - 1)) for i in range(len(data["cond"]))]
     for i, (cond, gn, gf) in enumerate(zip(data["cond"], data["gn_gaps"], data["gf_gaps"], strict=True)):
-        gap_curve(left, data["gn_times"], gn / start, "gn", every=len(data["cond"]), offset=i, fill=shades[i], label=power(cond))
-        gap_curve(middle, data["gf_times"][1:], gf[1:] / start, "gf", every=14, offset=2 * i, fill=shades[i], label=power(cond))
+        gap_curve(
+            left,
+            data["gn_times"],
+            gn / start,
+            "gn",
+            every=len(data["cond"]),
+            offset=i,
+            fill=shades[i],
+            label=power(cond),
+        )
+        gap_curve(
+            middle,
+            data["gf_times"][1:],
+            gf[1:] / start,
+            "gf",
+            every=14,
+            offset=2 * i,
+            fill=shades[i],
+            label=power(cond),
+        )
     for ax in (left, middle):
         ax.set_yscale("log")
         ax.set_ylim(1e-9, 3)
         ax.legend(title="cond(A)", loc="lower left")
     middle.set_xscale("log")
     left.set(title="Gauss-Newton: all curves coincide", xlabel="time t", ylabel="loss gap / loss gap at 0")
-    middle.set(title="gradient flow: they fan out", xlabel=r"time t x $\sigma_{\max}(JA)^2$", ylabel="loss gap / loss gap at 0")
+    middle.set(
+        title="gradient flow: they fan out", xlabel=r"time t x $\sigma_{\max}(JA)^2$", ylabel="loss gap / loss gap at 0"
+    )
     reached_panel(right, data)
     fig.suptitle("one network in the coordinates w = w0 + A v")
 
@@ -91,8 +113,23 @@ def reached_panel(ax, data):
         late = np.isnan(times)
         if late.any():
             horizon = np.full(late.sum(), data["gf_times"][-1])
-            ax.plot(cond[late], horizon, marker="^", markersize=8, fillstyle="none", linestyle="none", color="black", label="not reached by here")
-    ax.set(xscale="log", yscale="log", title="time to 1/1000 of the gap", xlabel="cond(A)", ylabel="time on the axis of its own panel")
+            ax.plot(
+                cond[late],
+                horizon,
+                marker="^",
+                markersize=8,
+                fillstyle="none",
+                linestyle="none",
+                color="black",
+                label="not reached by here",
+            )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        title="time to 1/1000 of the gap",
+        xlabel="cond(A)",
+        ylabel="time on the axis of its own panel",
+    )
     ax.legend()
 
 
@@ -125,7 +162,14 @@ def checks(result):
     times = np.asarray(result["gf_reached"])
     gf_slope = np.polyfit(decades[arrived], np.log10(times[arrived]), 1)[0] if arrived.sum() > 1 else float("nan")
     return [
-        check("GN outputs, spread over cond(A), worst seed", float(np.max(result["spreads"])), "at_most", 0.0, 1e-6, golden_rtol=ERROR),
+        check(
+            "GN outputs, spread over cond(A), worst seed",
+            float(np.max(result["spreads"])),
+            "at_most",
+            0.0,
+            1e-6,
+            golden_rtol=ERROR,
+        ),
         check("GN time to 1e-3: slope in cond(A)", gn_slope, "equal", 0.0, 1e-3, golden_rtol=ERROR),
         check("GF time to 1e-3: slope in cond(A)", gf_slope, "at_least", 1.0, 0.0),
     ]

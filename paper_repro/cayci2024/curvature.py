@@ -16,13 +16,13 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.cases import flow_of
-from riemgn.theory import along
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory import path_quantities
 from riemgn.theory.constants import alpha_threshold, jacobian_lipschitz, output_scale
-from riemgn.theory.directional import directional_curvature
+from riemgn.theory.curvature_spectrum import directional_curvature
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .diabetes import network, setup
 
 ALPHAS = {True: np.logspace(3, 8, 6), False: np.logspace(3, 8, 16)}
@@ -39,16 +39,22 @@ def data(quick, data_dir=None):
     alphas, seeds = ALPHAS[quick], range(SEEDS[quick])
     rows, laws, edges = [], [], []
     for seed in seeds:
-        runs = [flow_of(network(float(alpha), seed), rg.GaussNewton(), TIMES[-1], ts=TIMES) for alpha in alphas]
+        runs = [flow_of(network(float(alpha), seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES) for alpha in alphas]
         rows.append([measured(run) for run in runs])
-        laws.append(rg.certify("curvature_scaling", [run for run, alpha in zip(runs, alphas, strict=True) if alpha >= LAZY]).status)
+        laws.append(
+            rg.certify(
+                "curvature_scaling", [run for run, alpha in zip(runs, alphas, strict=True) if alpha >= LAZY]
+            ).status
+        )
         edges.append(at_the_threshold(seed))
     quantities = {key: [[run[key] for run in row] for row in rows] for key in rows[0][0]}
     threshold = [edge["alpha_0"] for edge in edges]
     result = {"alphas": alphas, **quantities, "guaranteed": [guarantee(alphas, value) for value in threshold]}
     result |= {"fine": FINE, "guaranteed_curves": [guarantee(FINE, value) for value in threshold]}
     result |= {"threshold": threshold, "edges": edges, "laws": laws}
-    result["setup"] = setup(network(1.0), "on the axis", "rtol 1e-10", seeds=f"0-{len(seeds) - 1} (line: median, band: least to largest)")
+    result["setup"] = setup(
+        network(1.0), "on the axis", "rtol 1e-10", seeds=f"0-{len(seeds) - 1} (line: median, band: least to largest)"
+    )
     result["checks"] = checks(result)
     return result
 
@@ -57,7 +63,7 @@ def measured(traj):
     """Sharp curvature and its bound at the end of a flow; least `kappa_t` and least rate of `|u|` on its path."""
     problem, w = traj.problem, traj.params[-1]
     ball = float(np.linalg.norm(np.asarray(w - problem.w0)))
-    gradient = np.asarray(problem.loss_grad(traj.outputs[-1]))
+    gradient = np.asarray(problem.loss_gradient(traj.outputs[-1]))
     normal = np.sqrt(float(gradient @ gradient) - float(traj.grad_norms[-1]) ** 2)
     lipschitz = jacobian_lipschitz(problem.model, problem.x, problem.params, ball).value
     ts, level = np.asarray(traj.ts), np.asarray(traj.grad_norms / traj.grad_norms[0])
@@ -65,7 +71,7 @@ def measured(traj):
     return {
         "curvature": directional_curvature(problem, w).value,
         "bound": lipschitz * normal / float(traj.sigma_min[-1]) ** 2,
-        "least_kappa": float(along.kappas(traj, traj.params)[seen].min()),
+        "least_kappa": float(path_quantities.kappas(traj, traj.params)[seen].min()),
         "rate": float(np.min(-np.log(level[seen][1:]) / ts[seen][1:])),
     }
 
@@ -81,7 +87,7 @@ def at_the_threshold(seed):
     threshold = alpha_threshold(network(1.0, seed)).value
     edge = {"alpha_0": threshold}
     for name, share in (("above", ABOVE), ("below", BELOW)):
-        traj = flow_of(network(share * threshold, seed), rg.GaussNewton(), TIMES[-1], ts=TIMES)
+        traj = flow_of(network(share * threshold, seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES)
         cert = rg.certify("underparameterized_convergence", traj)
         edge[name] = {"alpha": share * threshold, "status": str(cert.status), "rate": measured(traj)["rate"]}
     return edge
@@ -108,15 +114,37 @@ def rate_panel(ax, data):
     """Rates of `|u|` against alpha: measured, from the geometry, guaranteed; certificates as filled or hollow diamonds."""
     alphas = data["alphas"]
     ax.axvspan(np.min(data["threshold"]), np.max(data["threshold"]), color="0.88", zorder=0)
-    ax.text(np.min(data["threshold"]) / 1.5, 0.72, r"worst-case $\alpha_0$", rotation=90, ha="right", va="center", color="0.3")
+    ax.text(
+        np.min(data["threshold"]) / 1.5,
+        0.72,
+        r"worst-case $\alpha_0$",
+        rotation=90,
+        ha="right",
+        va="center",
+        color="0.3",
+    )
     band(ax, alphas, data["rate"], label="measured", color="#0072B2", marker="o", linestyle="-")
-    band(ax, alphas, data["least_kappa"], label=r"$\min_t \kappa_t$", color="#D55E00", marker="s", linestyle=":", markersize=5)
+    band(
+        ax,
+        alphas,
+        data["least_kappa"],
+        label=r"$\min_t \kappa_t$",
+        color="#D55E00",
+        marker="s",
+        linestyle=":",
+        markersize=5,
+    )
     for i, row in enumerate(np.asarray(data["guaranteed_curves"], dtype=float)):
         ax.plot(data["fine"], row, color="0.35", linestyle="--", label=None if i else "guaranteed (each seed)")
-    for name, height, fill, words in (("above", 1.1, "full", "certificate holds"), ("below", 1.06, "none", "certificate: not applicable")):
+    for name, height, fill, words in (
+        ("above", 1.1, "full", "certificate holds"),
+        ("below", 1.06, "none", "certificate: not applicable"),
+    ):
         points = [edge[name]["alpha"] for edge in data["edges"]]
         ax.plot(points, np.full(len(points), height), "D", color="black", fillstyle=fill, markersize=6, label=words)
-    ax.set(xscale="log", ylim=(0.4, 1.15), xlabel="output scale alpha", ylabel=r"rate of $|P\,\nabla g|$ (per unit time)")
+    ax.set(
+        xscale="log", ylim=(0.4, 1.15), xlabel="output scale alpha", ylabel=r"rate of $|P\,\nabla g|$ (per unit time)"
+    )
     ax.legend(loc="lower left", fontsize=8)
 
 
@@ -136,7 +164,13 @@ def checks(result):
     slack = np.nanmin(np.asarray(result["rate"]) - np.asarray(result["guaranteed"]))
     return [
         check("order of k_N in alpha, farthest seed", float(farthest), "equal", -1.0, 0.1),
-        check("curvature_scaling: seeds whose certificate holds", float(sum(law == "holds" for law in result["laws"])), "equal", count, 0.0),
+        check(
+            "curvature_scaling: seeds whose certificate holds",
+            float(sum(law == "holds" for law in result["laws"])),
+            "equal",
+            count,
+            0.0,
+        ),
         check("largest k_N / bound", float(share), "at_most", 1.0, 0.0),
         check("theorem at alpha_0: seeds whose certificate holds", float(above), "equal", count, 0.0),
         check("theorem at alpha_0 / 10: seeds not applicable", float(below), "equal", count, 0.0),

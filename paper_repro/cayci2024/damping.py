@@ -15,13 +15,13 @@ Reference: following Cayci, arXiv:2412.14031v4; bounds derived in theory.md C7, 
 import numpy as np
 
 import riemgn as rg
-from riemgn.planning import choose_solver
-from riemgn.theory.damped import slowest_mode_ratio
-from riemgn.theory.outputs import exact_residual_law
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.solver.plan import choose_solver
+from riemgn.theory.output_laws import exact_residual_law
+from riemgn.theory.overparameterized import slowest_mode_ratio
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 from .schedules import bound, FACTOR, flow, frozen_time, LOOKS, SCHEDULES, SHARE
@@ -43,8 +43,12 @@ def data(quick, data_dir=None):
     result = {
         "cond": [float(np.median([c["cond"] for c in row])) for row in cells],
         "distance": [[c["distance"] for c in row] for row in cells],
-        "reached": {name: [[row[i]["reached"][name] for row in cells] for i in range(len(SEEDS[quick]))] for name in SCHEDULES},
-        "predicted": {name: [float(np.median([c["predicted"][name] for c in row])) for row in cells] for name in SCHEDULES},
+        "reached": {
+            name: [[row[i]["reached"][name] for row in cells] for i in range(len(SEEDS[quick]))] for name in SCHEDULES
+        },
+        "predicted": {
+            name: [float(np.median([c["predicted"][name] for c in row])) for row in cells] for name in SCHEDULES
+        },
         "curves": shown,
     }
     result["worst"] = {name: float(np.max([c[name] for row in cells for c in row])) for name in WORST}
@@ -66,10 +70,18 @@ def cell(cond, seed):
     rho = SHARE * case.fastest
     runs = {name: solved(case, name, rho) for name in SCHEDULES}
     levels = {name: residual_levels(traj) for name, traj in runs.items()}
-    reached = {name: float(traj.ts[-1]) if rg.result_name(traj.result) == "loss_tolerance_met" else float("nan") for name, traj in runs.items()}
+    reached = {
+        name: float(traj.ts[-1]) if traj.status == "loss_tolerance_met" else float("nan") for name, traj in runs.items()
+    }
     predicted = {name: frozen_time(name, REACHED, case.eigenvalues, case.amplitudes, rho) for name in SCHEDULES}
-    bounds = {name: bound(name, np.asarray(traj.ts), float(traj.sigma_min.min()) ** 2, rho, levels[name]) for name, traj in runs.items()}
-    ratios = [slowest_mode_ratio(runs["spectral"], rg.SpectralDamping(FACTOR)), slowest_mode_ratio(runs["exponential"], rg.ExponentialDamping(rho))]
+    bounds = {
+        name: bound(name, np.asarray(traj.ts), float(traj.sigma_min.min()) ** 2, rho, levels[name])
+        for name, traj in runs.items()
+    }
+    ratios = [
+        slowest_mode_ratio(runs["spectral"], rg.SpectralDamping(FACTOR)),
+        slowest_mode_ratio(runs["exponential"], rg.ExponentialDamping(rho)),
+    ]
     clock = {name: case.fastest if name == "gf" else 1.0 for name in SCHEDULES}
     return {
         **{"cond": case.cond, "distance": case.distance, "n": case.problem.n, "p": case.problem.p},
@@ -81,7 +93,9 @@ def cell(cond, seed):
         "law": exact_residual_law(runs["gn"]).conclusions[0].measured,
         "mode_ratio": float(np.max(np.abs(np.array(ratios) - 1))),
         "excess": max(largest_ratio(levels[name], bounds[name]) for name in SCHEDULES),
-        "departure": float(np.max([abs(reached[name] / predicted[name] - 1) for name in SCHEDULES if name != "residual"])),
+        "departure": float(
+            np.max([abs(reached[name] / predicted[name] - 1) for name in SCHEDULES if name != "residual"])
+        ),
         "residual_ratio": reached["residual"] / predicted["residual"],
     }
 
@@ -89,7 +103,12 @@ def cell(cond, seed):
 def solved(case, name, rho):
     """The flow until `|r| = REACHED |r_0|`; times on a grid that depends on cond(K) alone, gradient flow's in units of 1 / lambda_max."""
     ratio = rho / case.slowest
-    horizon = {"gf": 16.0 * case.cond, "constant": 16.0 * (1 + ratio), "residual": 16.0 + ratio, "exponential": 18.0 + np.log1p(ratio)}
+    horizon = {
+        "gf": 16.0 * case.cond,
+        "constant": 16.0 * (1 + ratio),
+        "residual": 16.0 + ratio,
+        "exponential": 18.0 + np.log1p(ratio),
+    }
     end = horizon.get(name, 16.0 if name == "gn" else 16.0 * (1 + FACTOR))
     # where it starts to fall on the left, where it falls to nothing on the right
     grid = np.unique(np.concatenate([[0.0], np.geomspace(1e-2, end, 60), np.linspace(0.02, 1.0, 50) * end]))
@@ -126,7 +145,13 @@ def draw(data, fig):
         if name not in SLOW:
             time_curve(lower, name, data)
     upper.plot([], [], color="0.5", linewidth=0.8, label="closed form")
-    upper.set(xscale="log", yscale="log", ylim=(5, None), title=r"time to $|r_t| = 10^{-6} |r_0|$ (gradient flow: $\lambda_{\max} t$)", ylabel="time")
+    upper.set(
+        xscale="log",
+        yscale="log",
+        ylim=(5, None),
+        title=r"time to $|r_t| = 10^{-6} |r_0|$ (gradient flow: $\lambda_{\max} t$)",
+        ylabel="time",
+    )
     upper.legend(loc="upper left")
     lower.set(xscale="log", xlabel="cond(K)", ylabel="time t", ylim=(0, 45), title="the lower three, linear scale")
 
@@ -192,11 +217,27 @@ def checks(result):
         check("largest curve / bound", worst["excess"], "at_most", 1.0, 1e-3, golden_rtol=1e-3),
         check("GF: exponent of cond(K), worst seed", farthest(slope["gf"], 1.0), "equal", 1.0, 0.05),
         check("GN: exponent of cond(K), worst seed", farthest(slope["gn"], 0.0), "equal", 0.0, 0.02, golden_rtol=ERROR),
-        check("rho = lambda_min: exponent of cond(K), worst seed", farthest(slope["spectral"], 0.0), "equal", 0.0, 0.02, golden_rtol=ERROR),
+        check(
+            "rho = lambda_min: exponent of cond(K), worst seed",
+            farthest(slope["spectral"], 0.0),
+            "equal",
+            0.0,
+            0.02,
+            golden_rtol=ERROR,
+        ),
         check("rho constant: exponent of cond(K), worst seed", farthest(slope["constant"], 1.0), "equal", 1.0, 0.05),
         check("rho = c |r|: exponent of cond(K), worst seed", farthest(slope["residual"], 1.0), "equal", 1.0, 0.05),
-        check("rho = rho_0 exp(-t): slope of time in log cond(K), worst seed", farthest(delay, 1.0), "equal", 1.0, 0.05),
+        check(
+            "rho = rho_0 exp(-t): slope of time in log cond(K), worst seed", farthest(delay, 1.0), "equal", 1.0, 0.05
+        ),
         check("times / closed forms - 1, worst of all", worst["departure"], "at_most", 0.0, 3e-2, golden_rtol=ERROR),
         check("rho = c |r|: time / its bound, worst of all", worst["residual_ratio"], "at_most", 1.0, 0.0),
-        check("decay of the slowest mode / closed form - 1, worst of all", worst["mode_ratio"], "at_most", 0.0, 1e-2, golden_rtol=ERROR),
+        check(
+            "decay of the slowest mode / closed form - 1, worst of all",
+            worst["mode_ratio"],
+            "at_most",
+            0.0,
+            1e-2,
+            golden_rtol=ERROR,
+        ),
     ]

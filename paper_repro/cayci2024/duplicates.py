@@ -69,7 +69,9 @@ def duplicates(cond, alpha, seed):
     moved = phi.reparametrise(jnp.eye(phi.p) / alpha)
     u, s, _ = np.linalg.svd(np.asarray(_jacobian(moved)), full_matrices=False)
     amplitudes = np.random.default_rng(seed).choice([-1.0, 1.0], n) / np.sqrt(n)
-    return Duplicates(rg.Problem(moved.model, moved.params, moved.x, jnp.asarray(-u @ amplitudes)), s**2, amplitudes, distance)
+    return Duplicates(
+        rg.Problem(moved.model, moved.params, moved.x, jnp.asarray(-u @ amplitudes)), s**2, amplitudes, distance
+    )
 
 
 @eqx.filter_jit

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.geometry.integrator import output_flow
+from riemgn.experiment.verdict import check
+from riemgn.geometry.flow import output_flow
 
-from ..checks import check
 from .diabetes import ERROR, network
 
 RTOL, TARGET, T1 = 1e-10, 1e-8, 5.0
@@ -39,7 +39,9 @@ def deep_logistic():
 
 PROBLEMS = {
     "diabetes network": lambda: network(alpha=1e3),
-    "teacher-student network": lambda: rg.teacher_student(n=40, width=2, cond=2.0, inputs=2, noise=0.1, alpha=3.0, key=jax.random.key(28)),
+    "teacher-student network": lambda: rg.teacher_student(
+        n=40, width=2, cond=2.0, inputs=2, noise=0.1, alpha=3.0, key=jax.random.key(28)
+    ),
     "deep network, logistic": deep_logistic,
     "rank-one matrices": lambda: rg.task.rank_one(4, 3, key=jax.random.key(2)),
     "torus": rg.task.torus,
@@ -73,7 +75,11 @@ def data(quick, data_dir=None):
     result = {"times": times, "ends": list(ENDS), "runs": runs, "rtol": RTOL, "target": TARGET}
     result["setup"] = {
         "data": "diabetes (442 x 10) and problems made here, as in the legend",
-        **{"n": "as in the legend", "p": "as in the legend", "alpha": "1000 (diabetes), 100 (logistic), 3 (teacher-student), 1"},
+        **{
+            "n": "as in the legend",
+            "p": "as in the legend",
+            "alpha": "1000 (diabetes), 100 (logistic), 3 (teacher-student), 1",
+        },
         **{"rho": 0, "seeds": "one each", "tolerance": f"rtol {RTOL:g} (left), as on the axis (right)"},
     }
     result["checks"] = checks(runs)
@@ -83,7 +89,7 @@ def data(quick, data_dir=None):
 def both_flows(problem, manifold, end, times, rtol):
     """The parameter flow and the manifold flow, integrated apart to the same tolerances."""
     settings = {"ts": times, "rtol": rtol, "atol": 1e-2 * rtol}
-    return rg.solve(problem, rg.GaussNewton(), end, **settings), output_flow(manifold, end, **settings)
+    return rg.solve(problem, rg.GaussNewtonFlow(), end, **settings), output_flow(manifold, end, **settings)
 
 
 def distances(points, outputs):
@@ -104,23 +110,42 @@ def draw(data, fig):
     for i, run in enumerate(data["runs"]):
         shade, dash, marker = look(i)
         left.plot(data["times"][1:], run["gaps"][1:], color=shade, linestyle=dash, linewidth=0.9)
-        left.plot(data["ends"], end_gaps_at(run, data["rtol"]), color=shade, marker=marker, linestyle="none", markersize=6)
+        left.plot(
+            data["ends"], end_gaps_at(run, data["rtol"]), color=shade, marker=marker, linestyle="none", markersize=6
+        )
         largest = np.max(run["end_gaps"], axis=1)
-        right.plot(run["rtols"], largest, color=shade, linestyle=dash, marker=marker, markersize=6, label=f"{run['name']} ({run['size']})")
+        right.plot(
+            run["rtols"],
+            largest,
+            color=shade,
+            linestyle=dash,
+            marker=marker,
+            markersize=6,
+            label=f"{run['name']} ({run['size']})",
+        )
         if "contrast" in run:
             left.plot(data["times"][1:], run["contrast"][1:], color="#D55E00", linewidth=2)
-            left.annotate(f"gradient flow instead ({run['name']})", (data["times"][-1], 0.25 * run["contrast"][-1]), ha="right", va="top")
+            left.annotate(
+                f"gradient flow instead ({run['name']})",
+                (data["times"][-1], 0.25 * run["contrast"][-1]),
+                ha="right",
+                va="top",
+            )
     for ax in (left, right):
         ax.axhline(data["target"], color="0.45", linestyle="--", linewidth=1.2)
         ax.set(yscale="log", ylim=(1e-15, 20), ylabel="distance / way the outputs travel")
     left.annotate("at most 1e-8 is asked", (0, 1.6 * data["target"]), color="0.3", va="bottom")
-    left.set(xlabel="time t", title=f"both at rtol = {data['rtol']:g}; lines: interpolated, markers: a solve ends there")
+    left.set(
+        xlabel="time t", title=f"both at rtol = {data['rtol']:g}; lines: interpolated, markers: a solve ends there"
+    )
     rtols = np.asarray(data["runs"][0]["rtols"])
     right.plot(rtols, rtols, color="0.45", linestyle=":", linewidth=1.2, label="gap = rtol")
     right.set(xscale="log", xlabel="relative tolerance of both", title="largest gap at the ends of solves")
     right.set_ylim(1e-15, 1e4)
     right.legend(loc="upper left", fontsize=8)
-    fig.suptitle(r"$|f(w_t) - \psi_t|$: parameter flow $w' = -J^+ \nabla g(f(w))$ against manifold flow $\psi' = -P\,\nabla g(\psi)$, each by Dopri8")
+    fig.suptitle(
+        r"$|f(w_t) - \psi_t|$: parameter flow $w' = -J^+ \nabla g(f(w))$ against manifold flow $\psi' = -P\,\nabla g(\psi)$, each by Dopri8"
+    )
 
 
 def end_gaps_at(run, rtol):
@@ -138,7 +163,11 @@ def slope(runs):
     """Exponent with which the largest gap of all problems falls with the tolerance, above rounding."""
     largest = np.max([run["end_gaps"] for run in runs], axis=(0, 2))
     seen = largest > FLOOR
-    return float(np.polyfit(np.log10(np.asarray(runs[0]["rtols"])[seen]), np.log10(largest[seen]), 1)[0]) if seen.sum() > 1 else float("nan")
+    return (
+        float(np.polyfit(np.log10(np.asarray(runs[0]["rtols"])[seen]), np.log10(largest[seen]), 1)[0])
+        if seen.sum() > 1
+        else float("nan")
+    )
 
 
 def checks(runs):
@@ -149,7 +178,9 @@ def checks(runs):
     contrast = float(np.max([np.max(run["contrast"]) for run in runs if "contrast" in run]))
     return [
         check("gap at rtol 1e-10, interpolated, worst problem", worst, "at_most", 0.0, TARGET, golden_rtol=ERROR),
-        check("gap at rtol 1e-10, ends of solves, worst problem", at_ends, "at_most", 0.0, TARGET / 10, golden_rtol=ERROR),
+        check(
+            "gap at rtol 1e-10, ends of solves, worst problem", at_ends, "at_most", 0.0, TARGET / 10, golden_rtol=ERROR
+        ),
         check("distance of psi from the manifold, worst problem", off, "at_most", 0.0, TARGET, golden_rtol=ERROR),
         check("exponent of the largest gap in rtol", slope(runs), "at_least", 0.75, 0.0, golden_rtol=0.2),
         check("gradient flow instead: gap", contrast, "at_least", 1e-3, 0.0),

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
 from riemgn.loss import AbstractLoss
-from riemgn.theory.outputs import generalized_law
+from riemgn.plot.caption import band
+from riemgn.theory.output_laws import generalized_law
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
@@ -63,14 +63,31 @@ def data(quick, data_dir=None):
     """Law and rate of the generalised flow, rates of the plain and of the damped one, for each loss, modulus and seed."""
     moduli, seeds = MODULI[quick], SEEDS[quick]
     cells = {loss: [[cell(loss, nu, seed) for nu in moduli] for seed in seeds] for loss in LOSSES}
-    result = {key: {loss: [[c[key] for c in row] for row in cells[loss]] for loss in LOSSES} for key in ("law", "inside", "plain")}
+    result = {
+        key: {loss: [[c[key] for c in row] for row in cells[loss]] for loss in LOSSES}
+        for key in ("law", "inside", "plain")
+    }
     result["damped"] = [[[damped_rate(nu, c, seed) for nu in moduli] for seed in seeds] for c in FACTORS[quick]]
-    result["curves"] = {loss: {key: [row[-1][key] for row in cells[loss]] for key in ("inside_gaps", "plain_gaps")} for loss in LOSSES}
+    result["curves"] = {
+        loss: {key: [row[-1][key] for row in cells[loss]] for key in ("inside_gaps", "plain_gaps")} for loss in LOSSES
+    }
     sizes = cells["logistic"][0][0]
-    result |= {"nu": list(moduli), "factors": list(FACTORS[quick]), "times": sizes["times"], "inner": sizes["inner"], "shown": moduli[-1]}
+    result |= {
+        "nu": list(moduli),
+        "factors": list(FACTORS[quick]),
+        "times": sizes["times"],
+        "inner": sizes["inner"],
+        "shown": moduli[-1],
+    }
     result["setup"] = {
         "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, cond(K) = {COND:g}, tanh network 10-{WIDTH}-1, targets made here",
-        **{"n": sizes["n"], "p": sizes["p"], "alpha": ALPHA, "rho": "0; right, damped: c nu lambda_min(K_0)", "tolerance": "rtol 1e-9"},
+        **{
+            "n": sizes["n"],
+            "p": sizes["p"],
+            "alpha": ALPHA,
+            "rho": "0; right, damped: c nu lambda_min(K_0)",
+            "tolerance": "rtol 1e-9",
+        },
         "seeds": f"{seeds[0]}-{seeds[-1]}, of samples, copies, weights and targets (line: median, band: least to largest)",
     }
     result["checks"] = checks(result)
@@ -85,7 +102,9 @@ def problem_with(loss, nu, seed):
     curvature = np.concatenate([[nu], np.linspace(3 * nu, largest, n - 1)])
     curvature = np.random.default_rng(seed).permutation(curvature)
     if loss == "quadratic":
-        return rg.Problem(base.model, base.params, base.x, base.y, WeightedSquares(jnp.asarray(curvature))), case.slowest
+        return rg.Problem(
+            base.model, base.params, base.x, base.y, WeightedSquares(jnp.asarray(curvature))
+        ), case.slowest
     if loss == "Poisson":
         return rg.Problem(base.model, base.params, base.x, jnp.asarray(curvature), rg.PoissonLoss()), case.slowest
     targets = (1 - np.sqrt(1 - 4 * curvature)) / 2  # y (1 - y) = curvature
@@ -98,11 +117,17 @@ def cell(loss, nu, seed):
     problem, _ = problem_with(loss, nu, seed)
     times, inner = np.linspace(0.0, T1, 61), np.linspace(0.0, INSIDE, 61)
     settings = {"rtol": 1e-9, "atol": 1e-10, "step_to_ts": True, "max_steps": 20000}
-    inside = rg.solve(problem, rg.GeneralizedGaussNewton(), INSIDE, ts=inner, **settings)
-    plain = rg.solve(problem, rg.GaussNewton(), T1 / nu, ts=times / nu, **settings)
+    inside = rg.solve(problem, rg.GeneralizedGaussNewtonFlow(), INSIDE, ts=inner, **settings)
+    plain = rg.solve(problem, rg.GaussNewtonFlow(), T1 / nu, ts=times / nu, **settings)
     gaps = {name: excess_losses(traj) for name, traj in (("inside_gaps", inside), ("plain_gaps", plain))}
     return {
-        **{"n": problem.n, "p": problem.p, "times": times, "inner": inner, **{name: gap / gap[0] for name, gap in gaps.items()}},
+        **{
+            "n": problem.n,
+            "p": problem.p,
+            "times": times,
+            "inner": inner,
+            **{name: gap / gap[0] for name, gap in gaps.items()},
+        },
         "law": generalized_law(inside).conclusions[0].measured,
         "inside": late_rate(inner, gaps["inside_gaps"]),
         "plain": late_rate(times / nu, gaps["plain_gaps"]),
@@ -117,7 +142,7 @@ def excess_losses(traj):
     share = 0.5 * (nodes + 1)
     offsets = np.asarray(traj.outputs) - best
     points = jnp.asarray(best + share[:, None, None] * offsets)
-    slopes = np.asarray(jax.vmap(jax.vmap(problem.loss_grad))(points))
+    slopes = np.asarray(jax.vmap(jax.vmap(problem.loss_gradient))(points))
     return np.einsum("k,ktn,tn->t", 0.5 * weights, slopes, offsets)
 
 
@@ -137,7 +162,7 @@ def damped_rate(nu, c, seed):
     """Rate of the generalised flow with `rho = c nu lambda_min(K_0)` on the quadratic loss."""
     problem, slowest = problem_with("quadratic", nu, seed)
     times = np.linspace(0.0, T1 * (1 + c), 61)
-    flow = rg.GeneralizedGaussNewton(rg.ConstantDamping(c * nu * slowest))
+    flow = rg.GeneralizedGaussNewtonFlow(rg.ConstantDamping(c * nu * slowest))
     traj = rg.solve(problem, flow, times[-1], ts=times, rtol=1e-9, atol=1e-9, step_to_ts=True)
     return late_rate(times, excess_losses(traj))
 
@@ -158,16 +183,38 @@ def draw(data, fig):
     for loss in LOSSES:
         band(left, data["inner"], data["curves"][loss]["inside_gaps"], label=loss, markevery=8, **LOOKS[loss])
         band(middle, times / data["shown"], data["curves"][loss]["plain_gaps"], label=loss, markevery=8, **LOOKS[loss])
-        band(right, nu, data["inside"][loss], label=f"{loss}, Hessian inside", fillstyle="none", markersize=9, **LOOKS[loss])
+        band(
+            right,
+            nu,
+            data["inside"][loss],
+            label=f"{loss}, Hessian inside",
+            fillstyle="none",
+            markersize=9,
+            **LOOKS[loss],
+        )
         band(right, nu, data["plain"][loss], label=f"{loss}, plain", **LOOKS[loss])
     for i, (c, rows) in enumerate(zip(np.atleast_1d(data["factors"]), data["damped"], strict=True)):
-        band(right, nu, rows, color="0.45", marker="xD*"[i % 3], linestyle=("--", "-.", ":")[i % 3], label=f"quadratic, damped, c = {c:g}")
+        band(
+            right,
+            nu,
+            rows,
+            color="0.45",
+            marker="xD*"[i % 3],
+            linestyle=("--", "-.", ":")[i % 3],
+            label=f"quadratic, damped, c = {c:g}",
+        )
     right.plot(nu, 2 * nu, color="0.6", linewidth=4, zorder=0, label=r"$2\nu$")
     for ax, title in ((left, "Hessian inside"), (middle, "plain Gauss-Newton")):
         ax.set(yscale="log", xlabel="time t", title=rf"{title}, $\nu$ = {data['shown']:g}")
         ax.legend(loc="upper right")
     left.set_ylabel("$(g - g^*) / (g_0 - g^*)$")
-    right.set(xscale="log", yscale="log", ylim=(None, 2e2), xlabel=r"modulus of strong convexity $\nu$", title="late rate of $g - g^*$")
+    right.set(
+        xscale="log",
+        yscale="log",
+        ylim=(None, 2e2),
+        xlabel=r"modulus of strong convexity $\nu$",
+        title="late rate of $g - g^*$",
+    )
     right.set_xticks(nu, [f"{value:g}" for value in nu])
     right.minorticks_off()
     right.legend(loc="upper center", fontsize=6.5, ncols=2)
@@ -179,9 +226,22 @@ def checks(result):
     law, inside, plain = (np.array([result[key][loss] for loss in LOSSES]) for key in ("law", "inside", "plain"))
     damped = np.asarray(result["damped"])
     return [
-        check("grad g_t against exp(-t) grad g_0, worst of all", float(np.max(law)), "at_most", 0.0, 1e-7, golden_rtol=ERROR),
+        check(
+            "grad g_t against exp(-t) grad g_0, worst of all",
+            float(np.max(law)),
+            "at_most",
+            0.0,
+            1e-7,
+            golden_rtol=ERROR,
+        ),
         check("Hessian inside: rate of g - g*, worst of all", farthest(inside.ravel(), 2.0), "equal", 2.0, 0.02),
         check("plain: rate of g - g* / nu, worst of all", farthest((plain / nu).ravel(), 2.0), "equal", 2.0, 0.05),
-        check("damped: rate / (2 / (1 + c)), least of all", float(np.min(damped * (1 + factors) / 2)), "at_least", 1.0, 1e-2),
+        check(
+            "damped: rate / (2 / (1 + c)), least of all",
+            float(np.min(damped * (1 + factors) / 2)),
+            "at_least",
+            1.0,
+            1e-2,
+        ),
         check("damped: rate, largest of all", float(np.max(damped)), "at_most", 2.0, 1e-2),
     ]

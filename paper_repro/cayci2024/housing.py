@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .diabetes import ERROR
 from .last_iterate import AGREED, excess, one_run
 from .optimum import least_squares
@@ -39,7 +39,14 @@ def data(quick, data_dir=None):
     seeds = f"0-{SEEDS[quick] - 1} (line: median, band: least to largest)"
     result["setup"] = {
         "data": f"California housing ({ROWS[quick]} x {NUMERIC}), tanh network 8-4-1, squared loss",
-        **{"n": problem.n, "p": problem.p, "alpha": ALPHA, "rho": 0, "seeds": seeds, "tolerance": "rtol 1e-10 (GN), 1e-5 (GF)"},
+        **{
+            "n": problem.n,
+            "p": problem.p,
+            "alpha": ALPHA,
+            "rho": 0,
+            "seeds": seeds,
+            "tolerance": "rtol 1e-10 (GN), 1e-5 (GF)",
+        },
     }
     result["checks"] = checks(runs, SEEDS[quick])
     return result
@@ -82,9 +89,25 @@ def draw(data, fig):
     gaps = np.asarray([run["gaps"] for run in runs])
     seen = (gaps > floor).all(axis=0)
     band(left, times[seen], gaps[:, seen], color="#0072B2", marker="o", markersize=4, markevery=3, label="Gauss-Newton")
-    left.set(yscale="log", ylim=(1.5 * floor, 3), xlim=(0, 16), xlabel="time t", ylabel=r"$(g_t - g_\infty) / (g_0 - g_\infty)$")
+    left.set(
+        yscale="log",
+        ylim=(1.5 * floor, 3),
+        xlim=(0, 16),
+        xlabel="time t",
+        ylabel=r"$(g_t - g_\infty) / (g_0 - g_\infty)$",
+    )
     slow = np.maximum(np.asarray([run["slow_gaps"] for run in runs]), floor)
-    band(middle, data["clock"][1:], slow[:, 1:], color="#D55E00", marker="s", markersize=4, markevery=4, linestyle="-", label="gradient flow")
+    band(
+        middle,
+        data["clock"][1:],
+        slow[:, 1:],
+        color="#D55E00",
+        marker="s",
+        markersize=4,
+        markevery=4,
+        linestyle="-",
+        label="gradient flow",
+    )
     conds = np.asarray([run["cond"] for run in runs]) ** 2
     middle.axvspan(conds.min(), conds.max(), color="0.88", zorder=0, label=r"cond$(J(w_0))^2$")
     middle.set(xscale="log", yscale="log", ylim=(1.5 * floor, 3), xlabel=r"time t x $\sigma_{\max}(J(w_0))^2$")
@@ -110,14 +133,32 @@ def checks(runs, seeds):
     apart = float(np.max([run["loss_gaps"][0] for run in runs]))
     others = np.concatenate([run["loss_gaps"][1:] for run in runs])
     slowest = float(np.min([run["late_rate"] / run["theta_min"] for run in runs]))
-    slow = float(np.min([reached(run["slow_gaps"], CLOCK, 1e-6) / reached(run["gaps"], run["times"], 1e-6) for run in runs]))
+    slow = float(
+        np.min([reached(run["slow_gaps"], CLOCK, 1e-6) / reached(run["gaps"], run["times"], 1e-6) for run in runs])
+    )
     return [
         check("runs that converge", float(len(runs)), "equal", float(seeds), 0.0),
-        check("|g_T - g_scipy| / g_0 from the flow's start, worst run", apart, "at_most", 0.0, AGREED, golden_rtol=ERROR),
-        check("share of random starts that end at the flow's loss", float(np.mean(others <= AGREED)), "at_least", 0.5, 0.0, golden_rtol=0.5),
+        check(
+            "|g_T - g_scipy| / g_0 from the flow's start, worst run", apart, "at_most", 0.0, AGREED, golden_rtol=ERROR
+        ),
+        check(
+            "share of random starts that end at the flow's loss",
+            float(np.mean(others <= AGREED)),
+            "at_least",
+            0.5,
+            0.0,
+            golden_rtol=0.5,
+        ),
         check("largest gap / exp(-2 min kappa t)", float(np.max([excess(run) for run in runs])), "at_most", 1.0, 1e-2),
         check("least late rate of |u| / theta_min", slowest, "at_least", 1.0, 1e-2),
-        check("GF: time to 1e-6 in its fastest time constants, over GN's, least", slow, "at_least", 100.0, 0.0, golden_rtol=0.6),
+        check(
+            "GF: time to 1e-6 in its fastest time constants, over GN's, least",
+            slow,
+            "at_least",
+            100.0,
+            0.0,
+            golden_rtol=0.6,
+        ),
     ]
 
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.theory.discrete import discrete_quadratic
-from riemgn.theory.outputs import exact_residual_law
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory.discrete_steps import discrete_quadratic
+from riemgn.theory.output_laws import exact_residual_law
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .damping import curve_panels, curves, largest_ratio, residual_levels
 from .diabetes import ERROR
 from .schedules import bound, FACTOR, flow, frozen_time, LOOKS, SCHEDULES
@@ -33,7 +33,10 @@ def study(name, n, width, quick, data_dir=None):
     starts = [start(network(x, y, width, seed)) for seed in SEEDS[quick]]
     # one grid of times for all seeds, with room for arriving later than predicted
     ends = {flow_name: 1.2 * max(begun["predicted"][flow_name] for begun in starts) for flow_name in SCHEDULES}
-    cells = [begun | cell_of(name, n, width, seed, data_dir, tuple(ends.items())) for begun, seed in zip(starts, SEEDS[quick], strict=True)]
+    cells = [
+        begun | cell_of(name, n, width, seed, data_dir, tuple(ends.items()))
+        for begun, seed in zip(starts, SEEDS[quick], strict=True)
+    ]
     by_flow = ("reached", "predicted")
     result = {key: {flow_name: [c[key][flow_name] for c in cells] for flow_name in SCHEDULES} for key in by_flow}
     result |= {key: [c[key] for c in cells] for key in ("cond", "gf_left", "order")}
@@ -72,8 +75,17 @@ def start(problem):
     residual = np.asarray(problem.outputs(problem.w0) - problem.y)
     least, fastest = eigenvalues[0], eigenvalues[-1]
     rho = DAMPED * least
-    predicted = {name: clock(name, fastest) * frozen_time(name, REACHED, eigenvalues, vectors.T @ residual, rho) for name in SCHEDULES}
-    known = {"p": problem.p, "cond": float(fastest / least), "fastest": fastest, "rho": rho, "residual": float(np.linalg.norm(residual))}
+    predicted = {
+        name: clock(name, fastest) * frozen_time(name, REACHED, eigenvalues, vectors.T @ residual, rho)
+        for name in SCHEDULES
+    }
+    known = {
+        "p": problem.p,
+        "cond": float(fastest / least),
+        "fastest": fastest,
+        "rho": rho,
+        "residual": float(np.linalg.norm(residual)),
+    }
     return known | {"predicted": predicted}
 
 
@@ -91,19 +103,28 @@ def cell_of(name, n, width, seed, data_dir, ends):
 
 def cell(problem, begun, ends):
     """All flows and both methods on one problem: relative residuals with their bounds, times to `REACHED`, and how far all that is from theory."""
-    units, rho, predicted = {name: clock(name, begun["fastest"]) for name in SCHEDULES}, begun["rho"], begun["predicted"]
+    units, rho, predicted = (
+        {name: clock(name, begun["fastest"]) for name in SCHEDULES},
+        begun["rho"],
+        begun["predicted"],
+    )
     runs = {name: solved(problem, flow(name, rho, begun["residual"]), ends[name], units[name]) for name in SCHEDULES}
     levels = {name: residual_levels(traj) for name, traj in runs.items()}
     times = {name: units[name] * np.asarray(traj.ts) for name, traj in runs.items()}
-    arrived = {name: rg.result_name(traj.result) == "loss_tolerance_met" for name, traj in runs.items()}
+    arrived = {name: traj.status == "loss_tolerance_met" for name, traj in runs.items()}
     reached = {name: float(times[name][-1]) if arrived[name] else float("nan") for name in SCHEDULES}
-    bounds = {name: bound(name, np.asarray(traj.ts), float(traj.sigma_min.min()) ** 2, rho, levels[name]) for name, traj in runs.items()}
+    bounds = {
+        name: bound(name, np.asarray(traj.ts), float(traj.sigma_min.min()) ** 2, rho, levels[name])
+        for name, traj in runs.items()
+    }
     return {
         **{"times": times, "levels": levels, "bounds": bounds, "reached": reached},
         "gf_left": float(np.interp(times["gn"][-1], times["gf"], levels["gf"])),
         "law": exact_residual_law(runs["gn"]).conclusions[0].measured,
         "excess": max(largest_ratio(levels[name], bounds[name]) for name in SCHEDULES),
-        "departure": float(np.max([abs(reached[name] / predicted[name] - 1) for name in SCHEDULES if name != "residual"])),
+        "departure": float(
+            np.max([abs(reached[name] / predicted[name] - 1) for name in SCHEDULES if name != "residual"])
+        ),
         "residual_ratio": reached["residual"] / predicted["residual"],
         "path": float(np.max([path_share(traj) for traj in runs.values()])),
         **iterated(problem),
@@ -132,8 +153,8 @@ def path_share(traj):
 
 def iterated(problem):
     """Full Gauss-Newton steps, and Levenberg-Marquardt steps with damping tied to the smallest eigenvalue."""
-    gn = rg.iterate(problem, rg.GaussNewtonMethod(), steps=STEPS["gn"])
-    lm = rg.iterate(problem, rg.LevenbergMarquardtMethod(rg.SpectralDamping(FACTOR)), steps=STEPS["spectral"])
+    gn = rg.iterate(problem, rg.GaussNewton(), steps=STEPS["gn"])
+    lm = rg.iterate(problem, rg.LevenbergMarquardt(rg.SpectralDamping(FACTOR)), steps=STEPS["spectral"])
     steps = {"gn": residual_levels(gn), "spectral": residual_levels(lm)}
     return {
         "steps": steps,
@@ -175,11 +196,31 @@ def times_panel(ax, data):
     """Time to a millionth of every flow, each seed a marker, over the closed form; cond(K) times Gauss-Newton's as a line."""
     for i, name in enumerate(SCHEDULES):
         look = LOOKS[name][1]
-        ax.plot([i - 0.3, i + 0.3], [np.median(data["predicted"][name])] * 2, color="0.6", linewidth=4, solid_capstyle="butt")
+        ax.plot(
+            [i - 0.3, i + 0.3],
+            [np.median(data["predicted"][name])] * 2,
+            color="0.6",
+            linewidth=4,
+            solid_capstyle="butt",
+        )
         times = np.asarray(data["reached"][name])
-        ax.plot(np.linspace(i - 0.15, i + 0.15, times.size), times, color=look["color"], marker=look["marker"], linestyle="none", markersize=6)
+        ax.plot(
+            np.linspace(i - 0.15, i + 0.15, times.size),
+            times,
+            color=look["color"],
+            marker=look["marker"],
+            linestyle="none",
+            markersize=6,
+        )
     ax.axhline(np.median(data["cond"]) * np.log(1 / REACHED), color="0.3", linestyle=":", linewidth=1.2)
-    ax.text(5.4, 0.75 * np.median(data["cond"]) * np.log(1 / REACHED), r"cond(K) x $\log 10^6$", ha="right", va="top", color="0.3")
+    ax.text(
+        5.4,
+        0.75 * np.median(data["cond"]) * np.log(1 / REACHED),
+        r"cond(K) x $\log 10^6$",
+        ha="right",
+        va="top",
+        color="0.3",
+    )
     ax.plot([], [], color="0.6", linewidth=4, label=r"closed form, kernel frozen ($\rho \propto |r|$: bound)")
     ax.set(yscale="log", ylabel="time", title=r"time to $|r_t| = 10^{-6} |r_0|$ (gradient flow: $\lambda_{\max} t$)")
     ax.set_ylim(5, 30 * np.median(data["cond"]))
@@ -205,13 +246,28 @@ def checks(result):
     return [
         check("GN residual against exp(-t)", worst["law"], "at_most", 0.0, 1e-7, golden_rtol=ERROR),
         check("largest curve / bound", worst["excess"], "at_most", 1.0, 1e-3, golden_rtol=1e-3),
-        check("times / closed forms of a frozen kernel - 1, worst of all", worst["departure"], "at_most", 0.0, 5e-2, golden_rtol=ERROR),
+        check(
+            "times / closed forms of a frozen kernel - 1, worst of all",
+            worst["departure"],
+            "at_most",
+            0.0,
+            5e-2,
+            golden_rtol=ERROR,
+        ),
         check("rho = c |r|: time / its bound", worst["residual_ratio"], "at_most", 1.0, 0.0),
         check("path length x sigma_0 / (|r_0| - |r_t|), all flows", worst["path"], "at_most", 1.0, 0.0),
-        check("GF: share of the residual left when GN is at 1e-6, least", float(np.min(result["gf_left"])), "at_least", 0.1, 0.0),
+        check(
+            "GF: share of the residual left when GN is at 1e-6, least",
+            float(np.min(result["gf_left"])),
+            "at_least",
+            0.1,
+            0.0,
+        ),
         check("GF time / GN time over cond(K), least", float(np.min(slowdown)), "at_least", 0.3, 0.0),
         check("GF time / GN time over cond(K), largest", float(np.max(slowdown)), "at_most", 1.0, 5e-2),
         check("GN step: |r_{k+1}| / (C |r_k|^2), analytic C", worst["quadratic"], "at_most", 1.0, 0.0),
         check("GN step: order of convergence", float(orders[np.argmax(np.abs(orders - 2))]), "equal", 2.0, 0.5),
-        check("LM step, rho = c lambda_min: factor of the residual", worst["contraction"], "at_most", CONTRACTION, 1e-3),
+        check(
+            "LM step, rho = c lambda_min: factor of the residual", worst["contraction"], "at_most", CONTRACTION, 1e-3
+        ),
     ]

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
 from riemgn.linalg import numerical_rank
+from riemgn.plot.caption import band
 from riemgn.theory.constants import alpha_threshold, path_bound
-from riemgn.theory.directional import theta_min
+from riemgn.theory.curvature_spectrum import theta_min
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .diabetes import setup
 
 SCALES = {True: (0.1, 0.3, 1.0, 3.0), False: (0.1, 0.2, 0.3, 0.5, 1.0, 3.0)}
@@ -47,7 +47,10 @@ def data(quick, data_dir=None):
     safe = [one_run(1.0, None, seed) for seed in seeds]
     result = {"scales": list(SCALES[quick]), "alphas": list(ALPHAS), "spectra": spectra, "cells": cells, "safe": safe}
     words = setup(problem_at(1.0, 1.0, 0), "10 to 1e4, and alpha_0", "rtol 1e-8", seeds=f"0-{SEEDS[quick] - 1}")
-    words |= {"data": "diabetes (442 x 10), tanh networks 10-4-1 (top left) and 10-3-1, squared loss", "p": "49 (top left), 37"}
+    words |= {
+        "data": "diabetes (442 x 10), tanh networks 10-4-1 (top left) and 10-3-1, squared loss",
+        "p": "49 (top left), 37",
+    }
     result["setup"] = words
     result["checks"] = checks(result)
     return result
@@ -78,9 +81,11 @@ def one_run(scale, alpha, seed):
     share = SAFE if alpha is None else alpha / threshold
     problem = problem_at(scale, share * threshold, seed)
     rounding = 1e2 * np.finfo(float).eps * share * threshold
-    traj = rg.solve(problem, rg.GaussNewton(), t1=TIMES[-1], ts=TIMES, rtol=1e-8, atol=max(1e-10, rounding), throw=False)
+    traj = rg.solve(
+        problem, rg.GaussNewtonFlow(), t1=TIMES[-1], ts=TIMES, rtol=1e-8, atol=max(1e-10, rounding), throw=False
+    )
     level = np.asarray(traj.grad_norms / traj.grad_norms[0])
-    run = {"result": rg.result_name(traj.result), "share": share}
+    run = {"result": traj.status, "share": share}
     if not traj.succeeded or level[-1] > CONVERGED:
         return run
     reached = alpha_threshold(problem)
@@ -90,21 +95,34 @@ def one_run(scale, alpha, seed):
     first = int(np.flatnonzero(level[:last] > LAST * level[last])[-1]) + 1
     rate = np.log(level[first] / level[last]) / (TIMES[last] - TIMES[first])
     moved = float(np.linalg.norm(np.asarray(traj.params - traj.params[0]), axis=1).max())
-    return run | {"rate": float(rate), "theta_min": theta_min(problem, traj.params[-1]).value, "distance": moved / bound}
+    return run | {
+        "rate": float(rate),
+        "theta_min": theta_min(problem, traj.params[-1]).value,
+        "distance": moved / bound,
+    }
 
 
 def draw(data, fig):
     """Singular values, singular stops, late rates and distances."""
     fig.set_size_inches(10.5, 7.6)
     (first, second), (third, fourth) = fig.subplots(2, 2)
-    looks = {"paired": ("#D55E00", "s", "--"), "independent": ("#0072B2", "o", "-"), "independent, outputs subtracted": ("black", "x", "none")}
+    looks = {
+        "paired": ("#D55E00", "s", "--"),
+        "independent": ("#0072B2", "o", "-"),
+        "independent, outputs subtracted": ("black", "x", "none"),
+    }
     for name, rows in data["spectra"].items():
         colour, marker, dash = looks[name]
         values = np.maximum([row["values"] for row in rows], 1e-18)
         index = np.arange(1, values.shape[1] + 1)
         band(first, index, values, label=name, color=colour, marker=marker, linestyle=dash, markersize=4, markevery=2)
     first.axvline((values.shape[1] + 1) / 2, color="0.5", linewidth=1, linestyle=":")
-    first.set(yscale="log", xlabel="index (dotted: (p + 1) / 2)", ylabel=r"$\sigma_i / \sigma_1$ of $J(w_0)$", title="Jacobian at the start")
+    first.set(
+        yscale="log",
+        xlabel="index (dotted: (p + 1) / 2)",
+        ylabel=r"$\sigma_i / \sigma_1$ of $J(w_0)$",
+        title="Jacobian at the start",
+    )
     first.legend(loc="lower left", fontsize=8)
     stop_panel(second, data)
     rate_panel(third, data)
@@ -121,7 +139,9 @@ def stop_panel(ax, data):
     ax.set_xticks(range(len(data["alphas"])), [f"{alpha:g}" for alpha in data["alphas"]])
     ax.set_yticks(range(len(data["scales"])), [f"{scale:g}" for scale in data["scales"]])
     ax.grid(False)
-    ax.set(xlabel="output scale alpha", ylabel="scale s of the weights", title="share of runs that reach a singular point")
+    ax.set(
+        xlabel="output scale alpha", ylabel="scale s of the weights", title="share of runs that reach a singular point"
+    )
 
 
 def rate_panel(ax, data):
@@ -132,7 +152,15 @@ def rate_panel(ax, data):
         runs = [run for run in row[column] if "rate" in run]
         places = scale * np.geomspace(0.9, 1.1, max(len(runs), 2))[: len(runs)]
         names = {"label": r"$\theta_{\min}$"}, {"label": "measured"}
-        ax.plot(places, [r["theta_min"] for r in runs], "s", color="black", fillstyle="none", markersize=9, **({} if drawn else names[0]))
+        ax.plot(
+            places,
+            [r["theta_min"] for r in runs],
+            "s",
+            color="black",
+            fillstyle="none",
+            markersize=9,
+            **({} if drawn else names[0]),
+        )
         ax.plot(places, [r["rate"] for r in runs], "o", color="#0072B2", markersize=5, **({} if drawn else names[1]))
         drawn = True
     ax.set(
@@ -152,12 +180,32 @@ def distance_panel(ax, data):
     for i, (scale, row) in enumerate(zip(data["scales"], data["cells"], strict=True)):
         runs = [run for cell in row for run in cell if "distance" in run]
         shade = str(0.75 * i / len(data["scales"]))
-        ax.plot([r["share"] for r in runs], [r["distance"] for r in runs], "ovs^DPX"[i % 7], color=shade, fillstyle="none", label=f"s = {scale:g}")
+        ax.plot(
+            [r["share"] for r in runs],
+            [r["distance"] for r in runs],
+            "ovs^DPX"[i % 7],
+            color=shade,
+            fillstyle="none",
+            label=f"s = {scale:g}",
+        )
     safe = [run for run in data["safe"] if "distance" in run]
-    ax.plot([r["share"] for r in safe], [r["distance"] for r in safe], "*", color="#D55E00", markersize=11, label=r"s = 1, at $\alpha_0$")
+    ax.plot(
+        [r["share"] for r in safe],
+        [r["distance"] for r in safe],
+        "*",
+        color="#D55E00",
+        markersize=11,
+        label=r"s = 1, at $\alpha_0$",
+    )
     ax.axhline(1.0, color="0.4", linestyle="--", linewidth=1.2)
     ax.axvline(1.0, color="0.4", linestyle=":", linewidth=1.2)
-    ax.set(xscale="log", yscale="log", xlabel=r"$\alpha / \alpha_0$", ylabel=r"$\max_t |w_t - w_0|$ / bound", title="distance travelled")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"$\alpha / \alpha_0$",
+        ylabel=r"$\max_t |w_t - w_0|$ / bound",
+        title="distance travelled",
+    )
     ax.set_ylim(None, 10)
     ax.legend(loc="upper left", ncols=3, fontsize=8)
 
@@ -180,8 +228,27 @@ def checks(result):
         check("paired: largest rank of J(w0)", float(max(ranks["paired"])), "equal", (p + 1) / 2, 0.0),
         check("paired: largest output at the start", zero, "at_most", 0.0, 1e-12, golden_rtol=1.0),
         check("independent, with and without subtraction: least rank", float(min(centred)), "equal", float(p), 0.0),
-        check(f"share of singular stops at s = {result['scales'][0]:g}", float(shares[0].mean()), "at_least", 0.5, 0.0, golden_rtol=0.3),
+        check(
+            f"share of singular stops at s = {result['scales'][0]:g}",
+            float(shares[0].mean()),
+            "at_least",
+            0.5,
+            0.0,
+            golden_rtol=0.3,
+        ),
         check("share of singular stops at s = 1, alpha >= 1000", float(shares[usual, -2:].mean()), "at_most", 0.0, 0.0),
-        check("least late rate / theta_min", float(np.min([run["rate"] / run["theta_min"] for run in runs])), "at_least", 1.0, 0.02),
-        check("at alpha_0: largest distance / bound", float(np.max([run["distance"] for run in result["safe"]])), "at_most", 1.0, 0.0),
+        check(
+            "least late rate / theta_min",
+            float(np.min([run["rate"] / run["theta_min"] for run in runs])),
+            "at_least",
+            1.0,
+            0.02,
+        ),
+        check(
+            "at alpha_0: largest distance / bound",
+            float(np.max([run["distance"] for run in result["safe"]])),
+            "at_most",
+            1.0,
+            0.0,
+        ),
     ]

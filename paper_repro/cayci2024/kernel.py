@@ -20,11 +20,10 @@ import numpy as np
 import scipy.linalg
 
 import riemgn as rg
-from riemgn.kernel import infinite_width_kernel, layer_kernel
-from riemgn.theory.lazy import deviation
-
-from ..checks import check
-from ..picture import band
+from riemgn.experiment.verdict import check
+from riemgn.jacobian import infinite_width_kernel, layer_kernel
+from riemgn.plot.caption import band
+from riemgn.theory.kernel_limit import deviation
 
 SAMPLES, NEW, WIDTH = 12, 30, 64
 ALPHAS = {True: (10.0, 100.0, 1e3), False: (10.0, 30.0, 100.0, 300.0, 1e3, 3e3)}
@@ -47,7 +46,11 @@ def data(quick, data_dir=None):
     result["by_alpha"] = [[deviation(traj, new) for traj in runs] for runs in scaled]
     result["by_width"] = [[deviation(traj, new) for traj in runs] for runs in wide]
     result["flow"], result["kernels"] = flows, [kernel_gaps(x, width) for width in KERNEL_WIDTHS[quick]]
-    result["left"] = max(float(jnp.linalg.norm(t.outputs[-1] - t.problem.y) / jnp.linalg.norm(t.problem.y)) for runs in scaled + wide for t in runs)
+    result["left"] = max(
+        float(jnp.linalg.norm(t.outputs[-1] - t.problem.y) / jnp.linalg.norm(t.problem.y))
+        for runs in scaled + wide
+        for t in runs
+    )
     result["setup"] = {
         "data": f"diabetes, {SAMPLES} samples, {NEW} others as new inputs; tanh networks 10-m-1, (a): m = {WIDTH}; (c): erf networks",
         **{"n": SAMPLES, "p": "12 m + 1", "alpha": "(a): on the axis, (b), (c): 1", "rho": 0},
@@ -63,15 +66,31 @@ def draw(data, fig):
     fig.set_size_inches(10.5, 3.6)
     by_alpha, by_width, kernels = fig.subplots(1, 3)
     band(by_alpha, data["alphas"], data["by_alpha"].T, label="GN flow, new inputs", **LOOK)
-    band(by_alpha, data["alphas"], data["flow"].T, label="gradient flow, exp(-K t)", color="#D55E00", marker="s", linestyle="--")
+    band(
+        by_alpha,
+        data["alphas"],
+        data["flow"].T,
+        label="gradient flow, exp(-K t)",
+        color="#D55E00",
+        marker="s",
+        linestyle="--",
+    )
     guide(by_alpha, data["alphas"], data["by_alpha"], -1, "slope -1")
-    by_alpha.set(xlabel="output scale alpha", ylabel="largest deviation / largest target", title="(a) to the kernel limit, by alpha")
+    by_alpha.set(
+        xlabel="output scale alpha",
+        ylabel="largest deviation / largest target",
+        title="(a) to the kernel limit, by alpha",
+    )
     band(by_width, data["widths"], data["by_width"].T, label="GN flow, new inputs", **LOOK)
     guide(by_width, data["widths"], data["by_width"], -0.5, "slope -1/2")
     by_width.set(xlabel="width m", title="(b) to the kernel limit, by width")
     band(kernels, data["kernel_widths"], data["kernels"].T, label="erf networks", **LOOK)
     guide(kernels, data["kernel_widths"], data["kernels"], -0.5, "slope -1/2")
-    kernels.set(xlabel="width m", ylabel=r"$|K_m - K_\infty|_F \,/\, |K_\infty|_F$", title="(c) kernel at the start to infinite width")
+    kernels.set(
+        xlabel="width m",
+        ylabel=r"$|K_m - K_\infty|_F \,/\, |K_\infty|_F$",
+        title="(c) kernel at the start to infinite width",
+    )
     for ax in (by_alpha, by_width, kernels):
         ax.set(xscale="log", yscale="log")
         ax.legend(loc="lower left")
@@ -99,7 +118,15 @@ def network(x, y, width, alpha, seed):
 
 def gauss_newton(x, y, width, alpha, seed):
     """The trained network; the residual has fallen to `exp(-20)` of the targets. Solved twice, for the certificate's error bars."""
-    return rg.solve(network(x, y, width, alpha, seed), rg.GaussNewton(), t1=20.0, ts=[0.0, 20.0], rtol=1e-10, atol=1e-12, error=True)
+    return rg.solve(
+        network(x, y, width, alpha, seed),
+        rg.GaussNewtonFlow(),
+        t1=20.0,
+        ts=[0.0, 20.0],
+        rtol=1e-10,
+        atol=1e-12,
+        error=True,
+    )
 
 
 def law_gap(x, y, alpha, seed):
@@ -118,7 +145,9 @@ def kernel_gaps(x, width):
     """`|K_m - K_inf| / |K_inf|` (Frobenius) of erf networks."""
     net = rg.MLP((x.shape[1], width, 1), activation="erf")
     limit = infinite_width_kernel(net, x)
-    kernels = eqx.filter_jit(lambda keys: jax.lax.map(lambda key: layer_kernel(net, net.init(key=key), x), keys))(jr.split(jr.key(0), DRAWS))
+    kernels = eqx.filter_jit(lambda keys: jax.lax.map(lambda key: layer_kernel(net, net.init(key=key), x), keys))(
+        jr.split(jr.key(0), DRAWS)
+    )
     return np.linalg.norm(np.asarray(kernels - limit), axis=(1, 2)) / np.linalg.norm(limit)
 
 
@@ -130,10 +159,35 @@ def slope(x, values):
 def checks(result):
     """The numbers the figure stands for."""
     return [
-        check("GN predictions to kernel regression: order in alpha", slope(result["alphas"], result["by_alpha"]), "equal", -1.0, 0.1),
+        check(
+            "GN predictions to kernel regression: order in alpha",
+            slope(result["alphas"], result["by_alpha"]),
+            "equal",
+            -1.0,
+            0.1,
+        ),
         check("GF to exp(-K t): order in alpha", slope(result["alphas"], result["flow"]), "equal", -1.0, 0.1),
-        check("GN predictions to kernel regression: slope in width", slope(result["widths"], result["by_width"]), "at_most", -0.5, 0.05),
-        check("kernel to that of infinite width: slope", slope(result["kernel_widths"], result["kernels"]), "equal", -0.5, 0.05),
-        check("residual of the trained networks / |y|", result["left"], "at_most", float(np.exp(-20.0)), 1e-8, golden_rtol=1.0),
+        check(
+            "GN predictions to kernel regression: slope in width",
+            slope(result["widths"], result["by_width"]),
+            "at_most",
+            -0.5,
+            0.05,
+        ),
+        check(
+            "kernel to that of infinite width: slope",
+            slope(result["kernel_widths"], result["kernels"]),
+            "equal",
+            -0.5,
+            0.05,
+        ),
+        check(
+            "residual of the trained networks / |y|",
+            result["left"],
+            "at_most",
+            float(np.exp(-20.0)),
+            1e-8,
+            golden_rtol=1.0,
+        ),
         check("certificate kernel_limit holds", float(result["certificate"] == "holds"), "at_least", 1.0, 0.0),
     ]

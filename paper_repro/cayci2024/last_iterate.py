@@ -15,16 +15,20 @@ Reference: following Cayci, arXiv:2412.14031v4; last iterate derived in theory.m
 import numpy as np
 
 import riemgn as rg
-from riemgn.theory import along
-from riemgn.theory.directional import theta_min
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory import path_quantities
+from riemgn.theory.curvature_spectrum import theta_min
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .diabetes import ERROR, network, setup
 from .optimum import least_squares, outputs, starts_around
 
-NETWORKS = (((10, 3, 1), 30.0, 1e3), ((10, 3, 3, 1), 300.0, 1e4), ((10, 3, 3, 3, 1), 1e4, 1e6))  # layers, smaller and larger alpha
+NETWORKS = (
+    ((10, 3, 1), 30.0, 1e3),
+    ((10, 3, 3, 1), 300.0, 1e4),
+    ((10, 3, 3, 3, 1), 1e4, 1e6),
+)  # layers, smaller and larger alpha
 SEEDS, STARTS = {True: 3, False: 7}, {True: 1, False: 3}
 SHARES = np.linspace(0.0, 1.0, 41)
 HORIZONS = {"bent": 40.0, "flat": 20.0}
@@ -42,13 +46,26 @@ def data(quick, data_dir=None):
         for name, alpha in (("bent", small), ("flat", large)):
             starts = STARTS[quick] if name == "flat" else 0
             runs = [run_from(alpha, seed, sizes, HORIZONS[name], starts) for seed in range(SEEDS[quick])]
-            counts = {ending: sum(run["ending"] == ending for run in runs) for ending in ("converged", "rank lost", "under way")}
-            depth["cases"].append({"name": name, "alpha": alpha, "counts": counts, "runs": [run for run in runs if run["ending"] == "converged"]})
+            counts = {
+                ending: sum(run["ending"] == ending for run in runs)
+                for ending in ("converged", "rank lost", "under way")
+            }
+            depth["cases"].append(
+                {
+                    "name": name,
+                    "alpha": alpha,
+                    "counts": counts,
+                    "runs": [run for run in runs if run["ending"] == "converged"],
+                }
+            )
         depths.append(depth)
     result = {"depths": depths, "agreed": AGREED, "seeds": SEEDS[quick]}
     words = setup(network(1.0), "as in the legends", "rtol 1e-10")
     words["data"] = "diabetes (442 x 10), tanh networks 10-3-1, 10-3-3-1, 10-3-3-3-1, squared loss"
-    words |= {"p": "37, 49, 61", "seeds": f"0-{SEEDS[quick] - 1} (line: median, band: least to largest); random starts: {STARTS[quick]} each"}
+    words |= {
+        "p": "37, 49, 61",
+        "seeds": f"0-{SEEDS[quick] - 1} (line: median, band: least to largest); random starts: {STARTS[quick]} each",
+    }
     result["setup"] = words
     result["checks"] = checks(depths, SEEDS[quick])
     return result
@@ -63,23 +80,28 @@ def run_from(alpha, seed, sizes, horizon, starts):
 def one_run(problem, horizon, seed, starts):
     """A flow, SciPy's optimum from its start, and from random starts at the distance it travels."""
     times = horizon * SHARES
-    traj = rg.solve(problem, rg.GaussNewton(), t1=horizon, ts=times, rtol=1e-10, atol=1e-12, dense=True, throw=False)
+    traj = rg.solve(
+        problem, rg.GaussNewtonFlow(), t1=horizon, ts=times, rtol=1e-10, atol=1e-12, dense=True, throw=False
+    )
     level = np.asarray(traj.grad_norms / traj.grad_norms[0])
     if not traj.succeeded or level[-1] > CONVERGED:
         return {"ending": "under way" if traj.succeeded else "rank lost"}
     moved = float(np.linalg.norm(np.asarray(traj.params[-1] - traj.params[0])))
-    fits = [least_squares(problem, start) for start in (np.asarray(problem.w0), *starts_around(problem, moved, starts, seed))]
+    fits = [
+        least_squares(problem, start)
+        for start in (np.asarray(problem.w0), *starts_around(problem, moved, starts, seed))
+    ]
     first, last, ends = float(traj.losses[0]), float(traj.losses[-1]), np.asarray(traj.outputs[-1])
     way = np.linalg.norm(ends - np.asarray(traj.outputs[0]))
     seen = level > CONVERGED
     late = np.flatnonzero(seen & (level < 100 * level[seen][-1]))
     gaps = np.asarray(traj.losses) - fits[0].cost
-    path = along.states_at(traj, np.linspace(0.0, times[seen][-1], BETWEEN))
+    path = path_quantities.states_at(traj, np.linspace(0.0, times[seen][-1], BETWEEN))
     return {
         "ending": "converged",
         "times": times,
         "gaps": gaps / gaps[0],
-        "kappa": float(along.kappas(traj, path).min()),
+        "kappa": float(path_quantities.kappas(traj, path).min()),
         "theta_min": theta_min(problem, traj.params[-1]).value,
         "late_rate": float(np.log(level[late[0]] / level[late[-1]]) / (times[late[-1]] - times[late[0]])),
         "loss_gaps": [abs(last - fit.cost) / first for fit in fits],
@@ -102,7 +124,13 @@ def draw(data, fig):
     right.plot([], [], "o", color="#0072B2", markersize=5, label="loss, from $w_0$")
     right.plot([], [], "o", color="#0072B2", markersize=7, fillstyle="none", label="loss, from a random start")
     right.plot([], [], "s", color="#D55E00", markersize=4, label="outputs, from $w_0$")
-    right.set(yscale="log", ylim=(1e-21, 1e3), xlim=(-0.5, 2.5), title="flow's end against SciPy's", ylabel="relative difference")
+    right.set(
+        yscale="log",
+        ylim=(1e-21, 1e3),
+        xlim=(-0.5, 2.5),
+        title="flow's end against SciPy's",
+        ylabel="relative difference",
+    )
     right.set_xticks(range(3), [words(i) for i in range(3)], fontsize=8)
     right.legend(loc="lower right", fontsize=8)
 
@@ -112,7 +140,10 @@ def words(i):
     return f"{i + 1} hidden layer{'s' if i else ''}"
 
 
-LOOKS = {"bent": {"color": "#D55E00", "marker": "s", "linestyle": "-."}, "flat": {"color": "#0072B2", "marker": "o", "linestyle": "-"}}
+LOOKS = {
+    "bent": {"color": "#D55E00", "marker": "s", "linestyle": "-."},
+    "flat": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+}
 
 
 def gap_panel(ax, depth, seeds):
@@ -126,7 +157,15 @@ def gap_panel(ax, depth, seeds):
         some = seen.any(axis=0)
         bounds = np.exp(-2 * np.asarray([[run["kappa"]] for run in case["runs"]]) * times)
         name = f"alpha = {case['alpha']:g}"
-        band(ax, times[some], np.where(seen, gaps, FLOOR / 10)[:, some], label=name, markersize=4, markevery=2, **LOOKS[case["name"]])
+        band(
+            ax,
+            times[some],
+            np.where(seen, gaps, FLOOR / 10)[:, some],
+            label=name,
+            markersize=4,
+            markevery=2,
+            **LOOKS[case["name"]],
+        )
         light = {"bent": (0, (1, 1)), "flat": (0, (6, 2))}[case["name"]]
         ax.plot(times, np.median(bounds, axis=0), color="0.4", linestyle=light, linewidth=1.5, label=f"bound, {name}")
         lost = [f"{count} {ending}" for ending, count in case["counts"].items() if ending != "converged" and count]
@@ -166,9 +205,22 @@ def checks(depths, seeds):
         check("runs at the larger alpha that converge", float(flat), "equal", float(len(depths) * seeds), 0.0),
         check("|g_T - g_scipy| / g_0 from the flow's start, worst run", own, "at_most", 0.0, AGREED, golden_rtol=ERROR),
         check("|f_T - f_scipy| / way from the flow's start, worst run", apart, "at_most", 0.0, 1e-4, golden_rtol=ERROR),
-        check("share of random starts that end at the flow's loss", 1 - float(other / total), "at_least", 0.75, 0.0, golden_rtol=0.25),
+        check(
+            "share of random starts that end at the flow's loss",
+            1 - float(other / total),
+            "at_least",
+            0.75,
+            0.0,
+            golden_rtol=0.25,
+        ),
         check("largest gap / exp(-2 min kappa t)", float(np.max([excess(run) for run in runs])), "at_most", 1.0, 1e-2),
-        check("least late rate of |u| / theta_min", float(np.min([run["late_rate"] / run["theta_min"] for run in runs])), "at_least", 1.0, 1e-2),
+        check(
+            "least late rate of |u| / theta_min",
+            float(np.min([run["late_rate"] / run["theta_min"] for run in runs])),
+            "at_least",
+            1.0,
+            1e-2,
+        ),
     ]
 
 

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.theory.directional import theta_min
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
+from riemgn.theory.curvature_spectrum import theta_min
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .diabetes import ERROR
 from .optimum import newton
 
@@ -35,7 +35,7 @@ SHARES = np.linspace(0.0, 1.0, 41)
 LATE = (1e-8, 1e-6)  # of |u_0|: where the late rate is read
 AGREED = 1e-8
 DRAWN = 1e-11  # of the first gap
-FLOWS = {"gn": rg.GaussNewton(), "ggn": rg.GeneralizedGaussNewton()}
+FLOWS = {"gn": rg.GaussNewtonFlow(), "ggn": rg.GeneralizedGaussNewtonFlow()}
 
 
 def data(quick, data_dir=None):
@@ -67,16 +67,27 @@ def cell(softness, seed):
     """Both flows on one problem."""
     problem = problem_at(softness, seed)
     optimum = newton(problem)
-    weights = np.asarray(problem.loss_hess(problem.outputs(jnp.asarray(optimum.x))))
+    weights = np.asarray(problem.loss_hessian(problem.outputs(jnp.asarray(optimum.x))))
     theta = {"gn": theta_min(problem, optimum.x).value, "ggn": float(scaled_theta(problem, jnp.asarray(optimum.x)))}
-    result = {"seed": seed, "nu": float(weights.min()), "gradient": float(np.linalg.norm(optimum.jac)), "theta": theta, "flows": {}}
+    result = {
+        "seed": seed,
+        "nu": float(weights.min()),
+        "gradient": float(np.linalg.norm(optimum.jac)),
+        "theta": theta,
+        "flows": {},
+    }
     for name, flow in FLOWS.items():
         times = EFOLDS / theta[name] * SHARES
         traj = rg.solve(problem, flow, t1=times[-1], ts=times, rtol=1e-10, atol=1e-12)
         level, gaps = np.asarray(traj.grad_norms / traj.grad_norms[0]), np.asarray(traj.losses) - optimum.fun
         late = np.flatnonzero((level > LATE[0]) & (level < LATE[1]))
         rate = np.log(level[late[0]] / level[late[-1]]) / (times[late[-1]] - times[late[0]])
-        result["flows"][name] = {"times": times, "gaps": gaps / gaps[0], "rate": float(rate), "loss_gap": abs(gaps[-1]) / float(traj.losses[0])}
+        result["flows"][name] = {
+            "times": times,
+            "gaps": gaps / gaps[0],
+            "rate": float(rate),
+            "loss_gap": abs(gaps[-1]) / float(traj.losses[0]),
+        }
     return result
 
 
@@ -105,7 +116,13 @@ def draw(data, fig):
         curves = [on_grid(run["flows"][name], times) for run in shown]
         band(left, times, curves, label=title, color=colour, marker=marker, linestyle=dash, markevery=10, markersize=5)
     slowest = max(run["flows"]["gn"]["times"][np.asarray(run["flows"]["gn"]["gaps"]) > DRAWN][-1] for run in shown)
-    left.set(yscale="log", ylim=(DRAWN, 3), xlim=(-0.02 * slowest, slowest), xlabel="time t", ylabel=r"$(g_t - g_\infty) / (g_0 - g_\infty)$")
+    left.set(
+        yscale="log",
+        ylim=(DRAWN, 3),
+        xlim=(-0.02 * slowest, slowest),
+        xlabel="time t",
+        ylabel=r"$(g_t - g_\infty) / (g_0 - g_\infty)$",
+    )
     left.legend(loc="upper right")
     rate_panel(right, data)
 
@@ -123,11 +140,27 @@ def rate_panel(ax, data):
         rates = np.asarray([[run["flows"][name]["rate"] for run in row] for row in data["cells"]])
         band(ax, softness, predicted, color=colour, linestyle=dash, label=rf"$\theta_{{\min}}$, {title}")
         for s, row in zip(softness, rates, strict=True):
-            ax.plot(np.full(len(row), s), row, linestyle="none", marker=marker, color=colour, fillstyle="none", markersize=7)
-        ax.plot([], [], linestyle="none", marker=marker, color=colour, fillstyle="none", markersize=7, label=f"measured, {title}")
+            ax.plot(
+                np.full(len(row), s), row, linestyle="none", marker=marker, color=colour, fillstyle="none", markersize=7
+            )
+        ax.plot(
+            [],
+            [],
+            linestyle="none",
+            marker=marker,
+            color=colour,
+            fillstyle="none",
+            markersize=7,
+            label=f"measured, {title}",
+        )
     nu = np.asarray([[run["nu"] for run in row] for row in data["cells"]]).T
     band(ax, softness, nu, color="0.45", linestyle=":", label=r"$\nu$: least $\ell''$ at the optimum")
-    ax.set(xscale="log", yscale="log", xlabel="softness s of the labels", ylabel=r"late rate of $|P\,\nabla g|$ (per unit time)")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="softness s of the labels",
+        ylabel=r"late rate of $|P\,\nabla g|$ (per unit time)",
+    )
     ax.minorticks_off()
     ax.set_xticks(softness, [f"{s:g}" for s in softness])
     ax.legend(loc="lower right", fontsize=8)
@@ -142,8 +175,20 @@ def checks(cells):
     gain = float(np.min([run["flows"]["ggn"]["rate"] / run["flows"]["gn"]["rate"] for run in hardest]))
     return [
         check("|g_T - g_scipy| / g_0, worst run of both flows", apart, "at_most", 0.0, AGREED, golden_rtol=ERROR),
-        *(check(f"{name.upper()}: late rate / theta_min, least", float(np.min(ratio[name])), "at_least", 1.0, 1e-2) for name in FLOWS),
-        *(check(f"{name.upper()}: late rate / theta_min, largest", float(np.max(ratio[name])), "at_most", 1.15, 0.0) for name in FLOWS),
-        check("GN: least theta_min / nu", float(np.min([run["theta"]["gn"] / run["nu"] for run in runs])), "at_least", 0.5, 0.0),
+        *(
+            check(f"{name.upper()}: late rate / theta_min, least", float(np.min(ratio[name])), "at_least", 1.0, 1e-2)
+            for name in FLOWS
+        ),
+        *(
+            check(f"{name.upper()}: late rate / theta_min, largest", float(np.max(ratio[name])), "at_most", 1.15, 0.0)
+            for name in FLOWS
+        ),
+        check(
+            "GN: least theta_min / nu",
+            float(np.min([run["theta"]["gn"] / run["nu"] for run in runs])),
+            "at_least",
+            0.5,
+            0.0,
+        ),
         check("GGN rate / GN rate at the hardest labels, least", gain, "at_least", 10.0, 0.0),
     ]

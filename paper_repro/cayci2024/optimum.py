@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import scipy.optimize
 
-from riemgn.theory.along import jacobian
+from riemgn.theory.path_quantities import jacobian
 
 
 @eqx.filter_jit
@@ -62,6 +62,8 @@ def newton(problem, start=None):
         return scale[:, None] * np.asarray(_hessian(problem, w0 + scale * v)) * scale
 
     options = {"gtol": 1e-10, "maxiter": 2000, "initial_trust_radius": 1.0, "max_trust_radius": 100.0}
-    fit = scipy.optimize.minimize(value, np.zeros_like(w0), jac=True, hess=hessian, method="trust-exact", options=options)
+    fit = scipy.optimize.minimize(
+        value, np.zeros_like(w0), jac=True, hess=hessian, method="trust-exact", options=options
+    )
     fit.x, fit.jac = w0 + scale * fit.x, fit.jac / scale
     return fit

@@ -13,13 +13,13 @@ Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C2, C15 (pa
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 from riemgn.theory.constants import alpha_threshold
-from riemgn.theory.damped import path_length
-from riemgn.theory.outputs import dissipation
+from riemgn.theory.output_laws import dissipation
+from riemgn.theory.overparameterized import path_length
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
@@ -38,7 +38,11 @@ def data(quick, data_dir=None):
     cells = [[cell(alpha, seed) for alpha in alphas] for seed in seeds]
     keys = ("displacement", "path_ratio", "dissipation_error")
     result = {key: {name: [[c[key][name] for c in row] for row in cells] for name in SCHEDULES} for key in keys}
-    result |= {"alpha": list(alphas), "radius": [row[0]["radius"] for row in cells], "threshold": [row[0]["threshold"] for row in cells]}
+    result |= {
+        "alpha": list(alphas),
+        "radius": [row[0]["radius"] for row in cells],
+        "threshold": [row[0]["threshold"] for row in cells],
+    }
     sizes = cells[0][0]
     result["setup"] = {
         "data": f"diabetes, {SAMPLES} samples and a copy of each, so far off that cond(K) = {COND:g}, tanh network 10-{WIDTH}-1",
@@ -63,7 +67,13 @@ def cell(alpha, seed):
         # the certificate's bound is |r_0| / sigma_0, that of least squares (|r_0| - |r_t|) / sigma_0
         found["path_ratio"][name] = path_length(traj).conclusions[0].measured * first / (first - last)
         found["dissipation_error"][name] = abs(dissipation(traj).conclusions[0].measured - 1)
-    return {**found, "radius": threshold.ball.radius / alpha, "threshold": threshold.value, "n": case.problem.n, "p": case.problem.p}
+    return {
+        **found,
+        "radius": threshold.ball.radius / alpha,
+        "threshold": threshold.value,
+        "n": case.problem.n,
+        "p": case.problem.p,
+    }
 
 
 def travelled(case, name):
@@ -83,7 +93,11 @@ def draw(data, fig):
     for i, (name, (title, look)) in enumerate(LOOKS.items()):
         places = np.asarray(alpha) * 1.12 ** (i - 2.5)  # side by side: the six lie on top of each other
         band(
-            left, alpha, data["displacement"][name], label=title, **{**look, "markersize": 7, "markevery": (i, len(LOOKS))}
+            left,
+            alpha,
+            data["displacement"][name],
+            label=title,
+            **{**look, "markersize": 7, "markevery": (i, len(LOOKS))},
         )  # in turn: they coincide
         for ax, key in ((middle, "path_ratio"), (right, "dissipation_error")):
             rows = np.atleast_2d(data[key][name])
@@ -93,13 +107,29 @@ def draw(data, fig):
     left.axhline(np.median(data["radius"]), color="0.45", linestyle="--", linewidth=1.2)
     left.annotate("radius of the ball", (alpha[-1], np.median(data["radius"])), color="0.3", va="bottom", ha="right")
     left.axvline(np.median(data["threshold"]), color="0.45", linestyle=":", linewidth=1.5)
-    left.set(xscale="log", yscale="log", xlabel=r"output scale $\alpha$", ylabel=r"largest $|w_t - w_0|$", title=r"displacement, like $1/\alpha$")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"output scale $\alpha$",
+        ylabel=r"largest $|w_t - w_0|$",
+        title=r"displacement, like $1/\alpha$",
+    )
     left.annotate(r" $\alpha_0$", (np.median(data["threshold"]), left.get_ylim()[0]), color="0.3", va="bottom")
     left.legend(loc="upper right", bbox_to_anchor=(1.0, 0.87))
     middle.axhline(1.0, color="0.45", linestyle="--", linewidth=1.2)
     middle.annotate("bound", (alpha[0], 1.0), color="0.3", va="bottom")
-    middle.set(xscale="log", ylim=(0, 1.15), xlabel=r"output scale $\alpha$", title=r"path length x $\sigma_0\, /\, (|r_0| - |r_T|)$")
-    right.set(xscale="log", yscale="log", xlabel=r"output scale $\alpha$", title="|integrated dissipation / fall of the loss - 1|")
+    middle.set(
+        xscale="log",
+        ylim=(0, 1.15),
+        xlabel=r"output scale $\alpha$",
+        title=r"path length x $\sigma_0\, /\, (|r_0| - |r_T|)$",
+    )
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"output scale $\alpha$",
+        title="|integrated dissipation / fall of the loss - 1|",
+    )
 
 
 def checks(result):
@@ -107,14 +137,31 @@ def checks(result):
     alpha = np.asarray(result["alpha"])
     displacement = np.array([result["displacement"][name] for name in SCHEDULES])
     lazy = alpha >= LAZY
-    orders = np.array([np.polyfit(np.log(alpha[lazy]), np.log(row[lazy]), 1)[0] for rows in displacement for row in rows])
+    orders = np.array(
+        [np.polyfit(np.log(alpha[lazy]), np.log(row[lazy]), 1)[0] for rows in displacement for row in rows]
+    )
     above = alpha >= np.asarray(result["threshold"])[:, None]
     share = displacement / np.asarray(result["radius"])[:, None]
-    path, error = (float(np.max([result[key][name] for name in SCHEDULES])) for key in ("path_ratio", "dissipation_error"))
+    path, error = (
+        float(np.max([result[key][name] for name in SCHEDULES])) for key in ("path_ratio", "dissipation_error")
+    )
     return [
         check("path length x sigma_0 / (|r_0| - |r_T|), worst of all", path, "at_most", 1.0, 1e-6),
         check("runs above alpha_0", float(above.sum()), "at_least", 1.0, 0.0),
-        check("displacement / radius of the ball, worst above alpha_0", float(np.max(share[:, above], initial=0.0)), "at_most", 1.0, 0.0),
+        check(
+            "displacement / radius of the ball, worst above alpha_0",
+            float(np.max(share[:, above], initial=0.0)),
+            "at_most",
+            1.0,
+            0.0,
+        ),
         check("order of the displacement in alpha, worst of all", farthest(orders, -1.0), "equal", -1.0, 0.1),
-        check("|integrated dissipation / fall of the loss - 1|, worst of all", error, "at_most", 0.0, 1e-6, golden_rtol=ERROR),
+        check(
+            "|integrated dissipation / fall of the loss - 1|, worst of all",
+            error,
+            "at_most",
+            0.0,
+            1e-6,
+            golden_rtol=ERROR,
+        ),
     ]

@@ -46,8 +46,8 @@ def schedule(name, rho, residual=1.0, together=False):
 def flow(name, rho, residual=1.0, together=False):
     """The flow called `name` in `SCHEDULES`; see `schedule`."""
     if name in DAMPED:
-        return rg.LevenbergMarquardt(schedule(name, rho, residual, together))
-    return rg.GradientFlow() if name == "gf" else rg.GaussNewton()
+        return rg.LevenbergMarquardtFlow(schedule(name, rho, residual, together))
+    return rg.GradientFlow() if name == "gf" else rg.GaussNewtonFlow()
 
 
 def frozen_decay(name, t, eigenvalues, rho):
@@ -72,7 +72,12 @@ def frozen_time(name, level, eigenvalues, amplitudes, rho):
     if name == "residual":
         return float(decay + rho * (1 - level) / slowest)
     # the time of the slowest mode alone: no mixture takes longer
-    latest = {"gf": decay / slowest, "constant": decay * (1 + rho / slowest), "spectral": decay * (1 + FACTOR), "gn": decay}
+    latest = {
+        "gf": decay / slowest,
+        "constant": decay * (1 + rho / slowest),
+        "spectral": decay * (1 + FACTOR),
+        "gn": decay,
+    }
     end = np.log(1.01 * latest.get(name, decay + np.log1p(rho / slowest)))
     start = np.linalg.norm(amplitudes)
 

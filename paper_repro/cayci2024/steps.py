@@ -14,11 +14,11 @@ Reference: following Cayci, arXiv:2412.14031v4, whose discrete iterates we know 
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.cells import kept
+from riemgn.experiment.verdict import check
+from riemgn.plot.caption import band
 from riemgn.theory.constants import second_derivative_norm
 
-from ..checks import check
-from ..picture import band
-from ..stored import kept
 from .damping import farthest, residual_levels
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
@@ -27,7 +27,10 @@ from .schedules import FACTOR, flow, LOOKS, schedule, SHARE
 ALPHA = 1e7
 REACHED = 1e-6
 CONDITIONS = {True: (1e2, 1e4, 1e6, 1e8, 1e10), False: (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10)}
-MANY = {True: (1e2, 1e3, 1e4), False: (1e2, 3e2, 1e3, 3e3, 1e4)}  # for those that take a number of steps in proportion to cond(K)
+MANY = {
+    True: (1e2, 1e3, 1e4),
+    False: (1e2, 3e2, 1e3, 3e3, 1e4),
+}  # for those that take a number of steps in proportion to cond(K)
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
 QUICKER, SLOWER = ("exponential", "spectral", "gn"), ("gd", "constant", "residual")
 FEW, MOST = 256, 200_000  # steps at most
@@ -49,7 +52,11 @@ def data(quick, data_dir=None):
     result = {
         "cond": {name: [float(np.median([c["cond"] for c in row])) for row in rows[name]] for name in rows},
         "counts": {name: [[row[i]["counts"][name] for row in rows[name]] for i in range(len(seeds))] for name in rows},
-        "frozen": {name: [[row[i]["frozen"][name] for row in rows[name]] for i in range(len(seeds))] for name in rows if name != "residual"},
+        "frozen": {
+            name: [[row[i]["frozen"][name] for row in rows[name]] for i in range(len(seeds))]
+            for name in rows
+            if name != "residual"
+        },
         "levels": {name: [c["levels"][name] for c in quicker[-1]] for name in QUICKER},
         "limits": {name: [c["limits"][name] for c in quicker[-1]] for name in ("exponential", "spectral")},
         "excess": float(np.max([c["excess"] for row in quicker for c in row])),
@@ -72,8 +79,8 @@ def method(name, case, size=1.0):
     if name == "gd":
         return rg.GradientDescent(1.0 / case.fastest)
     if name == "gn":
-        return rg.GaussNewtonMethod(step_size=size)
-    return rg.LevenbergMarquardtMethod(schedule(name, SHARE * case.fastest), step_size=size)
+        return rg.GaussNewton(step_size=size)
+    return rg.LevenbergMarquardt(schedule(name, SHARE * case.fastest), step_size=size)
 
 
 def stepped(name, case, most, every):
@@ -83,7 +90,7 @@ def stepped(name, case, most, every):
 
 def count(traj):
     """Steps taken to the tolerance, NaN where it was not reached."""
-    return float(traj.stats["num_steps"]) if rg.result_name(traj.result) == "loss_tolerance_met" else float("nan")
+    return float(traj.stats["num_steps"]) if traj.status == "loss_tolerance_met" else float("nan")
 
 
 @kept
@@ -133,7 +140,11 @@ def slow_cell(cond, seed):
     """The methods whose number of steps grows in proportion to cond(K): their counts."""
     case = duplicates(cond, ALPHA, seed)
     counts = {name: count(stepped(name, case, MOST, MOST)) for name in SLOWER}
-    return {"cond": case.cond, "counts": counts, "frozen": {name: frozen_count(name, case) for name in SLOWER if name != "residual"}}
+    return {
+        "cond": case.cond,
+        "counts": counts,
+        "frozen": {name: frozen_count(name, case) for name in SLOWER if name != "residual"},
+    }
 
 
 def frozen_count(name, case):
@@ -176,19 +187,41 @@ def draw(data, fig):
     """Iterations against cond(K), residuals at the worst, distance from the flow against the step size."""
     fig.set_size_inches(12, 4.4)
     left, middle, right = fig.subplots(1, 3)
-    titles = {name: title for name, (title, _) in LOOKS.items()} | {"gd": r"gradient descent, $\eta = 1/\lambda_{\max}$"}
+    titles = {name: title for name, (title, _) in LOOKS.items()} | {
+        "gd": r"gradient descent, $\eta = 1/\lambda_{\max}$"
+    }
     for name in ("gd", "constant", "residual", *QUICKER):
         band(left, data["cond"][name], data["counts"][name], label=titles[name], markersize=6, **TITLES[name])
-    left.set(xscale="log", yscale="log", ylim=(0.8, 1e7), xlabel="cond(K)", ylabel=r"iterations to $|r_k| = 10^{-6} |r_0|$", title="step size 1")
+    left.set(
+        xscale="log",
+        yscale="log",
+        ylim=(0.8, 1e7),
+        xlabel="cond(K)",
+        ylabel=r"iterations to $|r_k| = 10^{-6} |r_0|$",
+        title="step size 1",
+    )
     left.legend(loc="upper right")
     for name in QUICKER:
         if name in data["limits"]:
             middle.plot(np.median(np.atleast_2d(data["limits"][name]), axis=0), color="0.6", linewidth=4)
         levels = np.atleast_2d(data["levels"][name])
         shared = int(np.min(np.sum(np.isfinite(levels), axis=1)))
-        band(middle, np.arange(shared), levels[:, :shared], label=titles[name], markevery=2 if name != "gn" else 1, **TITLES[name])
+        band(
+            middle,
+            np.arange(shared),
+            levels[:, :shared],
+            label=titles[name],
+            markevery=2 if name != "gn" else 1,
+            **TITLES[name],
+        )
     middle.plot([], [], color="0.6", linewidth=4, label="product of the bounds")
-    middle.set(yscale="log", ylim=(1e-10, 3), xlabel="iteration k", ylabel="$|r_k| / |r_0|$", title="worst conditioning, step size 1")
+    middle.set(
+        yscale="log",
+        ylim=(1e-10, 3),
+        xlabel="iteration k",
+        ylabel="$|r_k| / |r_0|$",
+        title="worst conditioning, step size 1",
+    )
     middle.legend(loc="lower right")
     for name in (*QUICKER, "constant", "residual"):
         band(right, data["sizes"], data["distances"][name], label=titles[name], **TITLES[name])
@@ -202,16 +235,22 @@ def draw(data, fig):
 
 def exponents(x, rows, natural=False):
     """Slopes of the rows (seeds, x) in log x: of their logarithms, or (`natural`) of themselves."""
-    return np.array([np.polyfit(np.log(x), row if natural else np.log(row), 1)[0] for row in np.asarray(rows, dtype=float)])
+    return np.array(
+        [np.polyfit(np.log(x), row if natural else np.log(row), 1)[0] for row in np.asarray(rows, dtype=float)]
+    )
 
 
 def checks(result):
     """The numbers the figure stands for, each of the worst seed."""
-    cond, counts, frozen = ({name: np.asarray(values) for name, values in result[key].items()} for key in ("cond", "counts", "frozen"))
+    cond, counts, frozen = (
+        {name: np.asarray(values) for name, values in result[key].items()} for key in ("cond", "counts", "frozen")
+    )
     damped = {name: SHARE * cond[name] > DAMPED_MUCH for name in ("constant", "residual", "exponential")}
     slope = {name: exponents(cond[name], counts[name]) for name in ("gd", "spectral")}
     slope["constant"] = exponents(cond["constant"][damped["constant"]], counts["constant"][:, damped["constant"]])
-    delay = exponents(cond["exponential"][damped["exponential"]], counts["exponential"][:, damped["exponential"]], natural=True)
+    delay = exponents(
+        cond["exponential"][damped["exponential"]], counts["exponential"][:, damped["exponential"]], natural=True
+    )
     order = np.concatenate([exponents(result["sizes"], rows) for rows in result["distances"].values()])
     off = max(float(np.max(np.abs(counts[name] - frozen[name]))) for name in ("exponential", "spectral"))
     apart = float(np.max([np.abs(counts[name] / frozen[name] - 1) for name in ("gd", "constant")]))
@@ -219,12 +258,34 @@ def checks(result):
     return [
         check("gradient descent: exponent of cond(K), worst seed", farthest(slope["gd"], 1.0), "equal", 1.0, 0.05),
         check("rho constant: exponent of cond(K), worst seed", farthest(slope["constant"], 1.0), "equal", 1.0, 0.05),
-        check("rho = lambda_min: exponent of cond(K), worst seed", farthest(slope["spectral"], 0.0), "equal", 0.0, 0.02, golden_rtol=ERROR),
+        check(
+            "rho = lambda_min: exponent of cond(K), worst seed",
+            farthest(slope["spectral"], 0.0),
+            "equal",
+            0.0,
+            0.02,
+            golden_rtol=ERROR,
+        ),
         # whole numbers, 13 of them between the first and the last
-        check("rho = rho_0 exp(-k): slope of iterations in log cond(K), worst seed", farthest(delay, 1.0), "equal", 1.0, 0.1),
+        check(
+            "rho = rho_0 exp(-k): slope of iterations in log cond(K), worst seed",
+            farthest(delay, 1.0),
+            "equal",
+            1.0,
+            0.1,
+        ),
         check("Gauss-Newton: most iterations", float(np.max(counts["gn"])), "at_most", 4.0, 0.0, golden_rtol=0.5),
-        check("iterations - those of a frozen kernel, exponential and spectral", off, "at_most", 0.0, 1.0, golden_rtol=ERROR),
-        check("iterations / those of a frozen kernel - 1, GD and constant", apart, "at_most", 0.0, 1e-2, golden_rtol=ERROR),
+        check(
+            "iterations - those of a frozen kernel, exponential and spectral",
+            off,
+            "at_most",
+            0.0,
+            1.0,
+            golden_rtol=ERROR,
+        ),
+        check(
+            "iterations / those of a frozen kernel - 1, GD and constant", apart, "at_most", 0.0, 1e-2, golden_rtol=ERROR
+        ),
         check("rho = c |r|: iterations / those of its flow's bound", waiting, "at_most", 1.0, 0.0),
         # the bound has the factor and a second-order term, whose L is that of the start
         check("contraction of a step / its bound", result["excess"], "at_most", 1.0, 1e-2),

@@ -17,7 +17,9 @@ from .session import countdown, prepare_jax, progress
 from .tables import print_certificates, print_machine, print_outcomes, print_pairs, print_row, print_run, print_sweep
 
 # typer keeps its own copy of click or uses the installed one: the base of its usage errors is the same by name
-ClickException = next(cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException")
+ClickException = next(
+    cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException"
+)
 INTERRUPTED = 130
 REPLACED = "A worker stopped while some jobs were given"  # loky, of one whose memory had grown by its compiled programs; a fresh one takes over
 TROUBLE = ("step_limit", "step_collapsed", "non_finite", "other")  # results of a flow that could not be followed
@@ -60,21 +62,24 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    _: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
 ) -> None: ...
 
 
 @app.command("list")
 def list_command(as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False):
     """Claims, figures, data sets, flows and solvers by name."""
-    from paper_repro.runner import discover
-
     from ..data import DATASETS
     from ..experiment import FLOW_FORMULAS, SOLVERS
+    from ..experiment.reproduce import discover
     from ..theory import CLAIMS
 
     solvers = {
-        name: "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff" if cls is None else _first_line(cls)
+        name: "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff"
+        if cls is None
+        else _first_line(cls)
         for name, cls in SOLVERS.items()
     }
     items = {item.name: f"{item.title} ({item.kind}; arXiv:{item.arxiv.removeprefix('arXiv:')})" for item in discover()}
@@ -104,7 +109,9 @@ def run_command(
     loss: Annotated[str, typer.Option(help="squared, pseudo-huber, logistic or poisson.")] = "squared",
     flow: Annotated[str, typer.Option(help="gf, gn, lm, interpolated or ggn.")] = "gn",
     damping: Annotated[float | None, typer.Option(help="rho of lm, interpolated, ggn.")] = None,
-    damping_kind: Annotated[str, typer.Option(help="constant, exponential, spectral, residual or gradient.")] = "constant",
+    damping_kind: Annotated[
+        str, typer.Option(help="constant, exponential, spectral, residual or gradient.")
+    ] = "constant",
     damping_rate: Annotated[float, typer.Option(help="Rate of exponential damping.")] = 1.0,
     damping_power: Annotated[float, typer.Option(help="Power of residual and gradient damping.")] = 1.0,
     t1: Annotated[float, typer.Option(help="End time, in the flow's own time.")] = 20.0,
@@ -156,7 +163,9 @@ def sweep_command(
     jobs: Annotated[int, typer.Option(help="Processes side by side.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Take up what the folder holds of this sweep.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the records [runs/NAME-HASH].")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a dask.distributed scheduler whose workers solve the cells.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask.distributed scheduler whose workers solve the cells.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ):
     """Solve every flow at every point of the axes for all seeds; keep a record of each run, show a table."""
@@ -176,11 +185,20 @@ def sweep_command(
 
             run_plan(plan, folder, jobs, resume, scheduler, finished)
     except KeyboardInterrupt:
-        return _interrupted(f"{done} of {total} cells are saved in '{folder}'; the same command with --resume goes on from there")
+        return _interrupted(
+            f"{done} of {total} cells are saved in '{folder}'; the same command with --resume goes on from there"
+        )
     table = load_runs(folder)
     results = {str(name): int(count) for name, count in table["result"].value_counts().items()}
     if as_json:
-        _print_json({"folder": folder, "cells": total, "results": results, "runs": table.astype(object).to_dict(orient="records")})
+        _print_json(
+            {
+                "folder": folder,
+                "cells": total,
+                "results": results,
+                "runs": table.astype(object).to_dict(orient="records"),
+            }
+        )
     else:
         print_sweep(asked.name, table, list(plan.grid.axes), results, str(folder))
     return 1 if set(results) & {*TROUBLE, "error"} else 0
@@ -201,9 +219,7 @@ def reproduce_command(
 
     An item whose data set is not at hand is left out by name; that is status 1 only where the item itself was asked for.
     """
-    from paper_repro import runner
-
-    from ..experiment import write_json
+    from ..experiment import reproduce as runner, write_json
 
     items = runner.select(runner.discover(), what or [])
     if jobs < 1:
@@ -222,7 +238,9 @@ def reproduce_command(
 
             outcomes = runner.reproduce(items, settings, jobs=jobs, on_start=started, on_done=finish)
     except KeyboardInterrupt:
-        return _interrupted(f"{len(done)} of {len(items)} items are saved in '{settings.out}'; the same command goes on from there")
+        return _interrupted(
+            f"{len(done)} of {len(items)} items are saved in '{settings.out}'; the same command goes on from there"
+        )
     print_outcomes(outcomes)
     if json_file is not None:
         write_json(json_file, {"quick": quick, "items": [outcome.to_dict() for outcome in outcomes]})
@@ -232,15 +250,26 @@ def reproduce_command(
 
 @app.command("certify")
 def certify_command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims (see `riemgn list`); all when none is named.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CLAIM]...", help="Claims (see `riemgn list`); all when none is named."),
+    ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick/--full", help="A short set of problems and one seed, or all with their own number of seeds, ten for most.")
+        bool,
+        typer.Option(
+            "--quick/--full",
+            help="A short set of problems and one seed, or all with their own number of seeds, ten for most.",
+        ),
     ] = False,
     seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0 [1 with --quick].")] = None,
-    rigorous: Annotated[bool, typer.Option("--rigorous", help="Prove the hypotheses at the start by ball arithmetic.")] = False,
+    rigorous: Annotated[
+        bool, typer.Option("--rigorous", help="Prove the hypotheses at the start by ball arithmetic.")
+    ] = False,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance of every solve [each problem's own].")] = None,
     jobs: Annotated[int, typer.Option(help="Problems at a time.")] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write every certificate to this file, each as it is done.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every certificate to this file, each as it is done.")
+    ] = None,
 ):
     """Hold claims against problems: hypotheses, predicted and measured, margin, numerical error, verdict."""
     from ..experiment.certification import examine_cases, seeds_of, select_cases
@@ -265,7 +294,9 @@ def certify_command(
                 advanced(f"{entry['claim']} on {entry['subject']}: {entry['status']}")
     except KeyboardInterrupt:
         where = (
-            "nothing was saved: --json FILE keeps what is done" if json_file is None else f"they are saved in '{json_file}'; the same command goes on"
+            "nothing was saved: --json FILE keeps what is done"
+            if json_file is None
+            else f"they are saved in '{json_file}'; the same command goes on"
         )
         return _interrupted(f"{len(ledger.entries)} of {total} certificates are done; {where}")
     print_certificates(ledger)
@@ -274,9 +305,15 @@ def certify_command(
 
 @app.command("bench")
 def bench_command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks; the usual ones when none is named.")] = None,
-    quick: Annotated[bool, typer.Option("--quick/--full", help="Small sizes and few peers in under three minutes, or all.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write every row to this file, each as it is done.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks; the usual ones when none is named.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick/--full", help="Small sizes and few peers in under three minutes, or all.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every row to this file, each as it is done.")
+    ] = None,
 ):
     """Time the benchmarks of a checkout against the peers that are installed. A target missed is no failure; a failure of ours is."""
     from ..experiment import prepare_folder, write_json
@@ -299,7 +336,11 @@ def bench_command(
                 entries = [{"benchmark": name, **row.to_dict()} for name, row in rows]
                 write_json(json_file, {"quick": quick, "machine": machine, **provenance(), "rows": entries})
     except KeyboardInterrupt:
-        kept = "nothing else is kept: --json FILE keeps the rows" if json_file is None else f"they are saved in '{json_file}'"
+        kept = (
+            "nothing else is kept: --json FILE keeps the rows"
+            if json_file is None
+            else f"they are saved in '{json_file}'"
+        )
         return _interrupted(f"{len(rows)} rows are done; {kept}")
     best = benches.quickest(row for _, row in rows)
     if len(best) < len(rows):
@@ -350,7 +391,7 @@ def _first_line(cls: type) -> str:
 
 
 def _print_json(value: dict[str, Any]) -> int:
-    from ..experiment.store import as_json, SCHEMA
+    from ..experiment.storage import as_json, SCHEMA
 
     print(json.dumps({"schema": SCHEMA, **as_json(value)}, allow_nan=False))
     return 0

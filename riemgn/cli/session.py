@@ -12,7 +12,7 @@ def prepare_jax() -> None:
     """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
     import jax
 
-    from .._settings import enable_x64
+    from .._types import enable_x64
 
     enable_x64()
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -56,7 +56,14 @@ EVERY = 5.0  # seconds between two lines of progress where there is no terminal
 def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
     """A function of the number done and of all, which shows the time left: a bar on a terminal, a line now and then on stderr where there is none."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     if sys.stderr.isatty():
         columns = (
@@ -82,7 +89,9 @@ def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
         if now - last < EVERY and done < total:
             return
         last = now
-        left = f", about {duration((now - start) * (total - done) / (done - first))} left" if first < done < total else ""
+        left = (
+            f", about {duration((now - start) * (total - done) / (done - first))} left" if first < done < total else ""
+        )
         print(f"{what}: {done} of {total} cells, {duration(now - start)} gone{left}", file=sys.stderr, flush=True)
 
     yield say

@@ -41,12 +41,16 @@ def print_run(record: Any, files: dict[str, str]) -> None:
         "cond(J) at start": f"{stats['cond']:.4g}",
         "solver": f"{stats['solver']}, {stats['num_steps']} steps ({stats['num_rejected_steps']} rejected); {stats['solver_reason']}",
         "accuracy": f"{stats['accuracy']}, {record.metadata['dtype']} on {record.metadata['device']}",
-        "error of outputs": "" if summary["max_error"] is None else f"{summary['max_error']:.3g} (against 100 times tighter)",
+        "error of outputs": ""
+        if summary["max_error"] is None
+        else f"{summary['max_error']:.3g} (against 100 times tighter)",
         "seconds": f"{record.metadata['seconds']:.3g}",
         "spec": spec.hash[:16],
         **{f"saved {kind}": path for kind, path in files.items()},
     }
-    print_pairs(f"{spec.flow} on {spec.data}, width {spec.width}, alpha {spec.alpha:g}", {k: v for k, v in rows.items() if v})
+    print_pairs(
+        f"{spec.flow} on {spec.data}, width {spec.width}, alpha {spec.alpha:g}", {k: v for k, v in rows.items() if v}
+    )
 
 
 def print_sweep(name: str, runs: Any, axes: Sequence[str], results: dict[str, int], folder: str) -> None:
@@ -54,14 +58,23 @@ def print_sweep(name: str, runs: Any, axes: Sequence[str], results: dict[str, in
     from rich.table import Table
 
     table = Table(title=f"{name}: {len(runs)} runs; medians over seeds", title_justify="left")
-    numbers = {"loss at the end": "loss_end", "sigma_min(J)": "sigma_min_end", "steps": "num_steps", "seconds": "seconds"}
+    numbers = {
+        "loss at the end": "loss_end",
+        "sigma_min(J)": "sigma_min_end",
+        "steps": "num_steps",
+        "seconds": "seconds",
+    }
     for title in (*axes, "flow", "seeds", *numbers, "results"):
         table.add_column(title, justify="left" if title in ("flow", "results") else "right", overflow="fold")
     for key, group in runs.groupby([*axes, "flow"], sort=False, dropna=False):
         counts = group["result"].value_counts()
-        medians = [_short(group[column].astype(float).median()) if column in group else "-" for column in numbers.values()]
+        medians = [
+            _short(group[column].astype(float).median()) if column in group else "-" for column in numbers.values()
+        ]
         point = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in key]
-        table.add_row(*point, str(len(group)), *medians, ", ".join(f"{count} {result}" for result, count in counts.items()))
+        table.add_row(
+            *point, str(len(group)), *medians, ", ".join(f"{count} {result}" for result, count in counts.items())
+        )
     console = _console()
     console.print(table)
     console.print(f"{len(runs)} runs: " + ", ".join(f"{count} {result}" for result, count in results.items()))
@@ -72,7 +85,7 @@ def print_outcomes(outcomes: Sequence[Any]) -> None:
     """One row an item of a paper, its checks below it, the notes at the end."""
     from rich.table import Table
 
-    from paper_repro.checks import RELATIONS
+    from ..experiment.verdict import RELATIONS
 
     table = Table(title="reproduced", title_justify="left", show_lines=False)
     for name in ("paper", "item", "claim", "predicted", "measured", "verdict", "seconds", "picture"):
@@ -82,7 +95,9 @@ def print_outcomes(outcomes: Sequence[Any]) -> None:
         picture = str(outcome.pictures.get("png", "-"))
         table.add_row(item.paper, item.id, item.claim, "", "", outcome.verdict, f"{outcome.seconds:.1f}", picture)
         for check in outcome.checks:
-            predicted = f"{RELATIONS[check['relation']]} {_short(check['predicted'])} (tol {_short(check['tolerance'])})"
+            predicted = (
+                f"{RELATIONS[check['relation']]} {_short(check['predicted'])} (tol {_short(check['tolerance'])})"
+            )
             verdict = "holds" if check["holds"] else "fails"
             table.add_row("", "", f"- {check['name']}", predicted, _short(check["measured"]), verdict, "", "")
         table.add_section()
@@ -103,12 +118,24 @@ def print_certificates(ledger: Any) -> None:
     for name in ("claim, problem", "predicted", "measured", "margin", "error", "verdict", "source"):
         table.add_column(name, justify="right" if name in ("measured", "margin", "error") else "left", overflow="fold")
     for entry, counts in ledger.worst():
-        seeds = ", ".join(f"{count} {status}" for status, count in counts.items()) if sum(counts.values()) > 1 else entry["status"]
+        seeds = (
+            ", ".join(f"{count} {status}" for status, count in counts.items())
+            if sum(counts.values()) > 1
+            else entry["status"]
+        )
         table.add_row(entry["claim"], "", "", "", "", seeds, f"{entry['reference']}, {entry['theory']}", style="bold")
         table.add_row(f"on {entry['subject']}", "", "", "", "", "", "")
         for part in entry["hypotheses"]:
             asked = f"{RELATIONS[part['relation']]} {_short(part['threshold'])}"
-            table.add_row(f"- presupposes {part['name']}", asked, _short(part["value"]), _short(part["margin"]), "", part["status"], part["constant"])
+            table.add_row(
+                f"- presupposes {part['name']}",
+                asked,
+                _short(part["value"]),
+                _short(part["margin"]),
+                "",
+                part["status"],
+                part["constant"],
+            )
         for part in entry["conclusions"]:
             slack = f" (within {_short(part['resolution'])})" if part["resolution"] else ""
             numbers = (_short(part["measured"]), _short(part["margin"]), _short(part["error"]))
@@ -117,8 +144,14 @@ def print_certificates(ledger: Any) -> None:
         table.add_section()
     console = _console()
     console.print(table)
-    total = {status: sum(entry["status"] == status for entry in ledger.entries) for status in ("holds", "fails", "undecided", "not applicable")}
-    console.print(f"{len(ledger.entries)} certificates: " + ", ".join(f"{count} {status}" for status, count in total.items() if count))
+    total = {
+        status: sum(entry["status"] == status for entry in ledger.entries)
+        for status in ("holds", "fails", "undecided", "not applicable")
+    }
+    console.print(
+        f"{len(ledger.entries)} certificates: "
+        + ", ".join(f"{count} {status}" for status, count in total.items() if count)
+    )
 
 
 def print_machine(machine: dict[str, Any]) -> None:
@@ -126,7 +159,8 @@ def print_machine(machine: dict[str, Any]) -> None:
     rate = f"float64 matrix products at {machine['gflops_numpy']:.0f} (numpy) and {machine['gflops_jax']:.0f} (jax) GFLOP/s"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}; {rate}; Python {machine['python']}, {versions}\n", flush=True
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}; {rate}; Python {machine['python']}, {versions}\n",
+        flush=True,
     )
 
 
@@ -145,7 +179,10 @@ def print_row(row: Any, first: bool) -> None:
 
 
 def _print_cells(cells: Sequence[str]) -> None:
-    padded = [cell.ljust(-width) if width < 0 else cell.rjust(width) for cell, (_, width) in zip(cells, BENCH_COLUMNS, strict=True)]
+    padded = [
+        cell.ljust(-width) if width < 0 else cell.rjust(width)
+        for cell, (_, width) in zip(cells, BENCH_COLUMNS, strict=True)
+    ]
     print("| " + " | ".join(padded) + " |", flush=True)
 
 
@@ -157,7 +194,11 @@ def _named(timing: Any) -> str:
 def _timing_cells(timing: Any) -> list[str]:
     """Seconds, error, seconds of the first call."""
     seconds = "-" if timing.seconds is None else f"{'> ' if timing.over else ''}{timing.seconds:.2g}"
-    return [seconds, "-" if timing.error is None else f"{timing.error:.0e}", "-" if timing.first_call is None else f"{timing.first_call:.2g}"]
+    return [
+        seconds,
+        "-" if timing.error is None else f"{timing.error:.0e}",
+        "-" if timing.first_call is None else f"{timing.first_call:.2g}",
+    ]
 
 
 def _short_ratio(value: float) -> str:

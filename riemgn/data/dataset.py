@@ -138,13 +138,17 @@ def _without_missing(table: Table, missing: str) -> tuple[Table, dict[str, Any]]
         "rows_dropped": int(gone.sum()), "rows_without_target": int(no_target.sum()),
     }  # fmt: skip
     if gone.all():
-        raise ValueError(f"No row of '{table.source['name']}' is left after leaving out {gone.sum()} rows with missing values.")
+        raise ValueError(
+            f"No row of '{table.source['name']}' is left after leaving out {gone.sum()} rows with missing values."
+        )
     test_rows = int((~gone[len(gone) - table.test_rows :]).sum())
     features = table.features[~gone].reset_index(drop=True)
     return replace(table, features=features, target=table.target[~gone], test_rows=test_rows), record
 
 
-def _split(rows: int, test_rows: int, test_fraction: float, subset: int | None, seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _split(
+    rows: int, test_rows: int, test_fraction: float, subset: int | None, seed: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Sorted row numbers of the training and of the test part."""
     train, test = np.arange(rows - test_rows), np.arange(rows - test_rows, rows)
     kind = "as distributed" if test_rows else "none"
@@ -169,11 +173,15 @@ def _split(rows: int, test_rows: int, test_fraction: float, subset: int | None, 
     return train, test, record
 
 
-def _encode_target(table: Table, train: np.ndarray, test: np.ndarray, standardize: bool) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _encode_target(
+    table: Table, train: np.ndarray, test: np.ndarray, standardize: bool
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     encoding = table.encoding or "value"
     if table.classes is None:
         if encoding != "value":
-            raise ValueError(f"'{table.source['name']}' has a real target, so `target` must be 'value' or None, got {encoding!r}.")
+            raise ValueError(
+                f"'{table.source['name']}' has a real target, so `target` must be 'value' or None, got {encoding!r}."
+            )
         y, y_test = table.target[train].astype(float), table.target[test].astype(float)
         mean, scale = (float(y.mean()), float(y.std())) if standardize else (0.0, 1.0)
         scale = scale or 1.0
@@ -192,7 +200,9 @@ def _encode_target(table: Table, train: np.ndarray, test: np.ndarray, standardiz
         y = index.astype(float)
     else:
         classes = ", ".join(table.classes)
-        raise ValueError(f"`target` must be 'value', 'onehot' or 'binary:LABEL' with a label among {classes}, got {encoding!r}.")
+        raise ValueError(
+            f"`target` must be 'value', 'onehot' or 'binary:LABEL' with a label among {classes}, got {encoding!r}."
+        )
     return y[train], y[test], {"encoding": encoding, "classes": list(table.classes), "mean": 0.0, "scale": 1.0}
 
 

@@ -55,7 +55,9 @@ def read_idx(path: Path) -> tuple[np.ndarray, str]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape), digest
 
 
-def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...] | None = None, ended: bool = False) -> tuple[Frame, str]:
+def read_table(
+    path: Path, names: list[str] | None = None, text: tuple[str, ...] | None = None, ended: bool = False
+) -> tuple[Frame, str]:
     """A delimited text file as a frame whose columns are float64 or text and whose index is the line number, and the sha256 of the file.
 
     Empty fields, `?` and the usual words for a missing value become NaN. A first line without any number is the header.
@@ -76,12 +78,16 @@ def read_table(path: Path, names: list[str] | None = None, text: tuple[str, ...]
         content = stored.decode("utf-8-sig")
     except UnicodeDecodeError as trouble:
         line = stored.count(b"\n", 0, trouble.start) + 1
-        raise ValueError(f"'{path}', line {line}: this is not UTF-8 text, byte {trouble.start} of the file cannot be decoded.") from None
+        raise ValueError(
+            f"'{path}', line {line}: this is not UTF-8 text, byte {trouble.start} of the file cannot be decoded."
+        ) from None
     first = content.lstrip("\r\n").partition("\n")[0]
     separator = max(",;\t", key=first.count)
     lines, header = _checked_lines(path, content, separator, names)
     if ended and not content.endswith(("\n", "\r")):
-        raise ValueError(f"'{path}', line {lines[-1]}: the last line does not end, so the file is cut off (or lacks the line break at its end).")
+        raise ValueError(
+            f"'{path}', line {lines[-1]}: the last line does not end, so the file is cut off (or lacks the line break at its end)."
+        )
     frame = pd.read_csv(
         io.StringIO(content), sep=separator, header=0 if header else None, names=names, index_col=False,
         na_values=["?"], skipinitialspace=True, low_memory=False,

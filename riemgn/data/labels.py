@@ -24,7 +24,9 @@ def as_classes(labels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ..
     """
     text, classes = _as_text(labels)
     if len(classes) > MAX_CATEGORIES:
-        raise ValueError(f"The target '{name}' has {len(classes)} different classes, at most {MAX_CATEGORIES} are allowed.")
+        raise ValueError(
+            f"The target '{name}' has {len(classes)} different classes, at most {MAX_CATEGORIES} are allowed."
+        )
     return text, classes
 
 
@@ -47,12 +49,16 @@ def check_labels(name: str, paths: list[Path], parts: list[np.ndarray], place: C
     for i, labels in enumerate(texts):
         for row in np.flatnonzero(~np.isin(labels, list(known)))[:1]:
             found = (
-                "the label is missing" if pd.isna(parts[i][row]) else f"the label '{labels[row]}' is none of those of '{name}', {', '.join(known)}"
+                "the label is missing"
+                if pd.isna(parts[i][row])
+                else f"the label '{labels[row]}' is none of those of '{name}', {', '.join(known)}"
             )
             raise ValueError(f"'{paths[i]}', {place(i, row)}: {found}.")
     for i, other in ((1, 0), (0, 1)) if len(texts) == 2 else ():
         for row in np.flatnonzero(~np.isin(texts[i], texts[other]))[:1]:
-            raise ValueError(f"'{paths[i]}', {place(i, row)}: the label '{texts[i][row]}' does not occur in '{paths[other]}'.")
+            raise ValueError(
+                f"'{paths[i]}', {place(i, row)}: the label '{texts[i][row]}' does not occur in '{paths[other]}'."
+            )
 
 
 def _as_text(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

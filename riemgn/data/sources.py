@@ -87,7 +87,9 @@ def read_source(name: str, data_dir: str | os.PathLike[str] | None, target: str 
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ValueError(f"Unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, or a path ending in .csv or .csv.gz.")
+        raise ValueError(
+            f"Unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, or a path ending in .csv or .csv.gz."
+        )
     if name not in _FILES:
         table = _read_bundled(name)
     else:
@@ -132,16 +134,25 @@ def _read_files(name: str, paths: dict[str, Path]) -> Table:
 
     columns = _UCI_COLUMNS.get(name)
     if columns and _FILES[name][0] not in paths:
-        raise ValueError(f"The training file '{_FILES[name][0]}' of '{name}' is missing beside '{next(iter(paths.values()))}'.")
+        raise ValueError(
+            f"The training file '{_FILES[name][0]}' of '{name}' is missing beside '{next(iter(paths.values()))}'."
+        )
     text = ("ocean_proximity",) if columns is None else () if name == "pendigits" else ("class",)
     parts, digests = zip(*(read_table(path, columns, text, ended=True) for path in paths.values()), strict=True)
     source = _file_source(name, list(paths.values()), digests)
     frame = pd.concat(parts, ignore_index=True)
     if columns is None:
         if "median_house_value" not in frame:
-            raise ValueError(f"'{paths['housing.csv']}' has no column 'median_house_value', its columns are {', '.join(frame)}.")
+            raise ValueError(
+                f"'{paths['housing.csv']}' has no column 'median_house_value', its columns are {', '.join(frame)}."
+            )
         return Table(frame.drop(columns="median_house_value"), frame["median_house_value"].to_numpy(), None, source)
-    check_labels(name, list(paths.values()), [part["class"].to_numpy() for part in parts], lambda part, row: f"line {parts[part].index[row]}")
+    check_labels(
+        name,
+        list(paths.values()),
+        [part["class"].to_numpy() for part in parts],
+        lambda part, row: f"line {parts[part].index[row]}",
+    )
     test_rows = len(frame) // 4 if name == "letter" else len(frame) - len(parts[0])
     return Table(frame.drop(columns="class"), *as_classes(frame["class"].to_numpy(), name), source, test_rows)
 
@@ -159,7 +170,9 @@ def _read_idx_pairs(name: str, paths: dict[str, Path]) -> Table:
         (pixels, digest), (marks, label_digest) = read_idx(paths[image_file]), read_idx(paths[label_file])
         if pixels.ndim != 3 or marks.ndim != 1 or len(pixels) != len(marks):
             shapes = f"shapes {pixels.shape} and {marks.shape}"
-            raise ValueError(f"'{paths[image_file]}' and '{paths[label_file]}' are not images with one label each: {shapes}.")
+            raise ValueError(
+                f"'{paths[image_file]}' and '{paths[label_file]}' are not images with one label each: {shapes}."
+            )
         if images and pixels[0].size != images[0].shape[1]:
             sizes = f"{pixels[0].size} pixels, {images[0].shape[1]} expected"
             raise ValueError(f"The images of '{paths[image_file]}' have {sizes} as in '{paths[_IDX_FILES[0]]}'.")
@@ -211,7 +224,9 @@ def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
         "origin": f"OpenML {_OPENML[name]} 1" if name in _OPENML else "scikit-learn",
     }
     if name == "california_housing":
-        return Table(pd.DataFrame(bunch.data, columns=list(bunch.feature_names)), np.asarray(bunch.target, float), None, source)
+        return Table(
+            pd.DataFrame(bunch.data, columns=list(bunch.feature_names)), np.asarray(bunch.target, float), None, source
+        )
     pixels = name in ("mnist", "fashion_mnist")
     classes = as_classes(np.asarray(bunch.target, object), name)
     test_rows = max(len(bunch.target) - _IDX_TRAIN_ROWS, 0) if pixels else 0
@@ -233,7 +248,9 @@ def _read_user_table(path: Path, target: str | None) -> Table:
     elif target is not None and target.partition(":")[0] in frame.columns:
         column, _, encoding = target.partition(":")
     elif target not in (None, "value", "onehot") and not str(target).startswith("binary:"):
-        raise ValueError(f"`target` must name a column or an encoding, got {target!r}; the columns are {', '.join(frame.columns)}.")
+        raise ValueError(
+            f"`target` must name a column or an encoding, got {target!r}; the columns are {', '.join(frame.columns)}."
+        )
     values = frame[column]
     source = {**_file_source(path.name, [path], [digest]), "target_column": column}
     features = frame.drop(columns=column)

@@ -4,7 +4,7 @@ from .provenance import provenance as provenance, source_hash as source_hash
 from .records import load_curves as load_curves, load_runs as load_runs
 from .run import Record as Record, run as run
 from .spec import FLOW_FORMULAS as FLOW_FORMULAS, run_spec as run_spec, RunSpec as RunSpec, SOLVERS as SOLVERS
-from .store import (
+from .storage import (
     prepare_folder as prepare_folder,
     read_json as read_json,
     read_record as read_record,

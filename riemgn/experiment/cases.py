@@ -10,22 +10,22 @@ import numpy as np
 from ..data import load_data, near_duplicates, synthetic_inputs
 from ..flow import (
     ExponentialDamping,
-    GaussNewton,
-    GeneralizedGaussNewton,
+    GaussNewtonFlow,
+    GeneralizedGaussNewtonFlow,
     GGNScoreFlow,
     GradientFlow,
-    LevenbergMarquardt,
+    LevenbergMarquardtFlow,
     ResidualDamping,
     SpectralDamping,
 )
 from ..geometry import output_flow, OutputManifold
-from ..iterate import iterate
 from ..loss import LogisticLoss, PoissonLoss, SquaredLoss
-from ..method import GaussNewtonMethod, GGNScore, GramGaussNewton, LevenbergMarquardtMethod
+from ..method import GaussNewton, GGNScore, GramGaussNewton, LevenbergMarquardt
 from ..model import Centred, LinearModel, MLP, Scaled
+from ..penalty import OstrovskiiBachPenalty, PseudoHuberPenalty
 from ..problem import Problem
-from ..regularizer import OstrovskiiBachPenalty, PseudoHuberPenalty
-from ..solve import solve
+from ..solver.iterate import iterate
+from ..solver.solve import solve
 from ..task import circle, rank_one, reparametrised, sphere
 from ..theory.constants import alpha_threshold, output_scale
 from ..trajectory import Trajectory
@@ -57,28 +57,46 @@ class Case:
 # --- problems ---------------------------------------------------------------------------------------------------------
 
 
-def flow_of(problem: Problem, flow: Any, t1: float, rtol: float = RTOL, dense: bool = False, ts: Any = None) -> Trajectory:
+def flow_of(
+    problem: Problem, flow: Any, t1: float, rtol: float = RTOL, dense: bool = False, ts: Any = None
+) -> Trajectory:
     """A solve with its tighter twin, whose tolerance stays above the rounding of the outputs; an early end is evidence too."""
     rounding = np.finfo(np.float64).eps * output_scale(problem.model)
     atol = max(1e-2 * rtol, 1e2 * rounding)
-    return solve(problem, flow, t1=t1, rtol=rtol, atol=atol, ts=ts, dense=dense, error=True, throw=False, step_to_ts=dense)
+    return solve(
+        problem, flow, t1=t1, rtol=rtol, atol=atol, ts=ts, dense=dense, error=True, throw=False, step_to_ts=dense
+    )
 
 
 def over(
-    seed: int, loss: Any = None, alpha: float = 30.0, cond: float = 10.0, sizes: tuple[int, ...] = (4, 24, 1), n: int = 12, **options
+    seed: int,
+    loss: Any = None,
+    alpha: float = 30.0,
+    cond: float = 10.0,
+    sizes: tuple[int, ...] = (4, 24, 1),
+    n: int = 12,
+    **options,
 ) -> Problem:
     """A network with more parameters than the n data points; targets that suit the loss."""
     return network_problem(seed, sizes, n, alpha, cond, loss, **options)
 
 
 def under(
-    seed: int, loss: Any = None, alpha: float = 1000.0, cond: float = 3.0, sizes: tuple[int, ...] = (3, 2, 1), n: int = 60, **options
+    seed: int,
+    loss: Any = None,
+    alpha: float = 1000.0,
+    cond: float = 3.0,
+    sizes: tuple[int, ...] = (3, 2, 1),
+    n: int = 60,
+    **options,
 ) -> Problem:
     """A network with fewer parameters than data points."""
     return network_problem(seed, sizes, n, alpha, cond, loss, **options)
 
 
-def network_problem(seed: int, sizes: tuple[int, ...], n: int, alpha: float, cond: float, loss: Any, **options) -> Problem:
+def network_problem(
+    seed: int, sizes: tuple[int, ...], n: int, alpha: float, cond: float, loss: Any, **options
+) -> Problem:
     """`f = alpha (phi(w) - phi(w0))` on inputs of condition number `cond`, Gaussian, binary or count targets."""
     x_key, w_key, y_key = jr.split(jr.key(seed), 3)
     x = synthetic_inputs(n, sizes[0], cond, key=x_key)
@@ -118,7 +136,9 @@ def digits(seed: int) -> Problem:
 def drawn_again(problem: Problem, draw: int) -> Problem:
     """The same data and network with other weights at the start."""
     scaled = problem.model
-    if not (isinstance(scaled, Scaled) and isinstance(scaled.model, Centred) and isinstance(net := scaled.model.model, MLP)):
+    if not (
+        isinstance(scaled, Scaled) and isinstance(scaled.model, Centred) and isinstance(net := scaled.model.model, MLP)
+    ):
         raise ValueError(f"Only a centred and scaled MLP can be drawn again, got {type(scaled).__name__}.")
     params = net.init(key=jr.key(1000 + draw))
     return Problem(Scaled(Centred(net, params), float(scaled.alpha)), params, problem.x, problem.y, problem.loss)
@@ -144,34 +164,38 @@ def linear_kernel(seed: int, cond: float) -> Problem:
 # --- evidence that is more than one solve -----------------------------------------------------------------------------
 
 
-def in_coordinates(problem: Problem, conds: Sequence[float], seed: int, rtol: float, t1: float = 20.0) -> list[Trajectory]:
+def in_coordinates(
+    problem: Problem, conds: Sequence[float], seed: int, rtol: float, t1: float = 20.0
+) -> list[Trajectory]:
     """Gauss-Newton on one problem in coordinates of several condition numbers."""
     problems = [problem, *(reparametrised(problem, cond, key=jr.key(seed + 77)) for cond in conds)]
-    return [flow_of(moved, GaussNewton(), t1, rtol) for moved in problems]
+    return [flow_of(moved, GaussNewtonFlow(), t1, rtol) for moved in problems]
 
 
 def beside_manifold(problem: Problem, rtol: float, t1: float = 5.0) -> tuple[Trajectory, Any]:
     """Gauss-Newton in the parameters, and the Riemannian gradient flow in the outputs, at the same times."""
     ts = np.linspace(0.0, t1, 33)
     path = output_flow(OutputManifold(problem), t1, ts=ts, rtol=rtol, atol=1e-2 * rtol, error=True, throw=False)
-    return flow_of(problem, GaussNewton(), t1, rtol, ts=ts), path
+    return flow_of(problem, GaussNewtonFlow(), t1, rtol, ts=ts), path
 
 
 def schedule(damping: Any, conds: Sequence[float], seed: int, t1: float, rtol: float = RTOL) -> list[Trajectory]:
     """One damping schedule over several conditionings of the kernel."""
-    return [flow_of(linear_kernel(seed, cond), LevenbergMarquardt(damping), t1, rtol) for cond in conds]
+    return [flow_of(linear_kernel(seed, cond), LevenbergMarquardtFlow(damping), t1, rtol) for cond in conds]
 
 
-def scales(make: Callable[[float], Problem], alphas: Sequence[float], t1: float, rtol: float = RTOL) -> list[Trajectory]:
+def scales(
+    make: Callable[[float], Problem], alphas: Sequence[float], t1: float, rtol: float = RTOL
+) -> list[Trajectory]:
     """Gauss-Newton at several output scales of one model."""
-    return [flow_of(make(alpha), GaussNewton(), t1, rtol) for alpha in alphas]
+    return [flow_of(make(alpha), GaussNewtonFlow(), t1, rtol) for alpha in alphas]
 
 
 def at_threshold(seed: int, rtol: float, share: float) -> Trajectory:
     """Gauss-Newton at `share` times the worst-case output scale `alpha_0` of the convergence theorem: 30 data points, 6 parameters."""
     make = {"sizes": (3, 1, 1), "n": 30, "cond": 1.5}
     threshold = alpha_threshold(under(seed, alpha=1.0, **make)).value
-    return flow_of(under(seed, alpha=share * threshold, **make), GaussNewton(), 10.0, rtol)
+    return flow_of(under(seed, alpha=share * threshold, **make), GaussNewtonFlow(), 10.0, rtol)
 
 
 def steps_of(problem: Problem, method: Any, steps: int, key: Any = None) -> Trajectory:
@@ -202,36 +226,80 @@ DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
 CASES: tuple[Case, ...] = (
     Case("equivalence", "tanh network, p = 11", lambda s, tol: beside_manifold(under(s), tol), quick=True),
     Case("equivalence", "sphere", lambda s, tol: beside_manifold(sphere(), tol), seeds=1),
-    Case("equivalence", "rank-one matrices, over-complete chart", lambda s, tol: beside_manifold(rank_one(4, 3, key=jr.key(s)), tol), seeds=1),
+    Case(
+        "equivalence",
+        "rank-one matrices, over-complete chart",
+        lambda s, tol: beside_manifold(rank_one(4, 3, key=jr.key(s)), tol),
+        seeds=1,
+    ),
     Case(
         "equivalence",
         "deep tanh, logistic",
         lambda s, tol: beside_manifold(deep_logistic(s, 1e4), tol),
         seeds=1,
     ),
-    Case("dissipation", "Gauss-Newton, p < n", lambda s, tol: flow_of(under(s), GaussNewton(), 10.0, tol, dense=True), quick=True),
+    Case(
+        "dissipation",
+        "Gauss-Newton, p < n",
+        lambda s, tol: flow_of(under(s), GaussNewtonFlow(), 10.0, tol, dense=True),
+        quick=True,
+    ),
     Case(
         "dissipation",
         "Levenberg-Marquardt, logistic, p > n",
-        lambda s, tol: flow_of(over(s, LogisticLoss()), LevenbergMarquardt(1.0), 10.0, tol, dense=True),
+        lambda s, tol: flow_of(over(s, LogisticLoss()), LevenbergMarquardtFlow(1.0), 10.0, tol, dense=True),
     ),
-    Case("dissipation", "gradient flow, p > n", lambda s, tol: flow_of(over(s, alpha=1.0), GradientFlow(), 2.0, tol, dense=True)),
-    Case("invariance", "tanh network, cond(A) = 1, 1e3", lambda s, tol: in_coordinates(under(s), (1e3,), s, tol), quick=True, rtol=1e-9),
-    Case("invariance", "diabetes, cond(A) = 1, 1e3, 1e6", lambda s, tol: in_coordinates(diabetes(s), (1e3, 1e6), s, tol, 10.0), seeds=1, rtol=1e-7),
-    Case("rate_identity", "tanh", lambda s, tol: flow_of(under(s), GaussNewton(), 15.0, tol, dense=True), quick=True),
-    Case("rate_identity", "softplus", lambda s, tol: flow_of(under(s, alpha=3e4, activation="softplus"), GaussNewton(), 15.0, tol, dense=True)),
+    Case(
+        "dissipation",
+        "gradient flow, p > n",
+        lambda s, tol: flow_of(over(s, alpha=1.0), GradientFlow(), 2.0, tol, dense=True),
+    ),
+    Case(
+        "invariance",
+        "tanh network, cond(A) = 1, 1e3",
+        lambda s, tol: in_coordinates(under(s), (1e3,), s, tol),
+        quick=True,
+        rtol=1e-9,
+    ),
+    Case(
+        "invariance",
+        "diabetes, cond(A) = 1, 1e3, 1e6",
+        lambda s, tol: in_coordinates(diabetes(s), (1e3, 1e6), s, tol, 10.0),
+        seeds=1,
+        rtol=1e-7,
+    ),
+    Case(
+        "rate_identity", "tanh", lambda s, tol: flow_of(under(s), GaussNewtonFlow(), 15.0, tol, dense=True), quick=True
+    ),
+    Case(
+        "rate_identity",
+        "softplus",
+        lambda s, tol: flow_of(under(s, alpha=3e4, activation="softplus"), GaussNewtonFlow(), 15.0, tol, dense=True),
+    ),
     Case(
         "rate_identity",
         "deep tanh, logistic",
-        lambda s, tol: flow_of(deep_logistic(s), GaussNewton(), 20.0, tol, dense=True, ts=np.linspace(0, 20, 129)),
+        lambda s, tol: flow_of(deep_logistic(s), GaussNewtonFlow(), 20.0, tol, dense=True, ts=np.linspace(0, 20, 129)),
     ),
     Case(
         "rate_identity",
         "tanh, n = 500, p = 193",
-        lambda s, tol: flow_of(under(s, sizes=(22, 8, 1), n=500, alpha=3e3), GaussNewton(), 7.0, tol, dense=True, ts=np.linspace(0, 7, 33)),
+        lambda s, tol: flow_of(
+            under(s, sizes=(22, 8, 1), n=500, alpha=3e3),
+            GaussNewtonFlow(),
+            7.0,
+            tol,
+            dense=True,
+            ts=np.linspace(0, 7, 33),
+        ),
         seeds=1,
     ),
-    Case("rate_identity", "diabetes", lambda s, tol: flow_of(diabetes(s), GaussNewton(), 10.0, tol, dense=True), seeds=1),
+    Case(
+        "rate_identity",
+        "diabetes",
+        lambda s, tol: flow_of(diabetes(s), GaussNewtonFlow(), 10.0, tol, dense=True),
+        seeds=1,
+    ),
     Case(
         "underparameterized_convergence",
         "tanh, n = 30, p = 6, at the worst-case alpha_0",
@@ -248,22 +316,46 @@ CASES: tuple[Case, ...] = (
         for share in (1e-1, 1e-2, 1e-3)
     ),
     Case(
-        "underparameterized_convergence", "diabetes, alpha = 1e9", lambda s, tol: flow_of(diabetes(s, alpha=1e9), GaussNewton(), 10.0, tol), seeds=1
+        "underparameterized_convergence",
+        "diabetes, alpha = 1e9",
+        lambda s, tol: flow_of(diabetes(s, alpha=1e9), GaussNewtonFlow(), 10.0, tol),
+        seeds=1,
     ),
-    Case("exact_residual_law", "tanh network", lambda s, tol: flow_of(over(s), GaussNewton(), 10.0, tol), quick=True),
+    Case(
+        "exact_residual_law", "tanh network", lambda s, tol: flow_of(over(s), GaussNewtonFlow(), 10.0, tol), quick=True
+    ),
     Case(
         "exact_residual_law",
         "deep softplus network",
-        lambda s, tol: flow_of(over(s, sizes=(4, 8, 8, 1), activation="softplus"), GaussNewton(), 10.0, tol),
+        lambda s, tol: flow_of(over(s, sizes=(4, 8, 8, 1), activation="softplus"), GaussNewtonFlow(), 10.0, tol),
     ),
-    Case("exact_residual_law", "near duplicates, cond(K) about 1e8", lambda s, tol: flow_of(duplicated(s), GaussNewton(), 10.0, tol), rtol=1e-11),
-    Case("exact_residual_law", "digits, 200 images, p = 529", lambda s, tol: flow_of(digits(s), GaussNewton(), 5.0, tol), seeds=1),
-    Case("damped_rate", "constant damping", lambda s, tol: flow_of(over(s), LevenbergMarquardt(1.0), 10.0, tol), quick=True),
-    Case("damped_rate", "constant damping, logistic", lambda s, tol: flow_of(over(s, LogisticLoss()), LevenbergMarquardt(1.0), 20.0, tol)),
+    Case(
+        "exact_residual_law",
+        "near duplicates, cond(K) about 1e8",
+        lambda s, tol: flow_of(duplicated(s), GaussNewtonFlow(), 10.0, tol),
+        rtol=1e-11,
+    ),
+    Case(
+        "exact_residual_law",
+        "digits, 200 images, p = 529",
+        lambda s, tol: flow_of(digits(s), GaussNewtonFlow(), 5.0, tol),
+        seeds=1,
+    ),
+    Case(
+        "damped_rate",
+        "constant damping",
+        lambda s, tol: flow_of(over(s), LevenbergMarquardtFlow(1.0), 10.0, tol),
+        quick=True,
+    ),
+    Case(
+        "damped_rate",
+        "constant damping, logistic",
+        lambda s, tol: flow_of(over(s, LogisticLoss()), LevenbergMarquardtFlow(1.0), 20.0, tol),
+    ),
     Case(
         "damped_rate",
         "digits, residual damping",
-        lambda s, tol: flow_of(digits(s), LevenbergMarquardt(ResidualDamping(1.0)), 5.0, tol),
+        lambda s, tol: flow_of(digits(s), LevenbergMarquardtFlow(ResidualDamping(1.0)), 5.0, tol),
         seeds=1,
     ),
     *(
@@ -281,15 +373,35 @@ CASES: tuple[Case, ...] = (
         "rho = exp(-t), cond(K) 1e2 to 1e10",
         lambda s, tol: schedule(ExponentialDamping(1.0, 1.0), DECADES, s, 35.0, tol),
     ),
-    Case("path_length", "Levenberg-Marquardt", lambda s, tol: flow_of(over(s), LevenbergMarquardt(1.0), 15.0, tol, dense=True), quick=True),
-    Case("path_length", "Gauss-Newton, Poisson", lambda s, tol: flow_of(over(s, PoissonLoss()), GaussNewton(), 10.0, tol, dense=True)),
-    Case("generalized_law", "logistic", lambda s, tol: flow_of(over(s, LogisticLoss()), GeneralizedGaussNewton(), 10.0, tol), quick=True),
-    Case("generalized_law", "Poisson", lambda s, tol: flow_of(over(s, PoissonLoss()), GeneralizedGaussNewton(), 10.0, tol)),
+    Case(
+        "path_length",
+        "Levenberg-Marquardt",
+        lambda s, tol: flow_of(over(s), LevenbergMarquardtFlow(1.0), 15.0, tol, dense=True),
+        quick=True,
+    ),
+    Case(
+        "path_length",
+        "Gauss-Newton, Poisson",
+        lambda s, tol: flow_of(over(s, PoissonLoss()), GaussNewtonFlow(), 10.0, tol, dense=True),
+    ),
+    Case(
+        "generalized_law",
+        "logistic",
+        lambda s, tol: flow_of(over(s, LogisticLoss()), GeneralizedGaussNewtonFlow(), 10.0, tol),
+        quick=True,
+    ),
+    Case(
+        "generalized_law",
+        "Poisson",
+        lambda s, tol: flow_of(over(s, PoissonLoss()), GeneralizedGaussNewtonFlow(), 10.0, tol),
+    ),
     *(
         Case(
             "asymptotic_rate",
             f"circle, theta_min = {t:g}",
-            lambda s, tol, t=t: flow_of(circle(1.0, t, 1.0), GaussNewton(), 20.0 / t, tol, ts=np.linspace(0, 20 / t, 401)),
+            lambda s, tol, t=t: flow_of(
+                circle(1.0, t, 1.0), GaussNewtonFlow(), 20.0 / t, tol, ts=np.linspace(0, 20 / t, 401)
+            ),
             quick=t == 0.3,
             seeds=1,
         )
@@ -299,7 +411,9 @@ CASES: tuple[Case, ...] = (
         Case(
             "asymptotic_rate",
             f"tanh network, p = 11, alpha = {alpha:g}",
-            lambda s, tol, alpha=alpha: flow_of(under(s, alpha=alpha), GaussNewton(), 60.0, tol, ts=np.linspace(0, 60, 481)),
+            lambda s, tol, alpha=alpha: flow_of(
+                under(s, alpha=alpha), GaussNewtonFlow(), 60.0, tol, ts=np.linspace(0, 60, 481)
+            ),
             seeds=1,
         )
         for alpha in (30.0, 100.0)
@@ -307,14 +421,19 @@ CASES: tuple[Case, ...] = (
     Case(
         "asymptotic_rate",
         "diabetes, alpha = 5",
-        lambda s, tol: flow_of(diabetes(s, alpha=5.0), GaussNewton(), 110.0, tol, ts=np.linspace(0, 110, 441)),
+        lambda s, tol: flow_of(diabetes(s, alpha=5.0), GaussNewtonFlow(), 110.0, tol, ts=np.linspace(0, 110, 441)),
         seeds=1,
     ),
-    Case("curvature_scaling", "tanh, alpha = 1e6 to 1e8", lambda s, tol: scales(lambda a: under(s, alpha=a), (1e6, 1e7, 1e8), 15.0, tol), quick=True),
+    Case(
+        "curvature_scaling",
+        "tanh, alpha = 1e6 to 1e8",
+        lambda s, tol: scales(lambda a: under(s, alpha=a), (1e6, 1e7, 1e8), 15.0, tol),
+        quick=True,
+    ),
     Case(
         "discrete_quadratic",
         "tanh, alpha = 1e4 to 1e6",
-        lambda s, tol: [steps_of(over(s, alpha=a), GaussNewtonMethod(step_size=1.0), 6) for a in (1e4, 1e5, 1e6)],
+        lambda s, tol: [steps_of(over(s, alpha=a), GaussNewton(step_size=1.0), 6) for a in (1e4, 1e5, 1e6)],
         quick=True,
         seeds=50,
     ),
@@ -322,7 +441,11 @@ CASES: tuple[Case, ...] = (
         "discrete_quadratic",
         "softplus, widths 64 to 1024, ten draws each",
         lambda s, tol: [
-            steps_of(drawn_again(over(s, alpha=1e6, sizes=(4, width, 1), activation="softplus"), draw), GaussNewtonMethod(step_size=1.0), 3)
+            steps_of(
+                drawn_again(over(s, alpha=1e6, sizes=(4, width, 1), activation="softplus"), draw),
+                GaussNewton(step_size=1.0),
+                3,
+            )
             for width in (64, 256, 1024)
             for draw in range(10)
         ],
@@ -332,17 +455,40 @@ CASES: tuple[Case, ...] = (
             "discrete_adaptive",
             f"step 1/2, rho = lambda_min, alpha = {alpha:g}, inputs of cond {cond:g}",
             lambda s, tol, alpha=alpha, cond=cond: steps_of(
-                over(s, alpha=alpha, cond=cond), LevenbergMarquardtMethod(SpectralDamping(1.0), step_size=0.5), 30
+                over(s, alpha=alpha, cond=cond), LevenbergMarquardt(SpectralDamping(1.0), step_size=0.5), 30
             ),
             quick=cond == 10.0,
         )
         for alpha, cond in ((1e5, 10.0), (1e7, 100.0))
     ),
     Case("minibatch_contraction", "linear model, batches of 3 of 8", lambda s, tol: minibatches(s), quick=True),
-    Case("ggn_score_descent", "linear model, Ostrovskii-Bach", lambda s, tol: score(s, OstrovskiiBachPenalty(), "analytic"), quick=True),
+    Case(
+        "ggn_score_descent",
+        "linear model, Ostrovskii-Bach",
+        lambda s, tol: score(s, OstrovskiiBachPenalty(), "analytic"),
+        quick=True,
+    ),
     Case("ggn_score_descent", "linear model, pseudo-Huber", lambda s, tol: score(s, PseudoHuberPenalty(), "reference")),
-    Case("ggn_score_flow_descent", "tanh, pseudo-Huber, c = 1", lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(), "unit"), quick=True),
-    Case("ggn_score_flow_descent", "tanh, Ostrovskii-Bach, c = tau", lambda s, tol: score_flow(s, tol, OstrovskiiBachPenalty(), "tau")),
-    Case("ggn_score_flow_descent", "tanh, logistic, mu = 0.1", lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(0.1), "unit", LogisticLoss())),
-    Case("kernel_limit", "tanh, alpha = 1e3 to 1e5", lambda s, tol: scales(lambda a: over(s, alpha=a), (1e3, 1e4, 1e5), 10.0, tol), quick=True),
+    Case(
+        "ggn_score_flow_descent",
+        "tanh, pseudo-Huber, c = 1",
+        lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(), "unit"),
+        quick=True,
+    ),
+    Case(
+        "ggn_score_flow_descent",
+        "tanh, Ostrovskii-Bach, c = tau",
+        lambda s, tol: score_flow(s, tol, OstrovskiiBachPenalty(), "tau"),
+    ),
+    Case(
+        "ggn_score_flow_descent",
+        "tanh, logistic, mu = 0.1",
+        lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(0.1), "unit", LogisticLoss()),
+    ),
+    Case(
+        "kernel_limit",
+        "tanh, alpha = 1e3 to 1e5",
+        lambda s, tol: scales(lambda a: over(s, alpha=a), (1e3, 1e4, 1e5), 10.0, tol),
+        quick=True,
+    ),
 )

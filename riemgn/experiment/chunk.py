@@ -10,7 +10,7 @@ import numpy as np
 
 from ..flow import AbstractFlow
 from ..problem import Problem
-from ..solve_batch import batch_key, solve_batch
+from ..solver.batch import batch_key, solve_batch
 from ..trajectory import Trajectory
 from .grid import Cell
 from .run import told
@@ -39,7 +39,9 @@ class CellRecord:
     metadata: dict[str, Any]
 
 
-def solve_chunk(build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str = "curves", threads: int | None = None) -> list[CellRecord]:
+def solve_chunk(
+    build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str = "curves", threads: int | None = None
+) -> list[CellRecord]:
     """The records of the cells, in their order.
 
     A cell that cannot be built or solved has the result `"error"` and says why; a flow in numerical trouble has its result code. `threads` as in
@@ -77,7 +79,11 @@ def _solved(group: Sequence[tuple[Cell, Built]], keep: str, threads: int | None)
 def _together(group: Sequence[tuple[Cell, Built]], keep: str, threads: int | None) -> list[CellRecord]:
     """Side by side, or one by one where that fails, so that the one in trouble is known."""
     started, before = time.perf_counter(), _compiled.seconds
-    problems, flows, options = [built.problem for _, built in group], [built.flow for _, built in group], dict(group[0][1].options)
+    problems, flows, options = (
+        [built.problem for _, built in group],
+        [built.flow for _, built in group],
+        dict(group[0][1].options),
+    )
     try:
         found = solve_batch(problems, flows, **options, threads=threads)
     except Exception as trouble:
@@ -85,7 +91,11 @@ def _together(group: Sequence[tuple[Cell, Built]], keep: str, threads: int | Non
             return [_failed(group[0][0], trouble)]
         return [record for each in group for record in _together([each], keep, threads)]
     compiling = _compiled.seconds - before
-    times = {"seconds": (time.perf_counter() - started - compiling) / len(group), "compile_seconds": compiling, "lanes": len(group)}
+    times = {
+        "seconds": (time.perf_counter() - started - compiling) / len(group),
+        "compile_seconds": compiling,
+        "lanes": len(group),
+    }
     return [_record(cell, trajectory, keep, times) for (cell, _), trajectory in zip(group, found, strict=True)]
 
 
@@ -95,7 +105,9 @@ def _record(cell: Cell, trajectory: Trajectory, keep: str, times: dict[str, Any]
 
 
 def _failed(cell: Cell, trouble: Exception) -> CellRecord:
-    reason = f"{type(trouble).__name__}: {str(trouble).strip().splitlines()[0] if str(trouble).strip() else 'no message'}"
+    reason = (
+        f"{type(trouble).__name__}: {str(trouble).strip().splitlines()[0] if str(trouble).strip() else 'no message'}"
+    )
     return CellRecord(cell.name, {}, {**_head(cell), "result": "error", "message": reason})
 
 

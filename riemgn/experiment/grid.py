@@ -39,7 +39,9 @@ class Grid:
             if not len(values):
                 raise ValueError(f"`{name}` must hold at least one value, got none.")
         if len(self) > MOST_CELLS:
-            raise ValueError(f"A sweep has at most {MOST_CELLS} cells, these axes, flows and seeds make {len(self):.3g}.")
+            raise ValueError(
+                f"A sweep has at most {MOST_CELLS} cells, these axes, flows and seeds make {len(self):.3g}."
+            )
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.axes.values()) * len(self.flows) * len(self.seeds)

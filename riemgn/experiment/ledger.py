@@ -6,7 +6,7 @@ from typing import Any
 
 from ..theory import CLAIMS
 from .provenance import package_sources, provenance, source_hash
-from .store import prepare_folder, read_json, write_json
+from .storage import prepare_folder, read_json, write_json
 
 STATUSES = ("fails", "undecided", "not applicable", "holds")  # worst first
 
@@ -44,7 +44,13 @@ class Ledger:
         if self.path is not None:
             seen = {_key(entry) for entry in self.entries}
             rest = [entry for key, entry in self._before.items() if key not in seen]
-            head = {"quick": self.quick, "rigorous": self.rigorous, "rtol": self.rtol, "source_hash": self.stamp, **provenance()}
+            head = {
+                "quick": self.quick,
+                "rigorous": self.rigorous,
+                "rtol": self.rtol,
+                "source_hash": self.stamp,
+                **provenance(),
+            }
             write_json(self.path, {**head, "certificates": self.entries + rest})
 
     def worst(self) -> list[tuple[dict[str, Any], dict[str, int]]]:

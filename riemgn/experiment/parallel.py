@@ -16,7 +16,9 @@ class WorkerDiedError(RuntimeError):
     """A process that worked for us ended without a word: killed, or out of memory."""
 
 
-def side_by_side(function: Callable[..., Any], arguments: Iterable[tuple], jobs: int = 1, scheduler: str | None = None) -> Iterator[Any]:
+def side_by_side(
+    function: Callable[..., Any], arguments: Iterable[tuple], jobs: int = 1, scheduler: str | None = None
+) -> Iterator[Any]:
     """`function(*each)` of all arguments, each result as it is done; with one job and no scheduler here and in order.
 
     Arguments are taken up as places get free, results are handed over one by one: neither piles up. The processes take over whether float64 is on,
@@ -47,7 +49,9 @@ def side_by_side(function: Callable[..., Any], arguments: Iterable[tuple], jobs:
         backend = stack.enter_context(_local(jobs) if scheduler is None else _dask(scheduler))
         work = (delayed(_as_here)(x64, function, each) for each in arguments)
         try:
-            pool = cast(Any, Parallel)(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", **backend)  # joblib states no types
+            pool = cast(Any, Parallel)(
+                return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", **backend
+            )  # joblib states no types
             yield from pool(work)
         except BrokenProcessPool:
             raise WorkerDiedError("A worker process died, killed or out of memory") from None
@@ -60,7 +64,7 @@ def side_by_side(function: Callable[..., Any], arguments: Iterable[tuple], jobs:
 def _as_here(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
     """In a process of its own, which knows nothing of the settings of the first."""
     if x64:
-        from .._settings import enable_x64
+        from .._types import enable_x64
 
         enable_x64()
     return function(*arguments)
@@ -70,7 +74,10 @@ def _as_here(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
 def _local(jobs: int) -> Iterator[dict[str, Any]]:
     from joblib import parallel_config
 
-    with one_thread_each(), parallel_config(backend="loky", inner_max_num_threads=1, initializer=leave_interrupts_to_the_first):
+    with (
+        one_thread_each(),
+        parallel_config(backend="loky", inner_max_num_threads=1, initializer=leave_interrupts_to_the_first),
+    ):
         yield {"n_jobs": jobs}
 
 

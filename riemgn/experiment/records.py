@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from ..trajectory import CURVES, labels, TIME
-from .store import read_json, read_record
+from .storage import read_json, read_record
 
 RUN = "record"
 FEW_SPEC = ("data", "width", "depth", "alpha", "cond", "loss", "damping", "t1")
@@ -27,7 +27,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
     >>> import tempfile, riemgn as rg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = rg.sweep(rg.task.circle, axes={"angle": [0.5, 1.0]}, flows=[rg.GaussNewton()], t1=1.0, out=folder)
+    ...     _ = rg.sweep(rg.task.circle, axes={"angle": [0.5, 1.0]}, flows=[rg.GaussNewtonFlow()], t1=1.0, out=folder)
     ...     rg.load_runs(folder)["angle"].tolist()
     [0.5, 1.0]
     """
@@ -44,7 +44,7 @@ def load_curves(folder: str | Path) -> xr.Dataset:
 
     >>> import tempfile, riemgn as rg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = rg.sweep(rg.task.circle, axes={"angle": [0.5, 1.0]}, flows=[rg.GaussNewton()], t1=1.0, out=folder)
+    ...     _ = rg.sweep(rg.task.circle, axes={"angle": [0.5, 1.0]}, flows=[rg.GaussNewtonFlow()], t1=1.0, out=folder)
     ...     rg.load_curves(folder)["losses"].dims
     ('run', 'time')
     """
@@ -56,7 +56,11 @@ def load_curves(folder: str | Path) -> xr.Dataset:
     for name, words in {"ts": TIME, **CURVES}.items():
         if any(name in each for each in arrays):
             padded = [
-                np.pad(each.get(name, np.zeros(0)).astype(float), (0, longest - each.get(name, np.zeros(0)).size), constant_values=np.nan)
+                np.pad(
+                    each.get(name, np.zeros(0)).astype(float),
+                    (0, longest - each.get(name, np.zeros(0)).size),
+                    constant_values=np.nan,
+                )
                 for each in arrays
             ]
             curves[name] = (("run", "time"), np.stack(padded), labels(*words))
@@ -68,7 +72,12 @@ def _records(folder: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"There is no folder '{folder}'.")
-    paths = sorted([*folder.rglob(f"{RUN}.json"), *(path for path in folder.rglob("cells/*/*.json") if not path.parent.name.startswith("."))])
+    paths = sorted(
+        [
+            *folder.rglob(f"{RUN}.json"),
+            *(path for path in folder.rglob("cells/*/*.json") if not path.parent.name.startswith(".")),
+        ]
+    )
     if not paths:
         raise ValueError(f"The folder '{folder}' holds no records.")
     for path in paths:
@@ -77,7 +86,12 @@ def _records(folder: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _row(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     spec, summary, stats = (metadata.get(name) or {} for name in ("spec", "summary", "stats"))
-    ends = {f"{short}_{end}": summary[name][i] for name, short in _ENDS.items() if name in summary for i, end in enumerate(("start", "end"))}
+    ends = {
+        f"{short}_{end}": summary[name][i]
+        for name, short in _ENDS.items()
+        if name in summary
+        for i, end in enumerate(("start", "end"))
+    }
     return {
         **(metadata["point"] if "point" in metadata else {name: spec[name] for name in FEW_SPEC if name in spec}),
         "flow": metadata.get("flow", spec.get("flow")),
@@ -87,7 +101,10 @@ def _row(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         **ends,
         "max_error": summary.get("max_error"),
         "num_steps": stats.get("num_steps"),
-        **{name: metadata.get(name) for name in ("n", "p", "dtype", "device", "seconds", "compile_seconds", "lanes", "commit")},
+        **{
+            name: metadata.get(name)
+            for name in ("n", "p", "dtype", "device", "seconds", "compile_seconds", "lanes", "commit")
+        },
         "path": str(path),
     }
 

@@ -9,19 +9,19 @@ import jax
 import jax.random as jr
 import numpy as np
 
-from .._arguments import SAVED_TIMES
+from .._validation import SAVED_TIMES
 from ..data import conditioned_matrix, load_data
 from ..flow import (
     AbstractDamping,
     AbstractFlow,
     ConstantDamping,
     ExponentialDamping,
-    GaussNewton,
-    GeneralizedGaussNewton,
+    GaussNewtonFlow,
+    GeneralizedGaussNewtonFlow,
     GradientDamping,
     GradientFlow,
-    Interpolated,
-    LevenbergMarquardt,
+    InterpolatedFlow,
+    LevenbergMarquardtFlow,
     ResidualDamping,
     SpectralDamping,
 )
@@ -29,7 +29,7 @@ from ..loss import LOSSES
 from ..model import Centred, MLP, Scaled
 from ..problem import Problem
 from ..result import result_name
-from ..solve import solve
+from ..solver.solve import solve
 from ..trajectory import Trajectory
 from .provenance import provenance
 from .spec import RunSpec, SOLVERS
@@ -86,7 +86,9 @@ def _solve(problem: Problem, spec: RunSpec, ts: np.ndarray | None, progress: boo
 def solve_options(spec: RunSpec) -> dict[str, Any]:
     """What a spec says of the integration, as keyword arguments of `solve`."""
     solver = SOLVERS[spec.solver]
-    plain = {name: getattr(spec, name) for name in ("t1", "rtol", "atol", "error", "ball_radius", "loss_tol", "max_steps")}
+    plain = {
+        name: getattr(spec, name) for name in ("t1", "rtol", "atol", "error", "ball_radius", "loss_tol", "max_steps")
+    }
     return {**plain, "solver": None if solver is None else solver()}
 
 
@@ -112,12 +114,12 @@ def build_flow(spec: RunSpec) -> AbstractFlow:
     if spec.flow == "gf":
         return GradientFlow()
     if spec.flow == "gn":
-        return GaussNewton()
+        return GaussNewtonFlow()
     if spec.flow == "interpolated":
-        return Interpolated(_value(spec))
+        return InterpolatedFlow(_value(spec))
     if spec.flow == "lm":
-        return LevenbergMarquardt(_damping(spec))
-    return GeneralizedGaussNewton(0.0 if spec.damping is None else _damping(spec))
+        return LevenbergMarquardtFlow(_damping(spec))
+    return GeneralizedGaussNewtonFlow(0.0 if spec.damping is None else _damping(spec))
 
 
 def _damping(spec: RunSpec) -> AbstractDamping | float:

@@ -80,8 +80,14 @@ class RunSpec(BaseModel):
             raise ValueError(f"The flow '{self.flow}' takes no damping, got {self.damping:g}.")
         if self.flow in ("lm", "interpolated") and self.damping is None:
             raise ValueError(f"The flow '{self.flow}' needs a damping such as 0.1, got none.")
-        if self.flow == "interpolated" and self.damping is not None and (self.damping_kind != "constant" or not self.damping <= 1):
-            raise ValueError(f"The flow 'interpolated' takes a constant damping in [0, 1], got {self.damping_kind} {self.damping:g}.")
+        if (
+            self.flow == "interpolated"
+            and self.damping is not None
+            and (self.damping_kind != "constant" or not self.damping <= 1)
+        ):
+            raise ValueError(
+                f"The flow 'interpolated' takes a constant damping in [0, 1], got {self.damping_kind} {self.damping:g}."
+            )
         if self.damping is None and self.damping_kind != "constant":
             raise ValueError(f"The {self.damping_kind} damping of the flow '{self.flow}' needs a value, got none.")
         return self

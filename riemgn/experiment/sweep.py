@@ -26,7 +26,7 @@ from .grid import Cell, Grid
 from .parallel import side_by_side, WorkerDiedError
 from .provenance import package_sources, provenance, source_hash
 from .records import load_runs
-from .store import as_json, prepare_folder, read_json, remove_parts, write_json, write_records
+from .storage import as_json, prepare_folder, read_json, remove_parts, write_json, write_records
 
 MANIFEST, CELLS, LOCK = "sweep.json", "cells", ".lock"
 BATCH = 64
@@ -67,7 +67,14 @@ class Plan:
         asked = as_json({**self.identity, **grid, "batch": self.batch, "keep": self.keep})
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         sources = source_hash(package_sources())
-        return {"kind": "sweep", "hash": digest, "source_hash": sources, "cells": len(self.grid), **asked, **provenance()}
+        return {
+            "kind": "sweep",
+            "hash": digest,
+            "source_hash": sources,
+            "cells": len(self.grid),
+            **asked,
+            **provenance(),
+        }
 
 
 def sweep(
@@ -113,7 +120,7 @@ def sweep(
 
     >>> import tempfile, riemgn as rg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     table = rg.sweep(rg.task.circle, axes={"angle": [0.5, 1.0]}, flows=[rg.GaussNewton()], t1=1.0, out=folder)
+    ...     table = rg.sweep(rg.task.circle, axes={"angle": [0.5, 1.0]}, flows=[rg.GaussNewtonFlow()], t1=1.0, out=folder)
     >>> table["result"].tolist()
     ['successful', 'successful']
     """
@@ -122,7 +129,11 @@ def sweep(
     grid = Grid({name: list(values) for name, values in axes.items()}, list(labelled), seeds)
     takes_seed = _checked_maker(make_problem, axes, seeds)
     build = partial(_build, make_problem, labelled, takes_seed, options)
-    identity = {"maker": _described(make_problem), "solves": {label: _values(flow) for label, flow in labelled.items()}, "options": _plain(options)}
+    identity = {
+        "maker": _described(make_problem),
+        "solves": {label: _values(flow) for label, flow in labelled.items()},
+        "options": _plain(options),
+    }
     run_plan(Plan(grid, build, identity, batch, keep), out, jobs, resume, scheduler, on_done)
     return load_runs(out)
 
@@ -155,12 +166,17 @@ def run_plan(
         work = ((plan.build, [plan.grid.cell(place) for place in chunk], plan.keep, threads) for chunk in left)
         try:
             for records in side_by_side(solve_chunk, work, jobs, scheduler):
-                write_records(cells / f"{records[0].name}", ((each.name, each.arrays, {**each.metadata, **common}) for each in records))
+                write_records(
+                    cells / f"{records[0].name}",
+                    ((each.name, each.arrays, {**each.metadata, **common}) for each in records),
+                )
                 done += len(records)
                 if on_done is not None:
                     on_done(done, total)
         except WorkerDiedError as trouble:
-            raise ValueError(f"{trouble}: {done} of {total} cells are saved in '{folder}', resume goes on from there.") from None
+            raise ValueError(
+                f"{trouble}: {done} of {total} cells are saved in '{folder}', resume goes on from there."
+            ) from None
 
 
 def _manifest_of(plan: Plan, folder: Path, resume: bool) -> dict[str, Any]:
@@ -173,9 +189,13 @@ def _manifest_of(plan: Plan, folder: Path, resume: bool) -> dict[str, Any]:
     if found.get("hash") != asked["hash"]:
         raise ValueError(f"The folder '{folder}' holds another sweep: give another folder.")
     if not resume:
-        raise ValueError(f"The folder '{folder}' holds this sweep already: resume it (`--resume`, `resume=True`), or give another folder.")
+        raise ValueError(
+            f"The folder '{folder}' holds this sweep already: resume it (`--resume`, `resume=True`), or give another folder."
+        )
     if found.get("source_hash") != asked["source_hash"]:
-        raise ValueError(f"The sweep in '{folder}' was begun by another version of riemgn: give another folder, so that its cells stay comparable.")
+        raise ValueError(
+            f"The sweep in '{folder}' was begun by another version of riemgn: give another folder, so that its cells stay comparable."
+        )
     return found
 
 
@@ -186,7 +206,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
         with filelock.FileLock(folder / LOCK, timeout=0):
             yield
     except filelock.Timeout:
-        raise ValueError(f"Another sweep is writing into '{folder}': wait for its end, or give another folder.") from None
+        raise ValueError(
+            f"Another sweep is writing into '{folder}': wait for its end, or give another folder."
+        ) from None
 
 
 def _name(chunk: range) -> str:
@@ -194,7 +216,11 @@ def _name(chunk: range) -> str:
 
 
 def _build(
-    make_problem: Callable[..., Problem], flows: Mapping[str, AbstractFlow], takes_seed: bool, options: Mapping[str, Any], cell: Cell
+    make_problem: Callable[..., Problem],
+    flows: Mapping[str, AbstractFlow],
+    takes_seed: bool,
+    options: Mapping[str, Any],
+    cell: Cell,
 ) -> Built:
     seed = {"seed": cell.seed} if takes_seed else {}
     return Built(make_problem(**cell.point, **seed), flows[cell.flow], options)
@@ -241,4 +267,6 @@ def _values(flow: AbstractFlow) -> str:
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, int | float | str | None) else repr(value) for name, value in options.items()}
+    return {
+        name: value if isinstance(value, int | float | str | None) else repr(value) for name, value in options.items()
+    }

@@ -59,8 +59,12 @@ def _kind(value: Any) -> str | None:
 
 
 FORMS = ("range", "list", "count")  # they stand in pydantic's account of where an error is
-_axis_form = Discriminator(_kind, custom_error_type="axis", custom_error_message="Input should be a list, or a table {start, stop, num, scale}")
-_seeds_form = Discriminator(_kind, custom_error_type="seeds", custom_error_message="Input should be how many seeds, or a list of them")
+_axis_form = Discriminator(
+    _kind, custom_error_type="axis", custom_error_message="Input should be a list, or a table {start, stop, num, scale}"
+)
+_seeds_form = Discriminator(
+    _kind, custom_error_type="seeds", custom_error_message="Input should be how many seeds, or a list of them"
+)
 Values = Annotated[list[Value], Field(min_length=1), Tag("list")]
 Axis = Annotated[Values | Annotated[Range, Tag("range")], _axis_form]
 Count = Annotated[int, Field(ge=1, le=MOST_CELLS), Tag("count")]
@@ -107,7 +111,11 @@ class SweepSpec(BaseModel):
             raise SpecError(str(trouble), ("axes",)) from None
         self._check_runs(axes, list(flows.values()), seeds)
         return Plan(
-            grid, partial(_build, dict(self.base), flows), {"spec": self.model_dump(mode="json"), "spec_hash": self.hash}, self.batch, self.keep
+            grid,
+            partial(_build, dict(self.base), flows),
+            {"spec": self.model_dump(mode="json"), "spec_hash": self.hash},
+            self.batch,
+            self.keep,
         )
 
     def _labelled(self) -> dict[str, dict[str, Any]]:
@@ -171,7 +179,9 @@ def _checked(path: str | Path, make: Any) -> Any:
         text = path.read_text(encoding="utf-8")
         return make(tomllib.loads(text))
     except OSError as trouble:
-        raise ValueError(f"The spec '{path}' cannot be read: {(trouble.strerror or type(trouble).__name__).lower()}.") from None
+        raise ValueError(
+            f"The spec '{path}' cannot be read: {(trouble.strerror or type(trouble).__name__).lower()}."
+        ) from None
     except UnicodeDecodeError:
         raise ValueError(f"The spec '{path}' is not text in UTF-8.") from None
     except tomllib.TOMLDecodeError as trouble:
@@ -208,7 +218,9 @@ def line_of(text: str, place: tuple[str | int, ...]) -> int:
     return found
 
 
-def _place(message: str, name: str, axes: Mapping[str, Any], i: int, fields: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[str | int, ...]:
+def _place(
+    message: str, name: str, axes: Mapping[str, Any], i: int, fields: Mapping[str, Any], base: Mapping[str, Any]
+) -> tuple[str | int, ...]:
     """Where the field stands that a message quotes: in the flow's table, on an axis, or in the base."""
     quoted = re.search(r"`(\w+)`|Unknown (\w+) ", message)
     field = str(quoted[1] or quoted[2]) if quoted else ""

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from .._arguments import checked_number
 from .._types import Scalar
+from .._validation import checked_number
 from ..linalg import spectrum
 from ..problem import Linearisation
 
@@ -61,7 +61,9 @@ class SpectralDamping(AbstractDamping):
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
         if not point.jac.shape[1]:
-            raise ValueError("SpectralDamping needs the singular values of J, which `matrix_free` never forms: give a number or another schedule.")
+            raise ValueError(
+                "SpectralDamping needs the singular values of J, which `matrix_free` never forms: give a number or another schedule."
+            )
         return self.factor * spectrum(point.jac)[rank - 1] ** 2
 
 
@@ -100,7 +102,7 @@ class GradientDamping(AbstractDamping):
         self.power = checked_number("power", power, positive=False)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
-        return self.factor * _power_of_norm(point.cotangent, self.power)
+        return self.factor * _power_of_norm(point.loss_gradient, self.power)
 
 
 def _power_of_norm(v: Array, power: Array) -> Scalar:

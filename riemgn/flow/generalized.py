@@ -12,7 +12,7 @@ from .base import AbstractSpectralFlow
 from .damping import AbstractDamping, as_damping, is_zero
 
 
-class GeneralizedGaussNewton(AbstractSpectralFlow):
+class GeneralizedGaussNewtonFlow(AbstractSpectralFlow):
     """`w' = -(J^T B J + rho I)^+ J^T grad g` with `B = Hess g(f)`: natural gradient where `B` is the Fisher metric.
 
     In the whitened outputs (`B^{1/2} J`, `B^{-1/2} grad g`) this is Levenberg-Marquardt, gain `phi(s) = s / (s + rho)`; `rho = 0` gives
@@ -41,5 +41,7 @@ class GeneralizedGaussNewton(AbstractSpectralFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
 
-    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
-        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)
+    def direction_and_branch(
+        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
+    ) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.loss_gradient, damping, 1.0, rank)

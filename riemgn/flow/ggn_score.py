@@ -5,12 +5,12 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._arguments import checked_number
 from .._types import Scalar, Weights
+from .._validation import checked_number
 from ..linalg import BRANCHES, formed, scale_columns, score_direction, spectrum
+from ..penalty import AbstractPenalty, checked_penalty, checked_score_damping
 from ..problem import Linearisation, Problem
-from ..regularizer import AbstractPenalty, checked_penalty, checked_score_damping
-from .base import AbstractFlow, Opening
+from .base import AbstractFlow, InitialRates
 
 
 class GGNScoreFlow(AbstractFlow):
@@ -63,7 +63,9 @@ class GGNScoreFlow(AbstractFlow):
         """The factor of `D` in the metric."""
         return self.weight if self.damping is None else self.damping
 
-    def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> tuple[Weights, Float[Array, " n"]]:
+    def velocity(
+        self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int
+    ) -> tuple[Weights, Float[Array, " n"]]:
         point = problem.linearise(w, formed=False)
         w_dot = self._direction(w, point)
         return w_dot, point.jac @ w_dot
@@ -71,7 +73,7 @@ class GGNScoreFlow(AbstractFlow):
     def _direction(self, w: Weights, point: Linearisation) -> Weights:
         seen = point.whitened()
         pull = self.weight.astype(w.dtype) * self.penalty.slope(w)
-        return score_direction(seen.jac, seen.cotangent, pull, self.penalty.curvature(w), self.c.astype(w.dtype))
+        return score_direction(seen.jac, seen.loss_gradient, pull, self.penalty.curvature(w), self.c.astype(w.dtype))
 
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         """`F(w) = g(f(w)) + tau sum_i h_mu(w_i)`."""
@@ -82,7 +84,9 @@ class GGNScoreFlow(AbstractFlow):
         jac = formed(problem.linearise(w).whitened().jac)
         return jnp.diag(self.c.astype(w.dtype) * self.penalty.curvature(w)) + jac.T @ jac
 
-    def opening(self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]) -> Opening:
+    def initial_rates(
+        self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]
+    ) -> InitialRates:
         """The largest of the rates `(s + tau) / (s + c)` of the Gauss-Newton part; a least one is not promised, since `D` and `J` change.
 
         The metric may change faster than that where `D` is small, but over a path it adds up to the variation of `log D`, whatever the horizon: that
@@ -92,4 +96,4 @@ class GGNScoreFlow(AbstractFlow):
         unseen = jnp.zeros((problem.n < problem.p,), s.dtype)  # the eigenvalue 0 of the parameters that no output sees
         s = jnp.concatenate([s, unseen])
         fastest = jnp.max((s + self.weight) / (s + self.c))
-        return Opening(fastest, jnp.zeros_like(fastest), jnp.array(BRANCHES.index("weighted")))
+        return InitialRates(fastest, jnp.zeros_like(fastest), jnp.array(BRANCHES.index("weighted")))

@@ -6,16 +6,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._arguments import checked_number
 from .._types import Count, Scalar, Weights
+from .._validation import checked_number
 from ..linalg import (
     BRANCHES,
     checked_matrix_free,
-    checked_precision,
     damped_direction_and_branch,
     GradientProduct,
     MatrixFree,
-    mixed_direction_and_branch,
     pseudo_inverse_direction_and_branch,
 )
 from ..problem import Linearisation
@@ -49,7 +47,9 @@ class GradientFlow(AbstractSpectralFlow):
 
     def __init__(self, matrix_free: bool = False):
         if not isinstance(matrix_free, bool):
-            raise ValueError(f"`matrix_free` of GradientFlow, which has nothing to solve, must be True or False, got {matrix_free!r}.")
+            raise ValueError(
+                f"`matrix_free` of GradientFlow, which has nothing to solve, must be True or False, got {matrix_free!r}."
+            )
         self.damping = ConstantDamping(0.0)
         self.inverts = False
         self.matrix_free = GradientProduct() if matrix_free else None
@@ -57,66 +57,57 @@ class GradientFlow(AbstractSpectralFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues
 
-    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
-        return -(point.cotangent @ point.jac), jnp.array(BRANCHES.index("product"))
+    def direction_and_branch(
+        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
+    ) -> tuple[Weights, Count]:
+        return -(point.loss_gradient @ point.jac), jnp.array(BRANCHES.index("product"))
 
 
-class GaussNewton(AbstractSpectralFlow):
+class GaussNewtonFlow(AbstractSpectralFlow):
     """Gauss-Newton flow, `w' = -J^+ grad g(f(w))`: gain `phi(s) = 1`, the Riemannian gradient flow of `g` on `M = f(W)`.
 
     `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm velocity); where that rank is lost the flow ends.
 
-    Arguments:
-
-    - `precision`: `"full"` (default) or `"mixed"`, see `LevenbergMarquardt`.
-
-    Raises: `ValueError` for an unknown precision, and for `"mixed"` without float64.
-
-    >>> import jax, riemgn as rg
+    >>> import riemgn as rg
     >>> problem = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
-    >>> rg.solve(problem, rg.GaussNewton(), t1=1.0).ts[-1].item()
+    >>> rg.solve(problem, rg.GaussNewtonFlow(), t1=1.0).ts[-1].item()
     1.0
 
     Reference: Cayci, arXiv:2412.14031v4; theory.md C1, C6.
     """
 
     damping: AbstractDamping
-    precision: str = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "gn"
     matrix_free: ClassVar[None] = None
     intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
-    def __init__(self, precision: str = "full"):
+    def __init__(self):
         self.damping = ConstantDamping(0.0)
-        self.precision = checked_precision(precision)
         self.inverts = True
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return jnp.ones_like(eigenvalues)
 
-    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
-        if self.precision == "mixed":
-            return mixed_direction_and_branch(point.jac, point.cotangent, None, rank)
-        return pseudo_inverse_direction_and_branch(point.jac, point.cotangent, rank)
+    def direction_and_branch(
+        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
+    ) -> tuple[Weights, Count]:
+        return pseudo_inverse_direction_and_branch(point.jac, point.loss_gradient, rank)
 
 
-class LevenbergMarquardt(AbstractSpectralFlow):
+class LevenbergMarquardtFlow(AbstractSpectralFlow):
     """Levenberg-Marquardt flow, `w' = -(G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / (s + rho)`.
 
     Arguments:
 
     - `damping`: `rho`, in units of the eigenvalues of `K`; a number or a schedule.
     - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`.
-    - `precision`: `"full"` (default), or `"mixed"`: the Gram matrix and its factor in float32, refined in float64 to the error of float64, where the
-        damped condition number `cond(J)^2` is below about 1e7; beyond it the way of `"full"`, which `stats["direction"]` names.
 
-    Raises: `ValueError` for negative or non-finite damping, for no damping or mixed precision where `matrix_free` is given, for an unknown precision,
-    and for `"mixed"` without float64.
+    Raises: `ValueError` for negative or non-finite damping, and for no damping where `matrix_free` is given.
 
     >>> import jax.numpy as jnp, riemgn as rg
-    >>> float(rg.LevenbergMarquardt(0.5).gain(jnp.array([0.5]), 0.5)[0])
+    >>> float(rg.LevenbergMarquardtFlow(0.5).gain(jnp.array([0.5]), 0.5)[0])
     0.5
 
     Reference: Cayci, arXiv:2412.14031v4; theory.md C7, C8.
@@ -124,28 +115,26 @@ class LevenbergMarquardt(AbstractSpectralFlow):
 
     damping: AbstractDamping
     matrix_free: MatrixFree | None
-    precision: str = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "lm"
     intrinsic: ClassVar[bool] = True
     whitens: ClassVar[bool] = False
 
-    def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None, precision: str = "full"):
+    def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None):
         self.damping = as_damping(damping)
         self.inverts = is_zero(damping)
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
-        self.precision = checked_precision(precision, matrix_free)
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / (eigenvalues + damping)
 
-    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
-        if self.precision == "mixed":
-            return mixed_direction_and_branch(point.jac, point.cotangent, damping, rank)
-        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1.0, rank)
+    def direction_and_branch(
+        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
+    ) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.loss_gradient, damping, 1.0, rank)
 
 
-class Interpolated(AbstractSpectralFlow):
+class InterpolatedFlow(AbstractSpectralFlow):
     """Between the two, `w' = -((1 - rho) G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / ((1 - rho) s + rho)`, GN at 0 and GF at 1.
 
     Arguments:
@@ -171,5 +160,7 @@ class Interpolated(AbstractSpectralFlow):
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues / ((1 - damping) * eigenvalues + damping)
 
-    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> tuple[Weights, Count]:
-        return damped_direction_and_branch(point.jac, point.cotangent, damping, 1 - damping, rank)
+    def direction_and_branch(
+        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
+    ) -> tuple[Weights, Count]:
+        return damped_direction_and_branch(point.jac, point.loss_gradient, damping, 1 - damping, rank)

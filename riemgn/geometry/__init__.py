@@ -1,17 +1,24 @@
 """The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows, descents; checks; geomstats, pymanopt."""
 
+from .charts import Constrained as Constrained, embedded_problem as embedded_problem, from_geomstats as from_geomstats
 from .checks import (
+    chart_view as chart_view,
+    Check as Check,
     check_geodesic as check_geodesic,
     check_gradient as check_gradient,
     check_hessian as check_hessian,
     check_metric as check_metric,
     check_projection as check_projection,
     check_retraction as check_retraction,
+    manifold_view as manifold_view,
+    ManifoldView as ManifoldView,
+    SlopeLaw as SlopeLaw,
+    ValueLaw as ValueLaw,
 )
-from .citizen import score_space as score_space, to_geomstats as to_geomstats, to_pymanopt as to_pymanopt
-from .descent import riemannian_gradient_descent as riemannian_gradient_descent
-from .embedded import Constrained as Constrained, embedded_problem as embedded_problem, from_geomstats as from_geomstats
-from .integrator import output_flow as output_flow, riemannian_flow as riemannian_flow
+from .flow import output_flow as output_flow, riemannian_flow as riemannian_flow
+from .gradient_descent import riemannian_gradient_descent as riemannian_gradient_descent
+from .interop import score_space as score_space, to_geomstats as to_geomstats, to_pymanopt as to_pymanopt
+from .output_manifold import GeometryError as GeometryError, OutputManifold as OutputManifold
 from .path import ManifoldPath as ManifoldPath, PathError as PathError
 from .rank import RankReport as RankReport
 from .retraction import (
@@ -22,6 +29,3 @@ from .retraction import (
     ProjectionRetraction as ProjectionRetraction,
     RETRACTIONS as RETRACTIONS,
 )
-from .slope import Check as Check, SlopeLaw as SlopeLaw, ValueLaw as ValueLaw
-from .submanifold import GeometryError as GeometryError, OutputManifold as OutputManifold
-from .view import chart_view as chart_view, manifold_view as manifold_view, ManifoldView as ManifoldView

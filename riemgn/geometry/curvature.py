@@ -13,21 +13,23 @@ from .immersion import Ambient, Immersion, lower_index, TangentFrame
 
 def riemannian_grad(immersion: Immersion, frame: TangentFrame) -> Ambient:
     """`grad_M g`, the tangent vector with `<grad_M g, v> = dg(v)`; `P grad g` in the Euclidean case."""
-    return frame.gradient(immersion.loss_grad(immersion(frame.w)))
+    return frame.gradient(immersion.loss_gradient(immersion(frame.w)))
 
 
 def riemannian_hessp(immersion: Immersion, frame: TangentFrame, u: Ambient) -> Ambient:
     """`Hess_M g[u]`: the tangent part of `Hess g u` and the shape operator of the normal part of `dg`."""
     point = immersion(frame.w)
-    normal = frame.normal_covector(immersion.loss_grad(point))
+    normal = frame.normal_covector(immersion.loss_gradient(point))
     bent = immersion.pulled_second_derivative(frame.w, normal, frame.coordinates(u))
-    return frame.gradient(immersion.loss_hess(point) * u) + frame.pull_up(bent)
+    return frame.gradient(immersion.loss_hessian(point) * u) + frame.pull_up(bent)
 
 
 def riemannian_hess(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient) -> Scalar:
     """`Hess_M g[u, v] = Hess g[u, v] + dg(II(u, v))`."""
     point = immersion(frame.w)
-    return jnp.sum(immersion.loss_hess(point) * u * v) + immersion.loss_grad(point) @ second_fundamental_form(immersion, frame, u, v)
+    return jnp.sum(immersion.loss_hessian(point) * u * v) + immersion.loss_gradient(point) @ second_fundamental_form(
+        immersion, frame, u, v
+    )
 
 
 def second_fundamental_form(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient) -> Ambient:
@@ -64,7 +66,9 @@ def sectional_curvature(immersion: Immersion, frame: TangentFrame, u: Ambient, v
     rest = v - inner(v, e) * e
     h = rest / jnp.sqrt(inner(rest, rest))
     twist = second_fundamental_form(immersion, frame, e, h)
-    return inner(second_fundamental_form(immersion, frame, e, e), second_fundamental_form(immersion, frame, h, h)) - inner(twist, twist)
+    return inner(
+        second_fundamental_form(immersion, frame, e, e), second_fundamental_form(immersion, frame, h, h)
+    ) - inner(twist, twist)
 
 
 def metric_matrix(immersion: Immersion, frame: TangentFrame) -> Float[Array, "p p"]:

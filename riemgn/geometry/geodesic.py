@@ -64,7 +64,9 @@ def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient,
         y0=y0,
         args=immersion,
         saveat=diffrax.SaveAt(ts=ts, fn=lambda t, y, args: {"w": y["w"], "a": y["a"], "b": y["b"]}),
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=0.1 * rtol * jnp.minimum(scale, 1.0), norm=_ambient_norm),
+        stepsize_controller=diffrax.PIDController(
+            rtol=rtol, atol=0.1 * rtol * jnp.minimum(scale, 1.0), norm=_ambient_norm
+        ),
         adjoint=diffrax.ForwardMode(),
         max_steps=MAX_STEPS,
         throw=False,

@@ -131,7 +131,11 @@ class Immersion(eqx.Module):
     def jac(self, w: Weights) -> Float[Array, "m p"]:
         """`DF(w)`."""
         jac = self.problem.jac(w)
-        return jac if self.damping is None else jnp.concatenate([jac, jnp.sqrt(self.damping) * jnp.eye(self.p, dtype=jac.dtype)])
+        return (
+            jac
+            if self.damping is None
+            else jnp.concatenate([jac, jnp.sqrt(self.damping) * jnp.eye(self.p, dtype=jac.dtype)])
+        )
 
     def second_derivative(self, w: Weights, a: Weights, b: Weights) -> Ambient:
         """`D^2 F(w)[a, b]`, two nested Jacobian-vector products."""
@@ -156,13 +160,13 @@ class Immersion(eqx.Module):
         inner = None if self.form is None else basis.T @ jax.vmap(lower_index, (None, 1), 1)(self.form, basis)
         return TangentFrame(w, basis, core, vt, self.form, inner)
 
-    def loss_grad(self, point: Ambient) -> Ambient:
+    def loss_gradient(self, point: Ambient) -> Ambient:
         """The differential of `g` at an ambient point, shape (m,); zero along the graph's extra axes."""
-        return self._padded(self.problem.loss_grad(point[: self.problem.n]))
+        return self._padded(self.problem.loss_gradient(point[: self.problem.n]))
 
-    def loss_hess(self, point: Ambient) -> Ambient:
+    def loss_hessian(self, point: Ambient) -> Ambient:
         """Diagonal of the second differential of `g` at an ambient point, shape (m,)."""
-        return self._padded(self.problem.loss_hess(point[: self.problem.n]))
+        return self._padded(self.problem.loss_hessian(point[: self.problem.n]))
 
     def _padded(self, v: Float[Array, " n"]) -> Ambient:
         return v if self.damping is None else jnp.concatenate([v, jnp.zeros(self.p, dtype=v.dtype)])

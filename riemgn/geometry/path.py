@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 from .._types import Scalar
 from ..result import RESULTS
 from .immersion import Immersion, TangentFrame
+from .output_manifold import GeometryError, OutputManifold
 from .retraction import AbstractRetraction, RETRACTIONS
-from .submanifold import GeometryError, OutputManifold
 
 # The names are those of `RESULTS` where the ending is one that solve() knows too; the sentences say what is particular to a path.
 ENDINGS = {
@@ -101,9 +101,11 @@ def finished(path: ManifoldPath, throw: bool, expected: tuple[str, ...] = GOOD_E
     return path
 
 
-def gradient_at(immersion: Immersion, frame: TangentFrame, point: Float[Array, " m"]) -> tuple[Float[Array, " m"], Scalar]:
+def gradient_at(
+    immersion: Immersion, frame: TangentFrame, point: Float[Array, " m"]
+) -> tuple[Float[Array, " m"], Scalar]:
     """`grad_M g` with the loss taken at an ambient point, and its norm `sqrt(dg(grad_M g))`."""
-    differential = immersion.loss_grad(point)
+    differential = immersion.loss_gradient(point)
     gradient = frame.gradient(differential)
     return gradient, jnp.sqrt(jnp.maximum(differential @ gradient, 0.0))
 
@@ -125,7 +127,9 @@ def checked_retraction(retraction: Any) -> AbstractRetraction:
     if isinstance(retraction, AbstractRetraction):
         return retraction
     if not isinstance(retraction, str) or retraction not in RETRACTIONS:
-        raise ValueError(f"`retraction` must be one of {', '.join(RETRACTIONS)} or a retraction of your own, got {retraction!r}.")
+        raise ValueError(
+            f"`retraction` must be one of {', '.join(RETRACTIONS)} or a retraction of your own, got {retraction!r}."
+        )
     return RETRACTIONS[retraction]()
 
 

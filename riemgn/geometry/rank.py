@@ -32,9 +32,17 @@ class RankReport:
         return self.rank > 0 and self.kept[-1] > self.threshold
 
     def __str__(self) -> str:
-        kept = f"kept {self.rank} singular values from {self.kept[0]:.3g} to {self.kept[-1]:.3g} (cond {self.cond:.3g})" if self.rank else "kept none"
+        kept = (
+            f"kept {self.rank} singular values from {self.kept[0]:.3g} to {self.kept[-1]:.3g} (cond {self.cond:.3g})"
+            if self.rank
+            else "kept none"
+        )
         dropped = f"dropped {len(self.dropped)}, the largest {self.dropped[0]:.3g}" if self.dropped else "dropped none"
-        verdict = "" if self.is_regular else f"; singular point: the smallest kept lies below the threshold {self.threshold:.3g}"
+        verdict = (
+            ""
+            if self.is_regular
+            else f"; singular point: the smallest kept lies below the threshold {self.threshold:.3g}"
+        )
         return f"rank policy {self.policy}: {kept}; {dropped}{verdict}"
 
 
@@ -47,7 +55,11 @@ def describe_policy(policy: RankPolicy) -> str:
         return "numerical (max(m, p) eps s_max)"
     if policy == "full":
         return "full"
-    if isinstance(policy, bool) or isinstance(policy, str) or not isinstance(policy, int | float | np.integer | np.floating):
+    if (
+        isinstance(policy, bool)
+        or isinstance(policy, str)
+        or not isinstance(policy, int | float | np.integer | np.floating)
+    ):
         raise ValueError(f"`rank` must be None, 'full', an integer or a relative tolerance in (0, 1), got {policy!r}.")
     if isinstance(policy, int | np.integer):
         if policy < 1:
@@ -74,7 +86,9 @@ def choose_rank(singular_values: np.ndarray, shape: tuple[int, int], policy: Ran
     threshold = relative_threshold(policy, shape, float(np.finfo(s.dtype).eps)) * s[0]
     numerical = int(np.sum(s > threshold))
     if numerical == 0:
-        raise ValueError(f"The Jacobian at the starting point vanishes (largest singular value {s[0]:.3g}): the chart has no tangent space there.")
+        raise ValueError(
+            f"The Jacobian at the starting point vanishes (largest singular value {s[0]:.3g}): the chart has no tangent space there."
+        )
     if policy is None or isinstance(policy, float | np.floating):
         return numerical
     wanted = min(shape) if policy == "full" else int(policy)
@@ -94,4 +108,6 @@ def rank_report(singular_values: np.ndarray, shape: tuple[int, int], policy: Ran
     threshold = relative_threshold(policy, shape, float(np.finfo(s.dtype).eps)) * float(s[0])
     smallest = float(s[rank - 1])
     cond = float(s[0]) / smallest if smallest else math.inf
-    return RankReport(describe_policy(policy), rank, tuple(map(float, s[:rank])), tuple(map(float, s[rank:])), threshold, cond)
+    return RankReport(
+        describe_policy(policy), rank, tuple(map(float, s[:rank])), tuple(map(float, s[rank:])), threshold, cond
+    )

@@ -161,14 +161,18 @@ def descend(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) 
             now = merit(w + length * step)
             return ~(now <= value - 1e-4 * length * slope + rounding) & (halvings < MAX_HALVINGS)
 
-        length, halvings = jax.lax.while_loop(too_long, lambda h: (0.5 * h[0], h[1] + 1), (jnp.ones((), value.dtype), 0))
+        length, halvings = jax.lax.while_loop(
+            too_long, lambda h: (0.5 * h[0], h[1] + 1), (jnp.ones((), value.dtype), 0)
+        )
         accepted = halvings < MAX_HALVINGS
         residual_norm = jnp.linalg.norm(target - immersion(w))
         done = (jnp.linalg.norm(gradient) <= tol * (1 + residual_norm)) | ~accepted
         return jnp.where(accepted, w + length * step, w), done, count + 1
 
     target_value, target = target, jax.lax.stop_gradient(target)
-    w, _, _ = jax.lax.while_loop(lambda s: ~s[1] & (s[2] < MAX_NEWTON_STEPS), body, (jax.lax.stop_gradient(start), jnp.array(False), 0))
+    w, _, _ = jax.lax.while_loop(
+        lambda s: ~s[1] & (s[2] < MAX_NEWTON_STEPS), body, (jax.lax.stop_gradient(start), jnp.array(False), 0)
+    )
     step, gradient = newton_step(immersion, immersion.frame(w), target_value)
     arrived = jnp.linalg.norm(gradient) <= jnp.sqrt(tol) * (1 + jnp.linalg.norm(target - immersion(w)))
     return jnp.where(arrived, w + step, w), arrived

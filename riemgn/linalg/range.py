@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Jac
-from .spectrum import thin_svd
+from .svd import thin_svd
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

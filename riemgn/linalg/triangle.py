@@ -13,7 +13,9 @@ from .._types import Scalar
 ROUNDS = 3
 
 
-def least_squares(tall: Float[Array, "m k"], target: Float[Array, " m"]) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
+def least_squares(
+    tall: Float[Array, "m k"], target: Float[Array, " m"]
+) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
     """`argmin_x |A x - b|` and the triangle `R` of `A = Q R`, `A` (`tall`) of full column rank, `b` the `target`.
 
     The QR of `[A, b]` has `Q^T b` in its last column: Householder's backward stable solution at the price of the triangle alone.
@@ -25,7 +27,9 @@ def least_squares(tall: Float[Array, "m k"], target: Float[Array, " m"]) -> tupl
     return jsl.solve_triangular(r[:k, :k], r[:k, k]), r[:k, :k]
 
 
-def minimum_norm(tall: Float[Array, "m k"], target: Float[Array, " k"]) -> tuple[Float[Array, " m"], Float[Array, "k k"]]:
+def minimum_norm(
+    tall: Float[Array, "m k"], target: Float[Array, " k"]
+) -> tuple[Float[Array, " m"], Float[Array, "k k"]]:
     """The shortest `x` with `A^T x = b` and the triangle `R` of `A = Q R`: `x = Q R^{-T} b`, with `Q` applied as reflections.
 
     `A` is `tall`, `b` the `target`.

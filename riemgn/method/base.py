@@ -73,4 +73,6 @@ def check_use(method: AbstractMethod, key: Key | None, spectra: bool) -> None:
     if key is None and method.stochastic:
         raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
     if not spectra and method.inverts:
-        raise ValueError(f"The method '{method.name}' inverts J and needs its rank: `spectra=False` is for damped methods and mini-batches.")
+        raise ValueError(
+            f"The method '{method.name}' inverts J and needs its rank: `spectra=False` is for damped methods and mini-batches."
+        )

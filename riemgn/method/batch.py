@@ -60,7 +60,9 @@ class Batches(eqx.Module):
             raise ValueError(f"`batch_size` must be at most the number of samples, {samples}, got {self.size}.")
         return jnp.arange(samples)
 
-    def draw(self, order: Int[Array, " samples"], count: Count, key: Key) -> tuple[Int[Array, " samples"], Batch | None]:
+    def draw(
+        self, order: Int[Array, " samples"], count: Count, key: Key
+    ) -> tuple[Int[Array, " samples"], Batch | None]:
         """The order of the samples from now on and the batch of step `count`; None stands for all samples."""
         if self.size is None:
             return order, None
@@ -78,7 +80,7 @@ class Batches(eqx.Module):
 
 
 class BatchPoint(eqx.Module):
-    """A problem linearised at a batch: `point` has zero rows in `jac`, `residual` and `cotangent` where `valid` is False.
+    """A problem linearised at a batch: `point` has zero rows in `jac`, `residual` and `loss_gradient` where `valid` is False.
 
     The loss is that of the batch alone: with `mean=True` the mean is over the outputs that count.
     """
@@ -122,12 +124,12 @@ def linearise(problem: Problem, w: Weights, batch: Batch | None, formed: bool = 
         jac = problem.jac_of(lambda w: _outputs(problem, w, batch), w, f.size)
     # gradient and Hessian of the loss at the padded batch, brought to the scale of the outputs that count
     ratio = _scale(problem, counted) / problem.loss.scale(counted.size)
-    cotangent, curvature = ratio * problem.loss.gradient(f, y), ratio * problem.loss.hessian(f, y)
+    loss_gradient, loss_hessian = ratio * problem.loss.gradient(f, y), ratio * problem.loss.hessian(f, y)
     point = Linearisation(
         outputs=f,
         residual=jnp.where(counted, f - y, 0.0),
-        cotangent=jnp.where(counted, cotangent, 0.0),
-        curvature=curvature,
+        loss_gradient=jnp.where(counted, loss_gradient, 0.0),
+        loss_hessian=loss_hessian,
         jac=scale_rows(counted.astype(f.dtype), jac),
     )
     return BatchPoint(problem, batch, point)

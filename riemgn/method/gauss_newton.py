@@ -5,15 +5,15 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array
 
-from .._arguments import checked_number
 from .._types import Count, Key, Weights
-from ..linalg import checked_precision, MIXED, mixed_direction_and_branch, pseudo_inverse_direction
+from .._validation import checked_number
+from ..linalg import pseudo_inverse_direction
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
-from .line_search import armijo
+from .search import armijo
 
 
-class GaussNewtonMethod(AbstractMethod):
+class GaussNewton(AbstractMethod):
     """Gauss-Newton, `w_{k+1} = w_k - eta J^+ grad g(f(w_k))`.
 
     `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm step), by the singular values of `J` itself.
@@ -24,16 +24,15 @@ class GaussNewtonMethod(AbstractMethod):
     Arguments:
 
     - `step_size`: `eta > 0`, 1 by default; one unit of time of the flow.
-    - `precision`: `"full"` (default) or `"mixed"`, as in the Levenberg-Marquardt flow.
     - `line_search`: halve `eta` until `g(f(w + eta d)) <= g(f(w)) + 1e-4 eta <grad, d>` (Armijo); after 60 halvings the parameters stay.
 
-    Raises: `ValueError` for a step size that is not positive, an unknown precision, and for `"mixed"` without float64.
+    Raises: `ValueError` for a step size that is not positive.
 
-    Reports `step_size`; in mixed precision `mixed`: 1 where the float32 factor gave the step, 0 where the way of `"full"` did; with `line_search`
+    Reports `step_size`; with `line_search`
     `slope`, the derivative of the loss along the step.
 
     >>> import riemgn as rg
-    >>> traj = rg.iterate(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonMethod(step_size=1.0), steps=20)
+    >>> traj = rg.iterate(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewton(step_size=1.0), steps=20)
     >>> abs(float(traj.params[-1, 0])) < 1e-5
     True
 
@@ -41,34 +40,30 @@ class GaussNewtonMethod(AbstractMethod):
     """
 
     step_size: Array
-    precision: str = eqx.field(static=True)
     line_search: bool = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "gauss-newton"
     matrix_free: ClassVar[None] = None
 
-    def __init__(self, step_size: float = 1.0, precision: str = "full", line_search: bool = False):
+    def __init__(self, step_size: float = 1.0, line_search: bool = False):
         self.step_size = checked_number("step_size", step_size)
-        self.precision = checked_precision(precision)
         self.line_search = bool(line_search)
         self.inverts = True
         self.stochastic = False
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        return first_state(w, rank, *(["mixed"] if self.precision == "mixed" else []), *(["slope"] if self.line_search else []))
+        return first_state(w, rank, *(["slope"] if self.line_search else []))
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         point = problem.linearise(w, formed=False)
         size = self.step_size.astype(w.dtype)
         report = {"step_size": size}
-        if self.precision == "mixed":
-            d, branch = mixed_direction_and_branch(point.jac, point.cotangent, None, state.memory)
-            report |= {"mixed": (branch == MIXED).astype(w.dtype)}
-        else:
-            d = pseudo_inverse_direction(point.jac, point.cotangent, state.memory)
+        d = pseudo_inverse_direction(point.jac, point.loss_gradient, state.memory)
         if self.line_search:
-            slope = point.cotangent @ (point.jac @ d)
-            size = armijo(lambda size: problem.objective(w + size * d), problem.loss(point.outputs, problem.y), slope, size)
+            slope = point.loss_gradient @ (point.jac @ d)
+            size = armijo(
+                lambda size: problem.objective(w + size * d), problem.loss(point.outputs, problem.y), slope, size
+            )
             report |= {"step_size": size, "slope": slope}
         return w + size * d, state.after(state.memory, report)

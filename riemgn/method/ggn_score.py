@@ -6,11 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import checked_number
 from .._types import Count, Key, Outputs, Scalar, Weights
+from .._validation import checked_number
 from ..linalg import first_recycled, recycled_score_direction, score_direction
+from ..penalty import AbstractPenalty, checked_penalty, checked_score_damping
 from ..problem import Problem
-from ..regularizer import AbstractPenalty, checked_penalty, checked_score_damping
 from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise
 
@@ -109,11 +109,11 @@ class GGNScore(AbstractMethod):
         c = tau if self.damping is None else self.damping.astype(w.dtype)
         pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
         if recycled is None:
-            d = score_direction(seen.jac, seen.cotangent, pull, metric, c)
+            d = score_direction(seen.jac, seen.loss_gradient, pull, metric, c)
         else:
-            d, recycled = recycled_score_direction(seen.jac, seen.cotangent, pull, metric, c, recycled)
+            d, recycled = recycled_score_direction(seen.jac, seen.loss_gradient, pull, metric, c, recycled)
         change = at_batch.point.jac @ d
-        along, local = jnp.sum(at_batch.point.curvature * change**2), jnp.sum(metric * d**2)
+        along, local = jnp.sum(at_batch.point.loss_hessian * change**2), jnp.sum(metric * d**2)
         decrement = jnp.sqrt(along + c * local)
         size, eta = self._step_size(w, tau, jnp.linalg.norm(d), decrement)
         reached = self.penalty.reach(problem.p, size * jnp.linalg.norm(d), size * jnp.sqrt(local))
@@ -121,7 +121,7 @@ class GGNScore(AbstractMethod):
         report = {
             "step_size": size,
             "decrement": decrement,
-            "slope": change @ at_batch.point.cotangent + pull @ d,
+            "slope": change @ at_batch.point.loss_gradient + pull @ d,
             "local_norm": eta,
             "predicted_decrease": size * decrement**2 - size**2 * (along / 2 + bend),
             **_measured(at_batch, lambda w: tau * self.penalty(w), w, size * d, size * change),
@@ -130,7 +130,11 @@ class GGNScore(AbstractMethod):
 
     def _step_size(self, w: Weights, tau: Scalar, length: Scalar, decrement: Scalar) -> tuple[Scalar, Scalar]:
         """`(s, eta)`."""
-        share, nu, m_g = jnp.minimum(self.step_size.astype(w.dtype), 1.0), self.penalty.order, self.penalty.self_concordance(w.size)
+        share, nu, m_g = (
+            jnp.minimum(self.step_size.astype(w.dtype), 1.0),
+            self.penalty.order,
+            self.penalty.self_concordance(w.size),
+        )
         if self.rule == "analytic":
             eta = tau * self.penalty.local_norm(w)
             if nu == 2:

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import checked_number
 from .._types import Count, Key, Weights
+from .._validation import checked_number
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
 from .batch import batch_objective, Batches
-from .line_search import armijo
+from .search import armijo
 
 
 class GradientDescent(AbstractMethod):
@@ -44,7 +44,9 @@ class GradientDescent(AbstractMethod):
     name: ClassVar[str] = "gradient-descent"
     matrix_free: ClassVar[None] = None
 
-    def __init__(self, step_size: float, batch_size: int | None = None, order: str = "cyclic", line_search: bool = False):
+    def __init__(
+        self, step_size: float, batch_size: int | None = None, order: str = "cyclic", line_search: bool = False
+    ):
         self.step_size = checked_number("step_size", step_size)
         self.batches = Batches(batch_size, order)
         self.line_search = bool(line_search)

@@ -6,13 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import checked_number, finite_number, positive
 from .._types import Count, Key, Scalar, Weights
+from .._validation import checked_number, finite_number, positive
 from ..linalg import direction_and_rank, FilledJacobian, squared_norm
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise
-from .line_search import armijo
+from .search import armijo
 
 
 class GramGaussNewton(AbstractMethod):
@@ -77,7 +77,9 @@ class GramGaussNewton(AbstractMethod):
         self.stochastic = self.batches.stochastic
 
     @classmethod
-    def from_cai(cls, batch_size: int | None = None, lam: float = 1.0, a: float = 0.0, order: str = "shuffled") -> "GramGaussNewton":
+    def from_cai(
+        cls, batch_size: int | None = None, lam: float = 1.0, a: float = 0.0, order: str = "shuffled"
+    ) -> "GramGaussNewton":
         """The method by the hyperparameters of Cai et al.: `w_{k+1} = w_k - J_B^T (lam K_BB + a I)^{-1} grad g_B`.
 
         Arguments:
@@ -102,7 +104,7 @@ class GramGaussNewton(AbstractMethod):
         size = self.step_size.astype(w.dtype)
         report = {"step_size": size, "rank": rank.astype(w.dtype)}
         if self.line_search:
-            slope = at_batch.point.cotangent @ (at_batch.point.jac @ d)
+            slope = at_batch.point.loss_gradient @ (at_batch.point.jac @ d)
             size = armijo(lambda size: at_batch.objective(w + size * d), at_batch.loss, slope, size)
             report |= {"step_size": size, "slope": slope}
         return w + size * d, state.after(order, report)
@@ -110,7 +112,7 @@ class GramGaussNewton(AbstractMethod):
 
 def batch_direction(at_batch: BatchPoint, damping: Scalar | None, cut_short: bool) -> tuple[Weights, Count]:
     """`-J_B^T (K_BB + rho I)^{-1} g_B`, or `-J_B^+ g_B` where `damping` is None, and the rank; `cut_short` says whether rows may not count."""
-    jac, g, counted = at_batch.point.jac, at_batch.point.cotangent, at_batch.counted
+    jac, g, counted = at_batch.point.jac, at_batch.point.loss_gradient, at_batch.counted
     n, p = jac.shape
     if not cut_short or n >= p:
         d, rank = direction_and_rank(jac, g, damping)

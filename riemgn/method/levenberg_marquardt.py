@@ -7,16 +7,16 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import checked_number
 from .._types import Count, Key, Outputs, Scalar, Weights
-from ..linalg import checked_matrix_free, checked_precision, damped_direction, MatrixFree, MIXED, mixed_direction_and_branch
+from .._validation import checked_number
+from ..linalg import checked_matrix_free, damped_direction, MatrixFree
 from ..problem import Linearisation, Problem
 from .base import AbstractMethod, first_state, MethodState
-from .line_search import armijo
-from .trust_region import TrustRegionDamping
+from .search import armijo
+from .trust_region import TrustRegion
 
 
-class LevenbergMarquardtMethod(AbstractMethod):
+class LevenbergMarquardt(AbstractMethod):
     """Levenberg-Marquardt, `w_{k+1} = w_k - eta (J^T J + rho_k I)^{-1} J^T grad g(f(w_k))`.
 
     On a linear model the mode of the eigenvalue `s` of `K` is multiplied by `1 - eta s / (s + rho_k)`: with `rho_k = c lambda_min(K_k)` and
@@ -25,23 +25,20 @@ class LevenbergMarquardtMethod(AbstractMethod):
     Arguments:
 
     - `damping`: `rho`, in units of the eigenvalues of `K`: a number, or a damping schedule of the flows such as `SpectralDamping(c)` or
-      `ResidualDamping(c)`, any function `(time, point, rank) -> rho`; the time is the sum of the step sizes so far. Or a `TrustRegionDamping()`,
+      `ResidualDamping(c)`, any function `(time, point, rank) -> rho`; the time is the sum of the step sizes so far. Or a `TrustRegion()`,
       which follows the gain from step to step and rejects steps that increase the loss.
     - `step_size`: `eta > 0`, 1 by default.
     - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`. The trajectory then has no `sigma_min`
       and no `grad_norms` (NaN), and `stats` no rank.
-    - `precision`: `"full"` (default) or `"mixed"`, as in the flow.
     - `line_search`: halve `eta` until `g(f(w + eta d)) <= g(f(w)) + 1e-4 eta <grad, d>` (Armijo); after 60 halvings the parameters stay.
 
-    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive, no damping or mixed precision where `matrix_free` is
-    given, a line search beside a trust region, an unknown precision, and for `"mixed"` without float64.
+    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive, no damping where `matrix_free` is given, a line search beside a trust region.
 
-    Reports `step_size` and `damping`; with `matrix_free` also `krylov_steps`, in mixed precision `mixed`: 1 where the float32 factor gave the step,
-    0 where the way of `"full"` did; with `line_search` `slope`, the derivative of the loss along the step; with a trust region `gain` and `accepted`,
+    Reports `step_size` and `damping`; with `matrix_free` also `krylov_steps`; with `line_search` `slope`, the derivative of the loss along the step; with a trust region `gain` and `accepted`,
     1 or 0, and a step size of 0 where the step was rejected.
 
     >>> import riemgn as rg
-    >>> method = rg.LevenbergMarquardtMethod(rg.SpectralDamping(0.5))
+    >>> method = rg.LevenbergMarquardt(rg.SpectralDamping(0.5))
     >>> traj = rg.iterate(rg.task.circle(), method, steps=3)
     >>> traj.stats["per_step"]["damping"].round(3).tolist()
     [2.0, 2.0, 2.0]
@@ -49,9 +46,8 @@ class LevenbergMarquardtMethod(AbstractMethod):
     Reference: theory.md C9; papers.md D13, D14.
     """
 
-    damping: Callable | Array | TrustRegionDamping
+    damping: Callable | Array | TrustRegion
     matrix_free: MatrixFree | None
-    precision: str = eqx.field(static=True)
     step_size: Array
     line_search: bool = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
@@ -60,65 +56,71 @@ class LevenbergMarquardtMethod(AbstractMethod):
 
     def __init__(
         self,
-        damping: Callable | TrustRegionDamping | float,
+        damping: Callable | TrustRegion | float,
         step_size: float = 1.0,
         matrix_free: MatrixFree | None = None,
-        precision: str = "full",
         line_search: bool = False,
     ):
-        if callable(damping) or isinstance(damping, TrustRegionDamping):
+        if callable(damping) or isinstance(damping, TrustRegion):
             self.damping = damping
         else:
             self.damping = checked_number("damping", damping, positive=False)
         self.step_size = checked_number("step_size", step_size)
         self.inverts = isinstance(damping, int | float) and damping == 0
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
-        self.precision = checked_precision(precision, matrix_free)
         self.line_search = bool(line_search)
-        if self.line_search and isinstance(damping, TrustRegionDamping):
-            raise ValueError("TrustRegionDamping chooses the step by its damping: give it or `line_search=True`, not both.")
+        if self.line_search and isinstance(damping, TrustRegion):
+            raise ValueError("TrustRegion chooses the step by its damping: give it or `line_search=True`, not both.")
         self.stochastic = False
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         names = ["damping"]
-        names += ["krylov_steps"] if self.matrix_free is not None else ["mixed"] if self.precision == "mixed" else []
-        names += ["gain", "accepted"] if isinstance(self.damping, TrustRegionDamping) else ["slope"] if self.line_search else []
-        rho = jnp.asarray(self.damping.start, w.dtype) if isinstance(self.damping, TrustRegionDamping) else None
+        names += ["krylov_steps"] if self.matrix_free is not None else []
+        names += (
+            ["gain", "accepted"] if isinstance(self.damping, TrustRegion) else ["slope"] if self.line_search else []
+        )
+        rho = jnp.asarray(self.damping.start, w.dtype) if isinstance(self.damping, TrustRegion) else None
         return first_state(w, (rank, rho), *names)
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         point, d, pushed, report = self._direction(problem, w, state)
         size = self.step_size.astype(w.dtype)
-        if isinstance(self.damping, TrustRegionDamping):
-            predicted = -size * (point.cotangent @ pushed) - size**2 / 2 * jnp.sum(point.curvature * pushed**2)
+        if isinstance(self.damping, TrustRegion):
+            predicted = -size * (point.loss_gradient @ pushed) - size**2 / 2 * jnp.sum(point.loss_hessian * pushed**2)
             before, after = problem.loss(point.outputs, problem.y), problem.objective(w + size * d)
             accepted, gain, rho = self.damping.judge(report["damping"], before, after, predicted)
             report |= {"step_size": jnp.where(accepted, size, 0.0), "gain": gain, "accepted": accepted.astype(w.dtype)}
             return jnp.where(accepted, w + size * d, w), state.after((state.memory[0], rho), report)
         if self.line_search:
-            slope = point.cotangent @ pushed
-            size = armijo(lambda size: problem.objective(w + size * d), problem.loss(point.outputs, problem.y), slope, size)
+            slope = point.loss_gradient @ pushed
+            size = armijo(
+                lambda size: problem.objective(w + size * d), problem.loss(point.outputs, problem.y), slope, size
+            )
             report |= {"slope": slope}
         return w + size * d, state.after(state.memory, report | {"step_size": size})
 
-    def _direction(self, problem: Problem, w: Weights, state: MethodState) -> tuple[Linearisation, Weights, Outputs, dict[str, Scalar]]:
+    def _direction(
+        self, problem: Problem, w: Weights, state: MethodState
+    ) -> tuple[Linearisation, Weights, Outputs, dict[str, Scalar]]:
         """The point, the direction `d`, `J d`, and what is to be said of it."""
         if self.matrix_free is not None:
             f, forward, backward = problem.products(w)
             point = problem.without_jacobian(f)
             rho = self._damping_at(state, point, w)
-            solution = self.matrix_free.direction(forward, backward, w, point.cotangent, rho)
-            return point, solution.w_dot, forward(solution.w_dot), {"damping": rho, "krylov_steps": solution.steps.astype(w.dtype)}
+            solution = self.matrix_free.direction(forward, backward, w, point.loss_gradient, rho)
+            return (
+                point,
+                solution.w_dot,
+                forward(solution.w_dot),
+                {"damping": rho, "krylov_steps": solution.steps.astype(w.dtype)},
+            )
         point, rank = problem.linearise(w, formed=False), state.memory[0]
         rho = self._damping_at(state, point, w)
-        if self.precision == "mixed":
-            d, branch = mixed_direction_and_branch(point.jac, point.cotangent, rho, rank)
-            return point, d, point.jac @ d, {"damping": rho, "mixed": (branch == MIXED).astype(w.dtype)}
-        d = damped_direction(point.jac, point.cotangent, rho, 1.0, rank)
+        d = damped_direction(point.jac, point.loss_gradient, rho, 1.0, rank)
         return point, d, point.jac @ d, {"damping": rho}
 
     def _damping_at(self, state: MethodState, point: Linearisation, w: Weights) -> Scalar:
         rank, rho = state.memory
-        if isinstance(self.damping, TrustRegionDamping):
+        if isinstance(self.damping, TrustRegion):
             return rho
         return jnp.asarray(self.damping(state.time, point, rank) if callable(self.damping) else self.damping, w.dtype)

@@ -4,14 +4,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._arguments import checked_number, is_traced
 from .._types import Flag, Scalar
+from .._validation import checked_number, is_traced
 
 # The gain below which the damping rises and above which it falls.
 POOR, GOOD = 0.25, 0.75
 
 
-class TrustRegionDamping(eqx.Module):
+class TrustRegion(eqx.Module):
     """Damping of the Levenberg-Marquardt method that follows the gain, actual over predicted decrease of the loss, from step to step.
 
     The prediction is that of the quadratic model `g(f) + <grad g, s J d> + |s J d|_B^2 / 2` with `B = Hess g`. The damping is multiplied by
@@ -22,7 +22,7 @@ class TrustRegionDamping(eqx.Module):
     step and costs a Jacobian; `stats["num_rejected_steps"]` says how many there were.
 
     Where the residual of a squared loss goes to zero the damping goes as fast, `rho_k <= c |r_k|`, and the end is quadratic:
-    `|r_{k+1}| <= (rho_k / sigma_min^2 + C |r_k|) |r_k|`, `C` as for `GaussNewtonMethod`. Where it does not, the loss, and so this rule, tells two
+    `|r_{k+1}| <= (rho_k / sigma_min^2 + C |r_k|) |r_k|`, `C` as for `GaussNewton`. Where it does not, the loss, and so this rule, tells two
     points apart down to the root of its rounding error only.
 
     Arguments:
@@ -35,7 +35,7 @@ class TrustRegionDamping(eqx.Module):
 
     >>> import riemgn as rg
     >>> far = rg.task.circle(radius=1.0, target=4.0, angle=1.0)
-    >>> traj = rg.iterate(far, rg.LevenbergMarquardtMethod(rg.TrustRegionDamping()), steps=20)
+    >>> traj = rg.iterate(far, rg.LevenbergMarquardt(rg.TrustRegion()), steps=20)
     >>> bool((traj.losses[1:] <= traj.losses[:-1]).all())
     True
 
@@ -48,7 +48,14 @@ class TrustRegionDamping(eqx.Module):
     least: Array
     most: Array
 
-    def __init__(self, start: float = 1.0, increase: float = 4.0, decrease: float = 10.0, least: float = 1e-12, most: float = 1e12):
+    def __init__(
+        self,
+        start: float = 1.0,
+        increase: float = 4.0,
+        decrease: float = 10.0,
+        least: float = 1e-12,
+        most: float = 1e12,
+    ):
         self.start = checked_number("start", start)
         self.increase, self.decrease = checked_number("increase", increase), checked_number("decrease", decrease)
         self.least, self.most = checked_number("least", least), checked_number("most", most)

@@ -18,4 +18,10 @@ from .series import (
     trajectory_figure as trajectory_figure,
 )
 from .spread import Spread as Spread, spread_figure as spread_figure
-from .style import figure as figure, flow_style as flow_style, FLOW_TITLES as FLOW_TITLES, settle as settle, style as style
+from .style import (
+    figure as figure,
+    flow_style as flow_style,
+    FLOW_TITLES as FLOW_TITLES,
+    settle as settle,
+    style as style,
+)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from ..geometry.slope import Check, SlopeLaw
+from ..geometry.checks.slope import Check, SlopeLaw
 from .style import axes_for, figure_for, style
 
 COLUMNS = 3
@@ -41,7 +41,9 @@ def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = No
         axes.axvspan(*inside, label="window", **WINDOW)
         axes.plot(inside, law.constant * inside**law.order, label=f"fit, slope {law.order:.2f}", **FITTED)
         anchor = law.constant * inside[1] ** law.order
-        axes.plot(law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED)
+        axes.plot(
+            law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED
+        )
     axes.set_ylim(low, high)
     axes.set_xlim(law.steps[0] / 1.5, law.steps[-1] * 1.5)
     axes.set_xlabel("step $t$ (times the direction)")
@@ -51,7 +53,12 @@ def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = No
     return axes
 
 
-def slope_figure(checks: Check | SlopeLaw | Sequence[Check | SlopeLaw], title: str | None = None, *, fig: Figure | SubFigure | None = None) -> Any:
+def slope_figure(
+    checks: Check | SlopeLaw | Sequence[Check | SlopeLaw],
+    title: str | None = None,
+    *,
+    fig: Figure | SubFigure | None = None,
+) -> Any:
     """Every slope of one or several `checks`, a panel each, under a `title`.
 
     Arguments:
@@ -107,5 +114,9 @@ def _wrapped(text, width=44):
     """The text on lines of at most `width` characters."""
     lines = [""]
     for word in text.split():
-        lines = [*lines, word] if lines[-1] and len(lines[-1]) + len(word) >= width else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+        lines = (
+            [*lines, word]
+            if lines[-1] and len(lines[-1]) + len(word) >= width
+            else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+        )
     return "\n".join(lines)

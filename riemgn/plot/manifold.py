@@ -20,13 +20,20 @@ PATH_STYLES: dict[str, dict[str, Any]] = {
     "path": {"color": "0.25", "linestyle": (0, (1, 1)), "marker": "x"},
     **FLOW_STYLES,
 }
-PATH_TITLES: dict[str, str] = {"geodesic": "geodesic", "chart": "straight line of parameters", "path": "path", **FLOW_TITLES}
+PATH_TITLES: dict[str, str] = {
+    "geodesic": "geodesic",
+    "chart": "straight line of parameters",
+    "path": "path",
+    **FLOW_TITLES,
+}
 ENDS = {"marker": "o", "linestyle": "none", "markersize": 6.0, "markeredgewidth": 1.4}
 MARKERS = 5  # markers a path
 ARROW = 0.86  # an arrow in space ends this far along the residual, before the target's star
 SURFACE_ALPHA = 0.75
 COLOURS = "cividis"  # its luminance rises with the number: it reads in grey too
-LEAST_SPREAD = 0.2  # a scale spans at least this part of its largest number: a constant curvature is one colour, not its rounding
+LEAST_SPREAD = (
+    0.2  # a scale spans at least this part of its largest number: a constant curvature is one colour, not its rounding
+)
 FLAT = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.1}
 PLAIN = "#B8C7D6"
 MANIFOLD = {"color": "0.55", "linestyle": "-", "linewidth": 3.0, "solid_capstyle": "round", "alpha": 0.6}
@@ -39,7 +46,13 @@ ZOOM = 1.1  # a box in space leaves its axes half empty
 AXIS_LABEL = "output $f_{}$ (unit of $y$)"
 
 
-def surface(points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any = None, label: str = "Gauss curvature $K$ (1/length$^2$)") -> Any:
+def surface(
+    points: ArrayLike,
+    curvature: ArrayLike | None = None,
+    *,
+    ax: Any = None,
+    label: str = "Gauss curvature $K$ (1/length$^2$)",
+) -> Any:
     """A surface in R^3 over a grid of parameters, coloured by its Gauss curvature, with a colour bar.
 
     Where the curvature has both signs, a dotted line (`K = 0`) parts them. Whatever is drawn afterwards lies over the surface, also where
@@ -65,9 +78,15 @@ def surface(points: ArrayLike, curvature: ArrayLike | None = None, *, ax: Any = 
         curvature = _checked("curvature", curvature, points.shape[:2])
         low, high = float(np.nanmin(curvature)), float(np.nanmax(curvature))
         margin = max(0.0, LEAST_SPREAD * (max(abs(low), abs(high)) or 1.0) - (high - low)) / 2
-        mappable = ScalarMappable(Normalize(low - margin, high + 1.02 * margin), COLOURS)  # off the middle, where two colours meet
-        patches = (curvature[1:, 1:] + curvature[1:, :-1] + curvature[:-1, 1:] + curvature[:-1, :-1]) / 4  # a patch has its corners' mean
-        ax.plot_surface(*np.moveaxis(points, -1, 0), facecolors=mappable.to_rgba(patches, alpha=SURFACE_ALPHA), shade=False, **mesh)
+        mappable = ScalarMappable(
+            Normalize(low - margin, high + 1.02 * margin), COLOURS
+        )  # off the middle, where two colours meet
+        patches = (
+            curvature[1:, 1:] + curvature[1:, :-1] + curvature[:-1, 1:] + curvature[:-1, :-1]
+        ) / 4  # a patch has its corners' mean
+        ax.plot_surface(
+            *np.moveaxis(points, -1, 0), facecolors=mappable.to_rgba(patches, alpha=SURFACE_ALPHA), shade=False, **mesh
+        )
         bar = ax.figure.colorbar(mappable, ax=ax, shrink=0.7, pad=0.1, label=label, alpha=SURFACE_ALPHA)
         bar.ax.grid(False)
         bar.ax.ticklabel_format(useOffset=False)
@@ -120,7 +139,9 @@ def path(points: ArrayLike, *, ax: Any = None, label: str | None = None, kind: s
     return _dress(ax, points.shape[1])
 
 
-def tangent_plane(point: ArrayLike, basis: ArrayLike, *, ax: Any = None, size: float = 1.0, label: str | None = "tangent space") -> Any:
+def tangent_plane(
+    point: ArrayLike, basis: ArrayLike, *, ax: Any = None, size: float = 1.0, label: str | None = "tangent space"
+) -> Any:
     """The tangent plane at a point of a surface, a square with sides 2 `size`; the tangent line of a curve.
 
     Arguments:
@@ -153,7 +174,9 @@ def tangent_plane(point: ArrayLike, basis: ArrayLike, *, ax: Any = None, size: f
     return _dress(ax, m)
 
 
-def normal_residual(point: ArrayLike, target: ArrayLike, *, ax: Any = None, label: str | None = "residual $y - f$") -> Any:
+def normal_residual(
+    point: ArrayLike, target: ArrayLike, *, ax: Any = None, label: str | None = "residual $y - f$"
+) -> Any:
     """The arrow from a `point` of the manifold to the `target` (a star): normal to the manifold where the flow has arrived.
 
     `ax` are axes in the plane or in space, by default those of a new figure; `label` is the arrow's entry in a legend.
@@ -232,10 +255,15 @@ def manifold_figure(
             ax.view_init(*view)
         handles = ax.get_legend_handles_labels()[0]
         if paths:
-            handles += [Line2D([], [], color="0.3", markerfacecolor=fill, label=name, **ENDS) for fill, name in (("white", "start"), ("0.3", "end"))]
+            handles += [
+                Line2D([], [], color="0.3", markerfacecolor=fill, label=name, **ENDS)
+                for fill, name in (("white", "start"), ("0.3", "end"))
+            ]
         if handles:
             widest = LETTER * max(len(handle.get_label()) for handle in handles) + HANDLE
-            whole.legend(handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(whole) / widest))))
+            whole.legend(
+                handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(whole) / widest)))
+            )
         if title is not None:
             whole.suptitle(title, fontsize=9.5)
     return whole
@@ -251,7 +279,9 @@ def _on_grid(points, line):
     column, row = line.T
     i, j = np.minimum(row.astype(int), points.shape[0] - 2), np.minimum(column.astype(int), points.shape[1] - 2)
     s, t = (row - i)[:, None], (column - j)[:, None]
-    return (1 - s) * ((1 - t) * points[i, j] + t * points[i, j + 1]) + s * ((1 - t) * points[i + 1, j] + t * points[i + 1, j + 1])
+    return (1 - s) * ((1 - t) * points[i, j] + t * points[i, j + 1]) + s * (
+        (1 - t) * points[i + 1, j] + t * points[i + 1, j + 1]
+    )
 
 
 def _evenly_spaced(points, count, shift):
@@ -280,7 +310,9 @@ def _dress(ax, m):
 
 def _checked(name, value, shape):
     value = np.asarray(value, float)
-    fits = value.ndim == len(shape) and all(want is None or want == got for want, got in zip(shape, value.shape, strict=True))
+    fits = value.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, value.shape, strict=True)
+    )
     if not fits or 0 in value.shape:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(f"`{name}` must have shape ({wanted}), got {value.shape}.")

@@ -20,7 +20,9 @@ MARKERS = 8  # markers per curve: enough to tell flows apart, few enough to see 
 Series = Float[Array, " t"] | Float[np.ndarray, " t"]
 
 
-def loss_curve(ts: Series, losses: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None) -> Axes:
+def loss_curve(
+    ts: Series, losses: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None
+) -> Axes:
     """The loss `g(f(w_t))` over time, logarithmic scale.
 
     Arguments:
@@ -39,18 +41,28 @@ def loss_curve(ts: Series, losses: Series, *, ax: Axes | None = None, flow: str 
     return _curve(ts, losses, ax, flow, label, "loss $g(f)$")
 
 
-def gradient_curve(ts: Series, grad_norms: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None) -> Axes:
+def gradient_curve(
+    ts: Series, grad_norms: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None
+) -> Axes:
     """The norm of the Riemannian gradient `|P grad g(f(w_t))|` over time, `grad_norms` (t,); all else as in `loss_curve`."""
     return _curve(ts, grad_norms, ax, flow, label, r"gradient norm $\|P\,\nabla g(f)\|$")
 
 
-def sigma_min_curve(ts: Series, sigma_min: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None) -> Axes:
+def sigma_min_curve(
+    ts: Series, sigma_min: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None
+) -> Axes:
     """The smallest non-zero singular value of `J(w_t)` over time, `sigma_min` (t,); all else as in `loss_curve`."""
     return _curve(ts, sigma_min, ax, flow, label, r"smallest singular value $\sigma_{\min}(J)$")
 
 
 def bound_curve(
-    ts: Series, bound: Series, measured: Series | None = None, *, ax: Axes | None = None, flow: str = "gn", label: str = "measured"
+    ts: Series,
+    bound: Series,
+    measured: Series | None = None,
+    *,
+    ax: Axes | None = None,
+    flow: str = "gn",
+    label: str = "measured",
 ) -> Axes:
     """A bound, dashed and grey, beside what was measured if given: `bound` and `measured` (t,); all else as in `loss_curve`."""
     axes = axes_for(ax)
@@ -62,7 +74,9 @@ def bound_curve(
     return axes
 
 
-def trajectory_figure(trajectory: Trajectory, title: str | None = None, *, fig: Figure | SubFigure | None = None) -> Any:
+def trajectory_figure(
+    trajectory: Trajectory, title: str | None = None, *, fig: Figure | SubFigure | None = None
+) -> Any:
     """Loss, gradient norm and smallest singular value of one trajectory, side by side; where it ended early, a line says why.
 
     Arguments:
@@ -77,13 +91,20 @@ def trajectory_figure(trajectory: Trajectory, title: str | None = None, *, fig: 
 
     >>> import riemgn as rg
     >>> from riemgn.plot import trajectory_figure
-    >>> traj = rg.solve(rg.task.circle(), rg.GaussNewton(), t1=2.0)
+    >>> traj = rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=2.0)
     >>> len(trajectory_figure(traj).axes)
     3
     """
     problem = trajectory.problem
     series = {name: np.asarray(getattr(trajectory, name)) for name in SERIES}
-    return series_figure(series, flow=trajectory.flow.name, result=result_name(trajectory.result), sizes=(problem.n, problem.p), title=title, fig=fig)
+    return series_figure(
+        series,
+        flow=trajectory.flow.name,
+        result=result_name(trajectory.result),
+        sizes=(problem.n, problem.p),
+        title=title,
+        fig=fig,
+    )
 
 
 def series_figure(

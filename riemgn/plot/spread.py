@@ -28,7 +28,9 @@ class Spread:
     high: Any
 
 
-def spread_figure(panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$", *, fig: Figure | SubFigure | None = None) -> Any:
+def spread_figure(
+    panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$", *, fig: Figure | SubFigure | None = None
+) -> Any:
     """Panels side by side, one for each flow's short name, on one logarithmic scale. Labels are plain text, not mathematics.
 
     Arguments:

@@ -41,7 +41,12 @@ FLOW_STYLES: dict[str, dict[str, Any]] = {
     "ggn-score": {"color": "#56B4E9", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "*"},
 }
 OTHER_FLOW: dict[str, Any] = {"color": "0.35", "linestyle": (0, (3, 1)), "marker": "x"}
-BOUND: dict[str, Any] = {"color": "0.45", "linestyle": (0, (8, 2.5)), "linewidth": 1.2, "label": "bound"}  # longer dashes than a flow's
+BOUND: dict[str, Any] = {
+    "color": "0.45",
+    "linestyle": (0, (8, 2.5)),
+    "linewidth": 1.2,
+    "label": "bound",
+}  # longer dashes than a flow's
 FLOW_TITLES: dict[str, str] = {
     "gf": "gradient flow",
     "gn": "Gauss-Newton flow",
@@ -97,7 +102,9 @@ def figure_for(fig: Figure | SubFigure | None, width: float, height: float) -> A
         return figure(width, height)
     taken = list(fig.axes)
     if taken:
-        raise ValueError(f"`fig` must be an empty figure or subfigure, got one with {len(taken)} axes; `figure.subfigures` makes room in it.")
+        raise ValueError(
+            f"`fig` must be an empty figure or subfigure, got one with {len(taken)} axes; `figure.subfigures` makes room in it."
+        )
     return fig
 
 

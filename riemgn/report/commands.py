@@ -20,7 +20,9 @@ def run_command(spec: Mapping[str, Any]) -> str:
         if known is None or value is None or (value == known.default and name not in ("data", "flow")):
             continue
         option = name.replace("_", "-")
-        words += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", _word(value)]
+        words += (
+            [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", _word(value)]
+        )
     return shlex.join(words)
 
 
@@ -86,7 +88,9 @@ def _lines(table: Mapping[str, Any]) -> list[str]:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value))
+    return isinstance(value, dict) or (
+        isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
+    )
 
 
 def _key(name: str) -> str:

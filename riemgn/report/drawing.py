@@ -40,7 +40,9 @@ def draw_all(pictures: Sequence[Picture], sheet: Sheet, jobs: int | None = None)
             chosen.svg = None
         if not text:
             kept = "The stored picture" if chosen.svg else "No picture"
-            chosen.note = " ".join(filter(None, [f"{kept}: it cannot be drawn from the stored numbers ({reason}).", chosen.note]))
+            chosen.note = " ".join(
+                filter(None, [f"{kept}: it cannot be drawn from the stored numbers ({reason}).", chosen.note])
+            )
 
 
 def _texts(draws: list[Callable[[], Any] | str], jobs: int | None) -> list[tuple[str, str]]:
@@ -49,7 +51,9 @@ def _texts(draws: list[Callable[[], Any] | str], jobs: int | None) -> list[tuple
     jobs = min(MOST_JOBS, cpu_count()) if jobs is None else jobs
     if jobs == 1 or len(draws) <= FEW:
         return [_text(draw) for draw in draws]
-    return cast(Any, Parallel)(n_jobs=jobs, backend="loky")(delayed(_text)(draw) for draw in draws)  # joblib states no types
+    return cast(Any, Parallel)(n_jobs=jobs, backend="loky")(
+        delayed(_text)(draw) for draw in draws
+    )  # joblib states no types
 
 
 def _text(draw: Callable[[], Any] | str) -> tuple[str, str]:

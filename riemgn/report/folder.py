@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ..experiment.store import SCHEMA
+from ..experiment.storage import SCHEMA
 from .shapes import BenchFile, CellFile, complaint, ItemFile, LedgerFile, OutcomesFile, RunFile, SweepFile
 
 
@@ -45,7 +45,9 @@ class Folder:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.runs or self.items or self.ledgers or self.benches or self.outcomes or self.sweeps or self.not_read)
+        return not (
+            self.runs or self.items or self.ledgers or self.benches or self.outcomes or self.sweeps or self.not_read
+        )
 
 
 def read_folder(root: Path) -> Folder:
@@ -66,7 +68,9 @@ def read_folder(root: Path) -> Folder:
             if name.endswith(".json") and not name.startswith(".") and name != "sweep.json":
                 _sort(folder, here / name)
     if folder.is_empty:
-        raise ValueError(f"The folder '{root}' holds no results of `riemgn run`, `reproduce`, `certify`, `bench` or `sweep`.")
+        raise ValueError(
+            f"The folder '{root}' holds no results of `riemgn run`, `reproduce`, `certify`, `bench` or `sweep`."
+        )
     return folder
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..experiment import prepare_folder, provenance, write_page
-from ..experiment.store import SCHEMA
+from ..experiment.storage import SCHEMA
 from ..theory.certificate import RELATIONS
 from .commands import checkout_command
 from .drawing import draw_all
@@ -70,7 +70,9 @@ def _content(folder: Folder, jobs: int | None) -> dict[str, Any]:
     sheet = Sheet()
     draw_all([part.picture for kind in ("items", "runs", "sweeps") for part in parts[kind]], sheet, jobs)
     named = {(f"{item.found.content.paper}", item.found.content.item) for item in parts["items"]}
-    absent = [entry for found in folder.outcomes for entry in found.content.items if (entry.paper, entry.id) not in named]
+    absent = [
+        entry for found in folder.outcomes for entry in found.content.items if (entry.paper, entry.id) not in named
+    ]
     sections = [section for section in _sections(parts, absent) if section["count"]]
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return {
@@ -95,8 +97,11 @@ def _content(folder: Folder, jobs: int | None) -> dict[str, Any]:
 def _sections(parts: dict[str, Any], absent: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Title, anchor and tally of each kind of result."""
     words = {
-        ("Reproduced items", "items"): [item.verdict for item in parts["items"]] + [entry.verdict or "missing" for entry in absent],
-        ("Certificates", "claims"): [certificate.verdict for claim in parts["claims"] for certificate in claim.certificates],
+        ("Reproduced items", "items"): [item.verdict for item in parts["items"]]
+        + [entry.verdict or "missing" for entry in absent],
+        ("Certificates", "claims"): [
+            certificate.verdict for claim in parts["claims"] for certificate in claim.certificates
+        ],
         ("Runs", "runs"): [run.verdict for run in parts["runs"]],
         ("Sweep cells", "sweeps"): [word for sweep in parts["sweeps"] for word in _cell_words(sweep)],
         ("Benchmark rows", "benches"): [verdict for bench in parts["benches"] for _, verdict in bench.rows],
@@ -113,7 +118,9 @@ def _troubles(parts: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Verdict, name and anchor of what did not hold or was not decided."""
     named = [(item.verdict, item.name, f"item-{place}") for place, item in enumerate(parts["items"])]
     for place, claim in enumerate(parts["claims"]):
-        named += [(cert.verdict, f"{claim.name} on {cert.entry.subject}", f"claim-{place}") for cert in claim.certificates]
+        named += [
+            (cert.verdict, f"{claim.name} on {cert.entry.subject}", f"claim-{place}") for cert in claim.certificates
+        ]
     named += [(run.verdict, run.title, f"run-{place}") for place, run in enumerate(parts["runs"])]
     for place, sweep in enumerate(parts["sweeps"]):
         named += [(code, f"{count} cells of the sweep {sweep.name}", f"sweep-{place}") for code, count in sweep.codes]
@@ -135,7 +142,14 @@ def _ran(parts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         stored = run.found.content
         yield _line("run", run.title, f"run-{place}", f"n = {stored.n}, p = {stored.p}", stored.seconds, run.found.name)
     for place, sweep in enumerate(parts["sweeps"]):
-        yield _line("sweep", sweep.name, f"sweep-{place}", f"{sweep.cells} of {sweep.total} cells", sweep.seconds, sweep.found.name)
+        yield _line(
+            "sweep",
+            sweep.name,
+            f"sweep-{place}",
+            f"{sweep.cells} of {sweep.total} cells",
+            sweep.seconds,
+            sweep.found.name,
+        )
     for place, bench in enumerate(parts["benches"]):
         size = f"{len(bench.rows)} rows, {'quick' if bench.found.content.quick else 'full'}"
         yield _line("benchmarks", "riemgn bench", f"bench-{place}", size, None, bench.found.name)
@@ -147,7 +161,13 @@ def _line(kind: str, name: str, anchor: str, size: str, seconds: float | None, f
 
 def _environments(folder: Folder) -> list[dict[str, Any]]:
     """Versions and commits that results come from, each with its devices, kinds of numbers and files."""
-    files = [*folder.items, *folder.ledgers, *folder.runs, *folder.benches, *(sweep.manifest for sweep in folder.sweeps)]
+    files = [
+        *folder.items,
+        *folder.ledgers,
+        *folder.runs,
+        *folder.benches,
+        *(sweep.manifest for sweep in folder.sweeps),
+    ]
     files += [cell for sweep in folder.sweeps for cell in sweep.cells]
     groups: dict[tuple, list[Found]] = {}
     for file in files:
@@ -156,7 +176,10 @@ def _environments(folder: Folder) -> list[dict[str, Any]]:
         if any(key):
             groups.setdefault(key, []).append(file)
     names = ("versions", "python", "commit", "uncommitted_changes")
-    return [{**dict(zip(names, key, strict=True)), **_machines(used), "files": [file.name for file in used]} for key, used in groups.items()]
+    return [
+        {**dict(zip(names, key, strict=True)), **_machines(used), "files": [file.name for file in used]}
+        for key, used in groups.items()
+    ]
 
 
 def _machines(files: Sequence[Found]) -> dict[str, str]:
@@ -172,11 +195,19 @@ def _machines(files: Sequence[Found]) -> dict[str, str]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(number=_number, seconds=_seconds, arxiv=_arxiv, ends=_ends)
     environment.globals.update(
-        checkout=checkout_command, tone=tone, sign=lambda word: SIGNS[tone(word)], relation=lambda name: RELATIONS.get(name, name)
+        checkout=checkout_command,
+        tone=tone,
+        sign=lambda word: SIGNS[tone(word)],
+        relation=lambda name: RELATIONS.get(name, name),
     )
     return environment
 
@@ -201,6 +232,8 @@ def _arxiv(text: str) -> Markup:
     """The text, with each arXiv number in it a link."""
     pieces, end = Markup(""), 0
     for match in ARXIV.finditer(text):
-        pieces += text[end : match.start()] + Markup('<a href="https://arxiv.org/abs/{}" rel="noreferrer">{}</a>').format(match[1], match[0])
+        pieces += text[end : match.start()] + Markup(
+            '<a href="https://arxiv.org/abs/{}" rel="noreferrer">{}</a>'
+        ).format(match[1], match[0])
         end = match.end()
     return pieces + text[end:]

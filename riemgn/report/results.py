@@ -10,7 +10,17 @@ from ..theory.certificate import decide, overall, signed_margin, Status
 from .commands import bench_command, certify_command, item_command, run_command
 from .drawing import Picture
 from .folder import Folder, Found
-from .shapes import BenchFile, CertificateEntry, CheckEntry, ItemFile, LedgerFile, numbers_of, PartEntry, RowEntry, RunFile
+from .shapes import (
+    BenchFile,
+    CertificateEntry,
+    CheckEntry,
+    ItemFile,
+    LedgerFile,
+    numbers_of,
+    PartEntry,
+    RowEntry,
+    RunFile,
+)
 
 
 @dataclass
@@ -82,14 +92,16 @@ def items_of(folder: Folder) -> list[Item]:
     known = _known_items()
     places = {name: place for place, name in enumerate(known)}
     read = [_item(found, known, folder) for found in folder.items]
-    return sorted((item for item in read if item is not None), key=lambda item: (places.get(item.name, len(places)), item.name, item.found.name))
+    return sorted(
+        (item for item in read if item is not None),
+        key=lambda item: (places.get(item.name, len(places)), item.name, item.found.name),
+    )
 
 
 def _known_items() -> dict[str, Any]:
     """The items of the papers and of the essays that this installation can draw, by name."""
-    from paper_repro.runner import discover
-
     from ..experiment.provenance import is_checkout, PACKAGE
+    from ..experiment.reproduce import discover
 
     essays = PACKAGE.parent / "figures"
     found = discover() + (discover(essays) if is_checkout(PACKAGE.parent) and essays.is_dir() else [])
@@ -97,7 +109,7 @@ def _known_items() -> dict[str, Any]:
 
 
 def _item(found: Found, known: dict[str, Any], folder: Folder) -> Item | None:
-    from paper_repro.runner import ESSAY, judgement
+    from ..experiment.reproduce import ESSAY, judgement
 
     stored: ItemFile = found.content
     name = f"{stored.paper}/{stored.item}"
@@ -125,20 +137,23 @@ def _item(found: Found, known: dict[str, Any], folder: Folder) -> Item | None:
 
 
 def _drawn(item: Any, data: dict[str, Any]) -> Any:
-    from paper_repro.runner import drawn, load_module
+    from ..experiment.reproduce import drawn, load_module
 
     return drawn(item, load_module(item), data)
 
 
 def _checked(check: CheckEntry) -> dict[str, Any]:
     """The check judged again where its numbers are there; what the file says counts where they are not."""
-    from paper_repro.checks import judge
+    from ..experiment.verdict import judge
 
     plain = check.model_dump()
     if not _finite(check.predicted, check.measured, check.tolerance):
         return {**plain, "note": ""}
     judged = judge(plain)
-    return {**judged, "note": "" if judged["holds"] == check.holds else f"the file says '{_word(check.holds)}', its numbers do not"}
+    return {
+        **judged,
+        "note": "" if judged["holds"] == check.holds else f"the file says '{_word(check.holds)}', its numbers do not",
+    }
 
 
 def _word(holds: bool) -> str:
@@ -155,10 +170,14 @@ def claims_of(folder: Folder) -> list[Claim]:
     order, found_claims = {name: place for place, name in enumerate(CLAIMS)}, []
     for found in folder.ledgers:
         ledger: LedgerFile = found.content
-        names = sorted({entry.claim for entry in ledger.certificates}, key=lambda name: (order.get(name, len(order)), name))
+        names = sorted(
+            {entry.claim for entry in ledger.certificates}, key=lambda name: (order.get(name, len(order)), name)
+        )
         for name in names:
             entries = [entry for entry in ledger.certificates if entry.claim == name]
-            found_claims.append(Claim(name, found, certify_command(name, ledger, entries), [certificate(entry) for entry in entries]))
+            found_claims.append(
+                Claim(name, found, certify_command(name, ledger, entries), [certificate(entry) for entry in entries])
+            )
     return found_claims
 
 
@@ -167,17 +186,28 @@ def certificate(entry: CertificateEntry) -> Certificate:
     presupposed = [_part(part, part.value, part.threshold, 0.0) for part in entry.hypotheses]
     concluded = [_part(part, part.measured, part.predicted, part.resolution) for part in entry.conclusions]
     try:
-        verdict = str(overall([Status(part["status"]) for part in presupposed], [Status(part["status"]) for part in concluded]))
+        verdict = str(
+            overall([Status(part["status"]) for part in presupposed], [Status(part["status"]) for part in concluded])
+        )
     except ValueError:  # a part without numbers and without a verdict
         verdict = "undecided"
     note = "" if entry.status == verdict else f"the file says '{entry.status}', its numbers do not"
     deciding = min(concluded, key=_nearness, default=_part(PartEntry(name=""), entry.measured, entry.predicted, None))
-    parts = [{"role": "presupposes", **part} for part in presupposed] + [{"role": "concludes", **part} for part in concluded]
+    parts = [{"role": "presupposes", **part} for part in presupposed] + [
+        {"role": "concludes", **part} for part in concluded
+    ]
     return Certificate(entry, verdict, note, deciding, parts)
 
 
 def _part(part: PartEntry, value: float | None, bound: float | None, resolution: float | None) -> dict[str, Any]:
-    numbers = {"name": part.name, "value": value, "bound": bound, "resolution": resolution, "relation": part.relation, "constant": part.constant}
+    numbers = {
+        "name": part.name,
+        "value": value,
+        "bound": bound,
+        "resolution": resolution,
+        "relation": part.relation,
+        "constant": part.constant,
+    }
     margin, status = part.margin, part.status
     if _finite(value, bound, resolution, part.error):
         try:
@@ -192,7 +222,9 @@ def _nearness(part: dict[str, Any]) -> tuple[int, float]:
     """The order of `Certificate.deciding`: the worst verdict, then the least margin in its own scale."""
     order = [str(status) for status in (Status.FAILS, Status.UNDECIDED, Status.HOLDS)]
     margin = part["margin"] if part["margin"] is not None else math.inf
-    return order.index(part["status"]) if part["status"] in order else 1, margin / (part["resolution"] or abs(part["bound"] or 0.0) or 1.0)
+    return order.index(part["status"]) if part["status"] in order else 1, margin / (
+        part["resolution"] or abs(part["bound"] or 0.0) or 1.0
+    )
 
 
 def _finite(*values: float | None) -> bool:
@@ -213,7 +245,9 @@ def _run(found: Found, folder: Folder) -> Run:
     flow, data = str(spec.get("flow", "?")), str(spec.get("data", "?"))
     place = found.name.rpartition("/")[0]
     title = f"{flow} on {Path(data).stem}{f', {place}' if place else ''}"
-    numbers = {name: numbers_of(stored.summary, name) for name in ("losses", "grad_norms", "sigma_min", "t_end", "max_error")}
+    numbers = {
+        name: numbers_of(stored.summary, name) for name in ("losses", "grad_norms", "sigma_min", "t_end", "max_error")
+    }
     numbers["t1"] = numbers_of(spec, "t1")
     alt = f"Loss, gradient norm and smallest singular value over time: {title}, {stored.result.replace('_', ' ')}"
     drawn = Picture(alt, _series(found, folder), found.path.with_name("trajectory.png"))
@@ -233,7 +267,9 @@ def _series(found: Found, folder: Folder) -> partial | str:
     kept = {name: arrays[name] for name in ("ts", "losses", "grad_norms", "sigma_min") if name in arrays}
     sizes = None if stored.n is None or stored.p is None else (stored.n, stored.p)
     title = Path(str(stored.spec.get("data", "?"))).stem.replace("$", r"\$")
-    return partial(series_figure, kept, flow=str(stored.spec.get("flow", "?")), result=stored.result, sizes=sizes, title=title)
+    return partial(
+        series_figure, kept, flow=str(stored.spec.get("flow", "?")), result=stored.result, sizes=sizes, title=title
+    )
 
 
 def benches_of(folder: Folder) -> list[Bench]:

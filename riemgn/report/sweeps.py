@@ -63,11 +63,18 @@ def _result(sweep: Sweep, folder: Folder) -> SweepResult:
     axes = list(dict.fromkeys([*manifest.axes, *(axis for cell in sweep.cells for axis in cell.content.point)]))
     flows = list(dict.fromkeys([*manifest.flows, *(flow for _, flow in groups)]))
     places = _ordered(manifest, {place for place, _ in groups})
-    rows = [([_short(dict(place).get(axis, "–")) for axis in axes], [_entry(groups.get((place, flow))) for flow in flows]) for place in places[:ROWS]]
+    rows = [
+        ([_short(dict(place).get(axis, "–")) for axis in axes], [_entry(groups.get((place, flow))) for flow in flows])
+        for place in places[:ROWS]
+    ]
     codes = sorted(Counter(cell.content.result for cell in sweep.cells).items())
     failed = [cell for cell in sweep.cells if cell.content.result not in EXPECTED]
     name = str(manifest.name or manifest.spec.get("name") or sweep.manifest.path.parent.name or "sweep")
-    compiling = [cell.content.compile_seconds / max(1, cell.content.lanes) for cell in sweep.cells if cell.content.compile_seconds is not None]
+    compiling = [
+        cell.content.compile_seconds / max(1, cell.content.lanes)
+        for cell in sweep.cells
+        if cell.content.compile_seconds is not None
+    ]
     lasting = [cell.content.seconds for cell in sweep.cells if cell.content.seconds is not None]
     return SweepResult(
         found=sweep.manifest,
@@ -100,10 +107,14 @@ def _groups(sweep: Sweep) -> dict[tuple[Place, str], list[Found]]:
 
 def _ordered(manifest: SweepFile, places: set[Place]) -> list[Place]:
     """Places in the order of the manifest's axes, then of their values in words."""
-    orders = {axis: {_word(value): place for place, value in enumerate(values)} for axis, values in manifest.axes.items()}
+    orders = {
+        axis: {_word(value): place for place, value in enumerate(values)} for axis, values in manifest.axes.items()
+    }
 
     def key(place: Place) -> list[Any]:
-        return [(orders.get(axis, {}).get(word, len(orders.get(axis, {}))), _numeric(word), word) for axis, word in place]
+        return [
+            (orders.get(axis, {}).get(word, len(orders.get(axis, {}))), _numeric(word), word) for axis, word in place
+        ]
 
     return sorted(places, key=key)
 
@@ -117,10 +128,14 @@ def _entry(cells: list[Found] | None) -> Entry | None:
     return Entry(statistics.median(finite) if finite else None, len(cells) - len(succeeded), len(succeeded))
 
 
-def _picture(name: str, groups: dict[tuple[Place, str], list[Found]], places: list[Place], flows: list[str], folder: Folder) -> Picture:
+def _picture(
+    name: str, groups: dict[tuple[Place, str], list[Found]], places: list[Place], flows: list[str], folder: Folder
+) -> Picture:
     from ..plot import spread_figure
 
-    shown = places if len(places) <= LINES else [places[round(k * (len(places) - 1) / (LINES - 1))] for k in range(LINES)]
+    shown = (
+        places if len(places) <= LINES else [places[round(k * (len(places) - 1) / (LINES - 1))] for k in range(LINES)]
+    )
     panels = {}
     for flow in flows[:PANELS]:
         spreads = [_spread(place, groups[place, flow], folder) for place in shown if (place, flow) in groups]
@@ -132,7 +147,11 @@ def _picture(name: str, groups: dict[tuple[Place, str], list[Found]], places: li
     if not panels:
         return Picture(f"Losses of {name}", "no cell has its losses over time stored")
     alt = f"Loss over time of the sweep {name}, median over seeds with a band from least to largest, for {', '.join(panels)}"
-    return Picture(alt, partial(spread_figure, panels), note=f"Left out of the picture: {' and '.join(left_out)}." if left_out else "")
+    return Picture(
+        alt,
+        partial(spread_figure, panels),
+        note=f"Left out of the picture: {' and '.join(left_out)}." if left_out else "",
+    )
 
 
 def _spread(place: Place, cells: list[Found], folder: Folder) -> Any:
@@ -147,7 +166,9 @@ def _spread(place: Place, cells: list[Found], folder: Folder) -> Any:
     alive = np.isfinite(losses).any(axis=0)
     middle, low, high = (np.full(ts.size, np.nan) for _ in range(3))
     if alive.any():
-        middle[alive], low[alive], high[alive] = (take(losses[:, alive], axis=0) for take in (np.nanmedian, np.nanmin, np.nanmax))
+        middle[alive], low[alive], high[alive] = (
+            take(losses[:, alive], axis=0) for take in (np.nanmedian, np.nanmin, np.nanmax)
+        )
     label = ", ".join(f"{axis} = {_short(word)}" for axis, word in place) or "all"
     return Spread(label, ts, middle, low, high)
 

@@ -59,7 +59,11 @@ class Sheet:
     def definitions(self) -> Markup:
         """The shapes that figures share, in an element that takes no room."""
         inside = "".join(shape.replace("<path", f'<path id="{name}"', 1) for shape, name in self.shared.items())
-        return Markup('<svg class="shapes" aria-hidden="true" width="0" height="0"><defs>') + Markup(inside) + Markup("</defs></svg>")
+        return (
+            Markup('<svg class="shapes" aria-hidden="true" width="0" height="0"><defs>')
+            + Markup(inside)
+            + Markup("</defs></svg>")
+        )
 
     def _share(self, root: Any) -> dict[str, str]:
         """Take single shapes out of the figure; their new names under the old ones."""

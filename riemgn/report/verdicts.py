@@ -5,7 +5,17 @@ from collections.abc import Iterable
 
 TONES = {
     "good": ("holds", "successful", "loss_tolerance_met", "step_tolerance_met", "target met"),
-    "bad": ("fails", "step_limit", "step_collapsed", "krylov_limit", "non_finite", "other", "error", "not run", "no time"),
+    "bad": (
+        "fails",
+        "step_limit",
+        "step_collapsed",
+        "krylov_limit",
+        "non_finite",
+        "other",
+        "error",
+        "not run",
+        "no time",
+    ),
     "doubtful": ("undecided", "departs from golden", "rank_lost", "ball_left", "target missed"),
     "plain": ("not applicable", "no data", "no target", "nothing checked", "missing"),
 }

@@ -5,12 +5,12 @@ import numpy as np
 from ..flow import GGNScoreFlow
 from ..method import GGNScore
 from ..model import LinearModel
-from ..regularizer import AbstractSeparablePenalty
+from ..penalty import AbstractSeparablePenalty
 from ..trajectory import Trajectory
-from . import along
+from . import path_quantities
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Claim
-from .presupposed import arrived, constant_curvature, flow_is, smooth, strictly_convex, truth
+from .hypotheses import arrived, constant_curvature, flow_is, smooth, strictly_convex, truth
 
 BALANCE = "largest |F(w_0) - F(w_t) - int |grad F|^2_{1/G}| / (F(w_0) - F(w_T))"
 NODES = (10, 8)  # Gauss-Legendre nodes between saved times, and fewer: the difference bounds the error of the first
@@ -23,7 +23,11 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     is_score = isinstance(method, GGNScore)
     steps = traj.stats.get("per_step", {}) if is_score else {}
     least = method.penalty.tight_constant(float(method.penalty.order)) if is_score else float("nan")
-    used = float(method.penalty.constant) * traj.problem.p ** ((3 - float(method.penalty.order)) / 2) if is_score else float("nan")
+    used = (
+        float(method.penalty.constant) * traj.problem.p ** ((3 - float(method.penalty.order)) / 2)
+        if is_score
+        else float("nan")
+    )
     predicted = np.asarray(steps.get("predicted_decrease", [np.nan]))
     decrease, objective = np.asarray(steps.get("decrease", [np.nan])), np.asarray(steps.get("objective", [np.nan]))
     square, slope = np.asarray(steps.get("decrement", [np.nan])) ** 2, np.asarray(steps.get("slope", [np.nan]))
@@ -34,7 +38,10 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
         truth("the method is GGN-SCORE on all samples", is_score and method.batches.size is None),
         truth("the outputs are linear in the parameters", isinstance(traj.problem.model, LinearModel)),
         constant_curvature(traj),
-        truth("the penalty is separable, so that the metric D is its Hessian", is_score and isinstance(method.penalty, AbstractSeparablePenalty)),
+        truth(
+            "the penalty is separable, so that the metric D is its Hessian",
+            is_score and isinstance(method.penalty, AbstractSeparablePenalty),
+        ),
         Hypothesis("p^{(3 - nu)/2} M_h used for the sum", used, "at_least", least, "least true M_h"),
         Hypothesis("steps that promise something", float(np.isfinite(predicted).sum()), "at_least", 1.0, "counted"),
         arrived(traj),
@@ -44,7 +51,14 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
         hypotheses,
         (
             Conclusion("largest |<grad F, d> / lambda^2 + 1|", 0.0, tilt, "equal", 1e-7),
-            Conclusion("least (decrease - predicted decrease) / F(w_0)", 0.0, float(kept.min()), "at_least", 1e-12, constant="M_g of the penalty"),
+            Conclusion(
+                "least (decrease - predicted decrease) / F(w_0)",
+                0.0,
+                float(kept.min()),
+                "at_least",
+                1e-12,
+                constant="M_g of the penalty",
+            ),
         ),
     )
 
@@ -54,21 +68,25 @@ def ggn_score_flow_descent(traj: Trajectory) -> Findings:
     the_flow = flow_is(traj, GGNScoreFlow)
     if the_flow.margin < 0:
         return Findings((the_flow,), (Conclusion(BALANCE, 0.0, float("nan"), "equal", 1e-8),))
-    values = along.at_saved_times(traj, along.objective)
+    values = path_quantities.at_saved_times(traj, path_quantities.objective)
     fallen = values[0] - values
-    fine, coarse = (np.cumsum(along.integrals(traj, along.score_dissipation, count)) for count in NODES)
+    fine, coarse = (
+        np.cumsum(path_quantities.integrals(traj, path_quantities.score_dissipation, count)) for count in NODES
+    )
     hypotheses = (
         the_flow,
         smooth(traj),
         strictly_convex(traj),
         Hypothesis(
             "least entry of c D on the path (metric positive)",
-            float(np.min(along.at_saved_times(traj, along.least_metric))),
+            float(np.min(path_quantities.at_saved_times(traj, path_quantities.least_metric))),
             "at_least",
             float(np.finfo(np.float64).tiny),
             "measured on the path",
         ),
-        Hypothesis("(F(w_0) - F(w_T)) / F(w_0)", float(fallen[-1] / values[0]), "at_least", 1e-6, "measured on the path"),
+        Hypothesis(
+            "(F(w_0) - F(w_T)) / F(w_0)", float(fallen[-1] / values[0]), "at_least", 1e-6, "measured on the path"
+        ),
         arrived(traj),
     )
     gap = float(np.max(np.abs(fallen[1:] - fine)) / fallen[-1])

@@ -154,7 +154,10 @@ class Certificate:
     @property
     def status(self) -> Status:
         """The verdict."""
-        return overall([hypothesis.status for hypothesis in self.hypotheses], [conclusion.status for conclusion in self.conclusions])
+        return overall(
+            [hypothesis.status for hypothesis in self.hypotheses],
+            [conclusion.status for conclusion in self.conclusions],
+        )
 
     @property
     def deciding(self) -> Conclusion:
@@ -188,7 +191,10 @@ class Certificate:
         return self.deciding.error
 
     def __str__(self) -> str:
-        lines = [f"{self.claim} {self.status} on {self.subject} ({self.reference}; theory.md {self.theory})", f"  {self.statement}"]
+        lines = [
+            f"{self.claim} {self.status} on {self.subject} ({self.reference}; theory.md {self.theory})",
+            f"  {self.statement}",
+        ]
         lines += [f"  presupposed: {hypothesis}" for hypothesis in self.hypotheses]
         lines += [f"  concluded: {conclusion}" for conclusion in self.conclusions]
         if any(math.isinf(conclusion.error) for conclusion in self.conclusions):
@@ -198,11 +204,21 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """Everything in the certificate, for JSON; numbers that are not finite become None."""
         head = {name: getattr(self, name) for name in ("claim", "subject", "statement", "reference", "theory")}
-        numbers = {name: _plain(getattr(self, name)) for name in ("predicted", "measured", "margin", "error")} if self.conclusions else {}
+        numbers = (
+            {name: _plain(getattr(self, name)) for name in ("predicted", "measured", "margin", "error")}
+            if self.conclusions
+            else {}
+        )
         parts = {
-            "hypotheses": [_fields(part, ("name", "value", "relation", "threshold", "constant", "error", "margin")) for part in self.hypotheses],
+            "hypotheses": [
+                _fields(part, ("name", "value", "relation", "threshold", "constant", "error", "margin"))
+                for part in self.hypotheses
+            ],
             "conclusions": [
-                _fields(part, ("name", "predicted", "measured", "relation", "resolution", "error", "constant", "margin")) for part in self.conclusions
+                _fields(
+                    part, ("name", "predicted", "measured", "relation", "resolution", "error", "constant", "margin")
+                )
+                for part in self.conclusions
             ],
         }
         return {**head, "status": str(self.status), **numbers, **parts}

@@ -39,10 +39,15 @@ class Claim:
 
     def to_dict(self) -> dict[str, str]:
         """The claim's words, without its computation."""
-        return {name: getattr(self, name) for name in ("name", "statement", "theory", "proof", "paper", "reference", "evidence")}
+        return {
+            name: getattr(self, name)
+            for name in ("name", "statement", "theory", "proof", "paper", "reference", "evidence")
+        }
 
 
-def examine(claim: Claim, evidence: Evidence, subject: str | None = None, rigorous: bool = False, **options: Any) -> Certificate:
+def examine(
+    claim: Claim, evidence: Evidence, subject: str | None = None, rigorous: bool = False, **options: Any
+) -> Certificate:
     """The certificate of a claim on evidence, with the change from the evidence to its tighter twin as error bar.
 
     Arguments:
@@ -59,7 +64,9 @@ def examine(claim: Claim, evidence: Evidence, subject: str | None = None, rigoro
     hypotheses = loose.hypotheses if tight is None else tight.hypotheses
     hypotheses += proved(evidence, any(h.name == THRESHOLD for h in hypotheses)) if rigorous else ()
     words = describe(evidence) if subject is None else subject
-    return Certificate(claim.name, words, claim.statement, claim.reference, claim.theory, hypotheses, with_errors(loose, tight))
+    return Certificate(
+        claim.name, words, claim.statement, claim.reference, claim.theory, hypotheses, with_errors(loose, tight)
+    )
 
 
 def proved(evidence: Evidence, with_threshold: bool) -> tuple[Hypothesis, ...]:
@@ -72,10 +79,18 @@ def proved(evidence: Evidence, with_threshold: bool) -> tuple[Hypothesis, ...]:
         try:
             start = enclose_start(piece.problem)
         except ValueError as trouble:
-            found.append(Hypothesis(f"lambda_min at the start is positive{where}", math.nan, "at_least", 0.0, f"not enclosed: {trouble}"))
+            found.append(
+                Hypothesis(
+                    f"lambda_min at the start is positive{where}", math.nan, "at_least", 0.0, f"not enclosed: {trouble}"
+                )
+            )
             continue
         source = f"proved, {start.bits} bits"
-        found.append(Hypothesis(f"lambda_min at the start{where}", start.eigenvalue.lower, "at_least", sys.float_info.min, source))
+        found.append(
+            Hypothesis(
+                f"lambda_min at the start{where}", start.eigenvalue.lower, "at_least", sys.float_info.min, source
+            )
+        )
         if with_threshold:
             ratio = math.nan if start.threshold is None else start.threshold.upper / output_scale(piece.problem.model)
             found.append(Hypothesis(f"{THRESHOLD}{where}, upper end", ratio, "at_most", 1.0, source))

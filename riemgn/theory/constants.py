@@ -18,7 +18,7 @@ from ..linalg import numerical_rank, singular_values
 from ..loss import LOSSES
 from ..model import AbstractModel, Centred, Reparametrised, Scaled
 from ..problem import Problem
-from .layer_bounds import ball_bounds
+from .network_bounds import ball_bounds
 
 ANALYTIC = "analytic upper bound"
 MEASURED = "measured lower bound"
@@ -82,7 +82,9 @@ def jacobian_lipschitz(model: AbstractModel, x: ArrayLike, params: Any, radius: 
     """
     value = ball_bounds(model, x, params, radius).lipschitz
     if math.isinf(value):
-        raise ValueError("Lip(Df) is infinite: the activation relu has no second derivative; use a smooth activation such as tanh.")
+        raise ValueError(
+            "Lip(Df) is infinite: the activation relu has no second derivative; use a smooth activation such as tanh."
+        )
     return Constant("Lip(Df)", value, f"layer norms propagated on the ball of radius {radius:.3g}", ANALYTIC)
 
 
@@ -126,7 +128,9 @@ def second_derivative_norm(problem: Problem, w: Weights, *, key: Key | None = No
     return Constant("|D^2 f|", float(value), "power iteration at one point", MEASURED)
 
 
-def measured_lipschitz(problem: Problem, params: Float[ArrayLike, "t p"], *, points: int = 8, key: Key | None = None) -> Constant:
+def measured_lipschitz(
+    problem: Problem, params: Float[ArrayLike, "t p"], *, points: int = 8, key: Key | None = None
+) -> Constant:
     """A lower bound of `Lip(Df)` on any ball that holds the path: the larger of two observed quantities.
 
     `max |J(w_i) - J(w_j)| / |w_i - w_j|` over pairs of points of the path, and `max_i |D^2 f(w_i)[a, b]|` over unit vectors by power iteration.
@@ -142,7 +146,11 @@ def measured_lipschitz(problem: Problem, params: Float[ArrayLike, "t p"], *, poi
         raise ValueError(f"`params` must have shape (t, {problem.p}), got {rows.shape}.")
     rows = np.unique(rows[np.unique(np.linspace(0, len(rows) - 1, points).astype(int))], axis=0)
     jacobians = [np.asarray(_jac(problem, w)) for w in rows]
-    quotients = [np.linalg.norm(jacobians[i] - jacobians[j], 2) / np.linalg.norm(rows[i] - rows[j]) for i in range(len(rows)) for j in range(i)]
+    quotients = [
+        np.linalg.norm(jacobians[i] - jacobians[j], 2) / np.linalg.norm(rows[i] - rows[j])
+        for i in range(len(rows))
+        for j in range(i)
+    ]
     bends = [second_derivative_norm(problem, w, key=key).value for w in rows]
     chord, bend = float(max(quotients, default=0.0)), max(bends)
     formula = "|D^2 f[a, b]| by power iteration" if bend >= chord else "difference quotient of J"
@@ -156,7 +164,7 @@ def _gap(problem: Problem) -> Scalar:
 
 @eqx.filter_jit
 def _loss_hess(problem: Problem, f: Array) -> Array:
-    return problem.loss_hess(f)
+    return problem.loss_hessian(f)
 
 
 @eqx.filter_jit
@@ -300,7 +308,9 @@ def convergence_ball(problem: Problem, lipschitz: Constant | None = None) -> Bal
     s = singular_values(_jac(problem, problem.w0))
     kept, sigma = int(numerical_rank(s, (problem.n, problem.p))), float(s[-1])
     if kept < s.size:
-        raise ValueError(f"The theorems ask for a Jacobian of full rank {s.size} at the start, got numerical rank {kept}.")
+        raise ValueError(
+            f"The theorems ask for a Jacobian of full rank {s.size} at the start, got numerical rank {kept}."
+        )
 
     lipschitz = fitting_lipschitz(problem, sigma) if lipschitz is None else lipschitz
     if lipschitz.value == 0:
@@ -362,7 +372,9 @@ class Threshold:
         return self.value / self.alpha
 
 
-def alpha_threshold(problem: Problem, *, delta: float = 0.5, lipschitz: Constant | None = None, loss: LossConstants | None = None) -> Threshold:
+def alpha_threshold(
+    problem: Problem, *, delta: float = 0.5, lipschitz: Constant | None = None, loss: LossConstants | None = None
+) -> Threshold:
     """The output scale that the convergence theorems ask for: under-parameterised (p <= n) C5 and D11, over-parameterised (p > n) D6.
 
         p <= n:  alpha_0 = 4 L_phi G0 / (delta nu sigma_phi^2),   G0 = sqrt(2 mu (g(f(w0)) - inf g))
@@ -389,12 +401,18 @@ def alpha_threshold(problem: Problem, *, delta: float = 0.5, lipschitz: Constant
     if problem.p <= problem.n:
         formula, size, rate = f"4 L G0 / (delta nu sigma^2), delta = {delta:g}", loss.gradient / delta, loss.nu
     else:
-        formula, size, rate = "4 sqrt(2) L sqrt((g0 - inf g) / nu) / sigma^2", math.sqrt(2 * loss.gap), math.sqrt(loss.nu)
+        formula, size, rate = (
+            "4 sqrt(2) L sqrt((g0 - inf g) / nu) / sigma^2",
+            math.sqrt(2 * loss.gap),
+            math.sqrt(loss.nu),
+        )
     ratio = 4 * ball.lipschitz.value * size / (rate * ball.sigma_start**2) if rate else math.inf
     return Threshold(ratio * alpha, alpha, formula, ball.lipschitz.source, ball, loss)
 
 
-def path_bound(problem: Problem, ball: Ball, loss: LossConstants, *, delta: float = 0.5, gap: float | None = None) -> Constant:
+def path_bound(
+    problem: Problem, ball: Ball, loss: LossConstants, *, delta: float = 0.5, gap: float | None = None
+) -> Constant:
     """An upper bound of the length of the path of the parameters, from the constants at the start.
 
         p <= n (D11, Gauss-Newton):    2 sqrt(2 gap / ((1 - delta) nu)) / sigma_min(J(w0)),   gap = g(f(w0)) - g_inf
@@ -409,8 +427,18 @@ def path_bound(problem: Problem, ball: Ball, loss: LossConstants, *, delta: floa
         return Constant("path length", math.inf, "nu = 0 on the set", ball.lipschitz.source)
     if problem.p <= problem.n:
         value = 2 * math.sqrt(2 * gap / ((1 - delta) * loss.nu)) / ball.sigma_start
-        return Constant("path length", value, f"D11: 2 sqrt(2 gap / ((1 - delta) nu)) / sigma_start, delta = {delta:g}", ball.lipschitz.source)
-    return Constant("path length", math.sqrt(2 * gap / loss.nu) / ball.sigma_least, "D6: sqrt(2 gap / nu) / sigma_0", ball.lipschitz.source)
+        return Constant(
+            "path length",
+            value,
+            f"D11: 2 sqrt(2 gap / ((1 - delta) nu)) / sigma_start, delta = {delta:g}",
+            ball.lipschitz.source,
+        )
+    return Constant(
+        "path length",
+        math.sqrt(2 * gap / loss.nu) / ball.sigma_least,
+        "D6: sqrt(2 gap / nu) / sigma_0",
+        ball.lipschitz.source,
+    )
 
 
 def quadratic_constant(lipschitz: Constant, sigma: float) -> Constant:

@@ -129,7 +129,9 @@ def fit_rate(ts: ArrayLike, values: ArrayLike, *, floor: float | None = None) ->
 def _checked(ts: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     t, v = np.asarray(ts, dtype=float), np.asarray(values, dtype=float)
     if t.ndim != 1 or t.shape != v.shape:
-        raise ValueError(f"`ts` and `values` must be one-dimensional and of one length, got shapes {t.shape} and {v.shape}.")
+        raise ValueError(
+            f"`ts` and `values` must be one-dimensional and of one length, got shapes {t.shape} and {v.shape}."
+        )
     if t.size < FEWEST:
         raise ValueError(f"A rate needs at least {FEWEST} points, got {t.size}.")
     bad = int(np.size(v) - (np.isfinite(v) & np.isfinite(t)).sum())
@@ -138,7 +140,9 @@ def _checked(ts: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if not np.all(np.diff(t) > 0):
         raise ValueError(f"`ts` must increase, got {t[:3].tolist()} ... {t[-1]:g}.")
     if not v[0] > 0:
-        raise ValueError(f"`values` must start above zero, got {v[0]:g}; subtract the limit from below, or pass absolute values.")
+        raise ValueError(
+            f"`values` must start above zero, got {v[0]:g}; subtract the limit from below, or pass absolute values."
+        )
     return t, v
 
 
@@ -351,7 +355,9 @@ def instantaneous_rate(ts: ArrayLike, values: ArrayLike) -> LocalRates:
     """
     t, v = _checked(ts, values)
     if np.any(v <= 0):
-        raise ValueError(f"`values` must be positive, got {float(v.min()):g} at t = {t[np.argmin(v)]:g}; cut the curve above its floor.")
+        raise ValueError(
+            f"`values` must be positive, got {float(v.min()):g} at t = {t[np.argmin(v)]:g}; cut the curve above its floor."
+        )
     y = np.log(v)
     fine, fine_noise = _derivative(t, y, 5)
     coarse, _ = _derivative(t, y, 3)
@@ -401,7 +407,7 @@ def dense_rate(trajectory: Trajectory, ts: ArrayLike) -> LocalRates:
 @eqx.filter_jit
 def _log_slopes(flow: AbstractFlow, immersion: Immersion, t: Array, w: Array, moving: Array) -> Float[Array, " 2"]:
     def log_norm(w):
-        gradient = immersion.loss_grad(immersion(w))
+        gradient = immersion.loss_gradient(immersion(w))
         return jnp.log(jnp.linalg.norm(immersion.frame(w).tangent_part(gradient)))
 
     velocity = flow.velocity(t, w, immersion.problem, immersion.dim)[0]

@@ -69,9 +69,7 @@ class StartEnclosure:
     def __str__(self) -> str:
         sign = "lambda_min > 0 proved" if self.positive == Status.HOLDS else "lambda_min > 0 undecided"
         ending = "" if self.threshold is None else f", alpha_0 in {self.threshold} ({self.threshold_met})"
-        return (
-            f"{sign}: {self.eigenvalue}, sigma_min in {self.sigma_min}, |y| in {self.targets}, |f0 - y| in {self.residual}{ending}; {self.bits} bits"
-        )
+        return f"{sign}: {self.eigenvalue}, sigma_min in {self.sigma_min}, |y| in {self.targets}, |f0 - y| in {self.residual}{ending}; {self.bits} bits"
 
 
 def enclose_start(problem: Problem, *, tolerance: float = 1e-9, delta: float = 0.5) -> StartEnclosure:
@@ -115,7 +113,11 @@ def enclose_start(problem: Problem, *, tolerance: float = 1e-9, delta: float = 0
             residual = [f - y for f, y in zip(outputs, targets, strict=True)]
             lower, upper = (flint.arb(0), _rayleigh_bound(flint, gram)) if ends is None else ends
             sigma = lower.sqrt().union(upper.sqrt())
-            threshold, met = (None, Status.UNDECIDED) if ends is None else _threshold(flint, problem, sigma, _length(flint, residual), delta)
+            threshold, met = (
+                (None, Status.UNDECIDED)
+                if ends is None
+                else _threshold(flint, problem, sigma, _length(flint, residual), delta)
+            )
             return StartEnclosure(
                 eigenvalue=_interval(lower.union(upper)),
                 sigma_min=_interval(sigma),
@@ -133,7 +135,9 @@ def _flint() -> Any:
     try:
         return importlib.import_module("flint")
     except ModuleNotFoundError:
-        raise ValueError("Rigorous mode needs python-flint, which is not installed; pip install python-flint.") from None
+        raise ValueError(
+            "Rigorous mode needs python-flint, which is not installed; pip install python-flint."
+        ) from None
 
 
 def _interval(ball: Ball) -> Interval:
@@ -151,7 +155,9 @@ def _length(flint: Any, entries: list[Ball]) -> Ball:
     return (row * row.transpose())[0, 0].sqrt()
 
 
-def _threshold(flint: Any, problem: Problem, sigma: Ball, residual: Ball, delta: float) -> tuple[Interval | None, Status]:
+def _threshold(
+    flint: Any, problem: Problem, sigma: Ball, residual: Ball, delta: float
+) -> tuple[Interval | None, Status]:
     """`alpha_0` for the squared loss: `4 L |f0 - y| / (delta sigma^2)`, or with `delta = 1` where p > n."""
     if not isinstance(problem.loss, SquaredLoss):
         return None, Status.UNDECIDED
@@ -238,7 +244,9 @@ def _evaluate(flint: Any, model: AbstractModel, weights: list[Ball], x: Balls) -
             matrix = _balls(flint, model.matrix)
             moved = (matrix * flint.arb_mat([[v] for v in weights])).entries()
             origin = np.asarray(ravel_pytree(model.origin)[0])
-            outputs, jac = _evaluate(flint, model.model, [flint.arb(float(o)) + v for o, v in zip(origin, moved, strict=True)], x)
+            outputs, jac = _evaluate(
+                flint, model.model, [flint.arb(float(o)) + v for o, v in zip(origin, moved, strict=True)], x
+            )
             return outputs, jac * matrix
         case LinearModel():
             return _linear(flint, weights, x)
@@ -293,7 +301,10 @@ def _network(flint: Any, model: MLP, weights: list[Ball], x: Balls) -> tuple[lis
             if depth:
                 passed = (delta * weight).tolist()
                 delta = flint.arb_mat(
-                    [[a * s for a, s in zip(row, slopes, strict=True)] for row, slopes in zip(passed, steps[depth - 1], strict=True)]
+                    [
+                        [a * s for a, s in zip(row, slopes, strict=True)]
+                        for row, slopes in zip(passed, steps[depth - 1], strict=True)
+                    ]
                 )
         for i in range(samples):
             jac[i * outs + k] = [v for part in reversed(parts[i]) for v in part]

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 import jax
 
 import riemgn as rg
-
-from .contest import Contender, Contest, Protocol
-from .row import Row
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
 
 SEEDS, QUARTER = 64, 16
 SAMPLES, INPUTS, WIDTH = 100, 4, 40
-FLOWS = (rg.GaussNewton(), rg.LevenbergMarquardt(1e-2))
+FLOWS = (rg.GaussNewtonFlow(), rg.LevenbergMarquardtFlow(1e-2))
 
 
 def seeded(seed: int) -> rg.Problem:

@@ -5,8 +5,7 @@ import json
 import sys
 
 import riemgn as rg
-
-from .contest import Contest
+from tests.bench.contest import Contest
 
 PARTS = {"stiff-large": ("stiff", "large_rows"), "direction-all": ("direction", "all_rows")}
 
@@ -18,7 +17,9 @@ def say(message: dict) -> None:
 
 def main(name: str, size: str, done: str) -> None:
     rg.enable_x64()
-    contest = Contest(size == "quick", json.loads(done), lambda row, limit: say({"call": row.to_dict(), "limit": limit}))
+    contest = Contest(
+        size == "quick", json.loads(done), lambda row, limit: say({"call": row.to_dict(), "limit": limit})
+    )
     module, rows = PARTS.get(name, (name, "rows"))
     for row in getattr(importlib.import_module(f"tests.bench.{module}"), rows)(contest):
         say({"row": row.to_dict()})

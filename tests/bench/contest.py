@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from .clock import seconds
-from .row import Row, Timing
+from tests.bench.clock import seconds
+from tests.bench.row import Row, Timing
 
 COMPILATION = 60.0  # what a first call may take beyond the patience
 
@@ -55,7 +55,12 @@ class Contest:
     `announce(row, limit)` is called before each call of a contender with the row so far and the seconds the call may take at the very most.
     """
 
-    def __init__(self, quick: bool, done: Sequence[Sequence[str]] = (), announce: Callable[[Row, float], None] = lambda row, limit: None):
+    def __init__(
+        self,
+        quick: bool,
+        done: Sequence[Sequence[str]] = (),
+        announce: Callable[[Row, float], None] = lambda row, limit: None,
+    ):
         self.quick, self.done, self.announce = quick, {tuple(pair) for pair in done}, announce
 
     def compare(self, work: str, ours: Contender, peers: Sequence[Contender], protocol: Protocol) -> Iterator[Row]:
@@ -68,7 +73,12 @@ class Contest:
             yield Row(work, mine)
             return
         for peer in left:
-            yield Row(work, mine, self._measured(peer, protocol, lambda timing, peer=peer: Row(work, mine, timing, peer.at_least)), peer.at_least)
+            yield Row(
+                work,
+                mine,
+                self._measured(peer, protocol, lambda timing, peer=peer: Row(work, mine, timing, peer.at_least)),
+                peer.at_least,
+            )
 
     def _measured(self, contender: Contender, protocol: Protocol, row_with: Callable[[Timing], Row]) -> Timing:
         """The timing of one contender; whatever goes wrong is its note."""
@@ -111,7 +121,9 @@ class Contest:
                 times.append(seconds(lambda: jax.block_until_ready(run(tolerance))))
             except TimeoutError:
                 return passed(name, protocol.patience, first)
-        return Timing(name, statistics.median(times), error, first, "" if math.isnan(tolerance) else f"rtol {tolerance:g}")
+        return Timing(
+            name, statistics.median(times), error, first, "" if math.isnan(tolerance) else f"rtol {tolerance:g}"
+        )
 
 
 def passed(name: str, limit: float, first: float | None = None) -> Timing:

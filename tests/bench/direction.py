@@ -25,9 +25,8 @@ from riemgn.linalg import (
     thin_svd,
     ThinSVD,
 )
-
-from .contest import Contender, Contest, Protocol
-from .row import Row
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
 
 REPETITIONS = 9
 TARGET = 1 / 1.3  # one direction takes at most 1.3 times as long as what it is held to
@@ -77,7 +76,11 @@ def _by_svd(problem, shaper, g, rho, rank):
 @eqx.filter_jit
 def _direction(problem, shaper, g, rho, rank):
     jac = _matrix(problem, shaper)
-    return pseudo_inverse_direction_and_branch(jac, g, rank) if rho is None else damped_direction_and_branch(jac, g, rho, 1.0, rank)
+    return (
+        pseudo_inverse_direction_and_branch(jac, g, rank)
+        if rho is None
+        else damped_direction_and_branch(jac, g, rho, 1.0, rank)
+    )
 
 
 def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Contender, Contender]:
@@ -87,10 +90,16 @@ def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Co
     if branch == "Cholesky":
         reference = Contender("Jacobian + Cholesky", lambda: lambda _: _by_cholesky(problem, shaper), at_least=TARGET)
     else:
-        reference = Contender("Jacobian + QR", lambda: lambda _: _by_qr(problem, shaper, rho is not None), at_least=TARGET)
+        reference = Contender(
+            "Jacobian + QR", lambda: lambda _: _by_qr(problem, shaper, rho is not None), at_least=TARGET
+        )
     filtered = jnp.zeros(()) if rho is None else rho
     svd = Contender("Jacobian + thin SVD, the direction", lambda: lambda _: _by_svd(problem, shaper, g, filtered, rank))
-    return Contender(f"riemgn, {branch}", lambda: lambda _: _direction(problem, shaper, g, rho, rank)[0]), reference, svd
+    return (
+        Contender(f"riemgn, {branch}", lambda: lambda _: _direction(problem, shaper, g, rho, rank)[0]),
+        reference,
+        svd,
+    )
 
 
 def rows(bench: Contest) -> Iterator[Row]:
@@ -116,7 +125,9 @@ def regime_rows(bench: Contest, regime: str, cond: float, svd: bool) -> Iterator
         ours, reference, by_svd = contenders(problem, shaper, g, damping)
         name = "GN" if damping is None else f"LM {damping:.0e}"
         work = f"direction {name}, n = {n}, p = {problem.p}, cond(J) {cond:.0e}"
-        yield from bench.compare(work, ours, [reference, by_svd] if svd else [reference], Protocol(repetitions=REPETITIONS))
+        yield from bench.compare(
+            work, ours, [reference, by_svd] if svd else [reference], Protocol(repetitions=REPETITIONS)
+        )
 
 
 @eqx.filter_jit
@@ -144,7 +155,9 @@ def mixed_rows(bench: Contest, size: str) -> Iterator[Row]:
 
         branch, full_branch = (BRANCHES[int(way)] for way in (_mixed(jac, g, rho, n)[1], _full(jac, g, rho, 1.0, n)[1]))
         ours = Contender(f"riemgn, precision mixed: {branch}", lambda rho=rho: lambda _: _mixed(jac, g, rho, n)[0])
-        full = Contender(f"riemgn, precision full: {full_branch}", lambda rho=rho: lambda _: _full(jac, g, rho, 1.0, n)[0])
+        full = Contender(
+            f"riemgn, precision full: {full_branch}", lambda rho=rho: lambda _: _full(jac, g, rho, 1.0, n)[0]
+        )
         plain = Contender("plain Cholesky", lambda rho=rho: lambda _: _by_plain_cholesky(jac, g, rho))
         work = f"direction LM, n = {n}, p = {p}, cond(A) {cond:.0e}"
         yield from bench.compare(work, ours, [plain, full], Protocol(error, patience=60.0, repetitions=repetitions))

@@ -20,12 +20,11 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import riemgn as rg
-from riemgn.stiff import parameter_velocity
-
-from .clock import Deadline
-from .contest import Contender, Contest, Protocol
-from .row import Row
-from .stiff import make_problem
+from riemgn.solver.implicit import parameter_velocity
+from tests.bench.clock import Deadline
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
+from tests.bench.stiff import make_problem
 
 ERROR = 1e-6
 TOLERANCES = (1e-3, 1e-4, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 1e-8, 1e-9, 1e-10)
@@ -41,7 +40,7 @@ _outputs = eqx.filter_jit(lambda problem, params: jax.lax.map(problem.outputs, p
 
 class Arguments(eqx.Module):
     problem: rg.Problem
-    flow: rg.GaussNewton | rg.LevenbergMarquardt
+    flow: rg.GaussNewtonFlow | rg.LevenbergMarquardtFlow
     rank: jax.Array
 
 
@@ -57,7 +56,7 @@ def near_problem(n: int, width: int) -> rg.Problem:
 def plain_velocity(w, problem, damping):
     """`damping` None is Gauss-Newton."""
     point = problem.linearise(w)
-    jac, g = point.jac, point.cotangent
+    jac, g = point.jac, point.loss_gradient
     if damping is None:
         return -jnp.linalg.lstsq(jac, g)[0]
     small = jac @ jac.T if problem.n <= problem.p else jac.T @ jac
@@ -81,7 +80,9 @@ def by_diffrax(args, solver, tolerance):
 
 def by_riemgn(problem, flow):
     def run(tolerance):
-        found = rg.solve(problem, flow, TIMES[-1], rtol=tolerance, atol=tolerance, ts=np.asarray(TIMES), step_to_ts=True, throw=False)
+        found = rg.solve(
+            problem, flow, TIMES[-1], rtol=tolerance, atol=tolerance, ts=np.asarray(TIMES), step_to_ts=True, throw=False
+        )
         return found.params[: len(TIMES)] if found.succeeded else jnp.full((len(TIMES), problem.p), jnp.nan)
 
     return run
@@ -102,7 +103,7 @@ def by_scipy(problem, velocity, method, patience):
 
 
 def by_torch(problem, damping, patience):
-    from .peer_torch import solve_flow
+    from tests.bench.peer_torch import solve_flow
 
     return lambda tolerance: solve_flow(problem, damping, TIMES, tolerance, Deadline(patience))
 
@@ -115,7 +116,9 @@ def contest(bench: Contest, n: int, width: int, flow, patience: float) -> Iterat
     scale = np.linalg.norm(reference - reference[0], axis=1).max()
 
     def error(params) -> float:
-        return float(np.linalg.norm(np.asarray(_outputs(problem, jnp.asarray(params))) - reference, axis=1).max() / scale)
+        return float(
+            np.linalg.norm(np.asarray(_outputs(problem, jnp.asarray(params))) - reference, axis=1).max() / scale
+        )
 
     own = functools.partial(own_velocity, args=args)
     plain = functools.partial(plain_velocity, problem=problem, damping=damping)
@@ -124,10 +127,16 @@ def contest(bench: Contest, n: int, width: int, flow, patience: float) -> Iterat
         Contender("scipy DOP853, plain", lambda: by_scipy(problem, plain, "DOP853", patience), at_least=TARGET),
         Contender("scipy LSODA", lambda: by_scipy(problem, own, "LSODA", patience), at_least=TARGET),
         *(
-            Contender(f"diffrax {name}", lambda s=solver: lambda tolerance: by_diffrax(args, s(), jnp.asarray(tolerance)), at_least=TARGET)
+            Contender(
+                f"diffrax {name}",
+                lambda s=solver: lambda tolerance: by_diffrax(args, s(), jnp.asarray(tolerance)),
+                at_least=TARGET,
+            )
             for name, solver in SOLVERS.items()
         ),
-        Contender("torchdiffeq dopri8, plain", lambda: by_torch(problem, damping, patience), ("torch", "torchdiffeq"), TARGET),
+        Contender(
+            "torchdiffeq dopri8, plain", lambda: by_torch(problem, damping, patience), ("torch", "torchdiffeq"), TARGET
+        ),
     ]
     if bench.quick:
         peers = [peer for peer in peers if peer.name in ("scipy DOP853", "diffrax Tsit5")]
@@ -138,5 +147,5 @@ def contest(bench: Contest, n: int, width: int, flow, patience: float) -> Iterat
 
 def rows(bench: Contest) -> Iterator[Row]:
     for n, width in SIZES[:1] if bench.quick else SIZES:
-        for flow in (rg.GaussNewton(), rg.LevenbergMarquardt(DAMPING)):
+        for flow in (rg.GaussNewtonFlow(), rg.LevenbergMarquardtFlow(DAMPING)):
             yield from contest(bench, n, width, flow, 5.0 if bench.quick else 10.0)

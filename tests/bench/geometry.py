@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-
-from .contest import Contender, Contest, Protocol
-from .peer_geometry import point_and_velocity
-from .row import Row, Timing
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.peer_geometry import point_and_velocity
+from tests.bench.row import Row, Timing
 
 
 def rows(bench: Contest) -> Iterator[Row]:
@@ -36,7 +35,9 @@ def projection_rows(bench: Contest) -> Iterator[Row]:
     factorise = eqx.filter_jit(lambda problem, w: jnp.linalg.qr(problem.jac(w)))
     ours = Contender("riemgn to_tangent", lambda: lambda _: manifold.to_tangent(w, v))
     peer = Contender("Jacobian + thin QR", lambda: lambda _: factorise(problem, w))
-    yield from bench.compare(f"tangent projection, n = {problem.n}, p = {problem.p}", ours, [peer], Protocol(repetitions=15))
+    yield from bench.compare(
+        f"tangent projection, n = {problem.n}, p = {problem.p}", ours, [peer], Protocol(repetitions=15)
+    )
 
 
 def sphere_rows(bench: Contest, p: int) -> Iterator[Row]:
@@ -50,8 +51,14 @@ def sphere_rows(bench: Contest, p: int) -> Iterator[Row]:
     for title, (name, method, arguments, exact) in work.items():
         arrays = [jnp.asarray(argument) for argument in arguments]
         ours = Contender("riemgn, checked call", lambda method=method, arrays=arrays: lambda _: method(*arrays))
-        peer = Contender("geomstats PullbackMetric", lambda name=name, exact=exact: by_geomstats(p, name, exact), ("geomstats", "autograd"))
-        protocol = Protocol(lambda value, exact=exact: np.abs(np.asarray(value) - exact).max(), patience=60.0, repetitions=15)
+        peer = Contender(
+            "geomstats PullbackMetric",
+            lambda name=name, exact=exact: by_geomstats(p, name, exact),
+            ("geomstats", "autograd"),
+        )
+        protocol = Protocol(
+            lambda value, exact=exact: np.abs(np.asarray(value) - exact).max(), patience=60.0, repetitions=15
+        )
         yield from bench.compare(f"{title}, chart of S^{p}", ours, [peer], protocol)
 
 
@@ -72,7 +79,11 @@ def _stereographic(params, x):
 def exact_christoffels(w: np.ndarray) -> np.ndarray:
     """`Gamma^k_ij = -2 (w_i d_jk + w_j d_ik - w_k d_ij) / (1 + |w|^2)`: the metric is `4 I / (1 + |w|^2)^2`."""
     identity = np.eye(w.size)
-    by_i, by_j, by_k = np.einsum("i,jk->kij", w, identity), np.einsum("j,ik->kij", w, identity), np.einsum("k,ij->kij", w, identity)
+    by_i, by_j, by_k = (
+        np.einsum("i,jk->kij", w, identity),
+        np.einsum("j,ik->kij", w, identity),
+        np.einsum("k,ij->kij", w, identity),
+    )
     return -2 * (by_i + by_j - by_k) / (1 + w @ w)
 
 

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 
 import riemgn as rg
-
-from .contest import Contender, Contest, Protocol
-from .row import Row
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
 
 SIZES = ((10, 90, 90, 1), (20, 475, 1), (8, 64, 64, 64, 3))
 SAMPLES = 500
@@ -39,12 +38,14 @@ def _reverse(problem, w):
 def by_neural_tangents(problem):
     """Its own contraction of Jacobians, on the same function."""
     empirical = importlib.import_module("neural_tangents").empirical_ntk_fn
-    kernel = jax.jit(empirical(lambda params, x: problem.model(params, x), trace_axes=(), vmap_axes=0, implementation=1))
+    kernel = jax.jit(
+        empirical(lambda params, x: problem.model(params, x), trace_axes=(), vmap_axes=0, implementation=1)
+    )
     return lambda _: kernel(problem.x, None, problem.params)
 
 
 def by_curvlinops(problem):
-    from .peer_torch import kernel_by_curvlinops
+    from tests.bench.peer_torch import kernel_by_curvlinops
 
     work = kernel_by_curvlinops(problem.model.sizes, problem.params, problem.x)
     return lambda _: work()
@@ -69,7 +70,9 @@ def contest(bench: Contest, sizes: tuple[int, ...]) -> Iterator[Row]:
     ]
     peers = peers[:3] if bench.quick else peers
     shape = "-".join(str(size) for size in sizes)
-    yield from bench.compare(f"NTK of MLP {shape}, n = {SAMPLES}, p = {problem.p}", ours, peers, Protocol(error, accuracy=1e-9))
+    yield from bench.compare(
+        f"NTK of MLP {shape}, n = {SAMPLES}, p = {problem.p}", ours, peers, Protocol(error, accuracy=1e-9)
+    )
 
 
 def rows(bench: Contest) -> Iterator[Row]:

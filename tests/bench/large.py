@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-
-from .clock import median_seconds, seconds
-from .contest import Contest
-from .row import Row, Timing
-from .stiff import make_problem
+from tests.bench.clock import median_seconds, seconds
+from tests.bench.contest import Contest
+from tests.bench.row import Row, Timing
+from tests.bench.stiff import make_problem
 
 LIMIT = 1200.0
 RTOL = 1e-6
@@ -73,12 +72,14 @@ class Work:
 
 FREE = rg.MatrixFree(rtol=1e-6, max_steps=200)
 SCORE = rg.GGNScore(rg.PseudoHuberPenalty(512**0.5))
-DAMPED, GN, GF = rg.LevenbergMarquardtMethod(1.0), rg.GaussNewton(), rg.GradientFlow()
+DAMPED, GN, GF = rg.LevenbergMarquardt(1.0), rg.GaussNewtonFlow(), rg.GradientFlow()
 WORKS = {
     "stiff GF, n = 100, p = 1e5, cond 1e6": Work((7, 12500, 1), 100, GF, 0.0, cond=1e6, reference="tight"),
     "GN flow, n = 2000, p = 19000": Work((18, 1000, 1), 2000, GN, 5.0, reference="law"),
     "GN flow, n = 20000, p = 500": Work((9, 50, 1), 20000, GN, 5.0),
-    "LM step, matrix-free, n = 1e5, p = 9500": Work((18, 500, 1), 100_000, rg.LevenbergMarquardtMethod(1e3, matrix_free=FREE), 1),
+    "LM step, matrix-free, n = 1e5, p = 9500": Work(
+        (18, 500, 1), 100_000, rg.LevenbergMarquardt(1e3, matrix_free=FREE), 1
+    ),
     "LM step, n = 2000, p = 96300": Work((20, 300, 300, 1), 2000, DAMPED, 1, counted=True),
     "GN flow, n = 2000, p = 96300": Work((20, 300, 300, 1), 2000, GN, 1.0, reference="law"),
     "stiff GF, n = 2000, p = 96300": Work((20, 300, 300, 1), 2000, GF, 1e5),
@@ -88,7 +89,7 @@ QUICK = {
     "GN flow, n = 100, p = 1900": Work((18, 100, 1), 100, GN, 5.0, reference="law"),
     "LM step, n = 100, p = 3640": Work((20, 52, 50, 1), 100, DAMPED, 1, counted=True),
     "GGN-SCORE, batch of 16 x 3 outputs, p = 2580": Work((40, 60, 3), 16, SCORE, 5),
-    "LM step, matrix-free, n = 1000, p = 190": Work((18, 10, 1), 1000, rg.LevenbergMarquardtMethod(1e3, matrix_free=FREE), 1),
+    "LM step, matrix-free, n = 1000, p = 190": Work((18, 10, 1), 1000, rg.LevenbergMarquardt(1e3, matrix_free=FREE), 1),
 }
 
 
@@ -106,7 +107,9 @@ def error_of(work: Work, problem: rg.Problem, horizon: float, found: rg.Trajecto
 
 def measured(title: str, work: Work) -> Timing:
     problem, horizon = work.problem()
-    short = (0.1 if isinstance(work.solver, rg.GradientFlow) else 1e-6) * horizon  # gradient flow stays stiff, so that its solver is the same
+    short = (
+        0.1 if isinstance(work.solver, rg.GradientFlow) else 1e-6
+    ) * horizon  # gradient flow stays stiff, so that its solver is the same
     first = seconds(lambda: work.run(problem, short).params)
     kept = []
     spent = seconds(lambda: kept.append(work.run(problem, horizon)) or kept[0].params)
@@ -114,13 +117,19 @@ def measured(title: str, work: Work) -> Timing:
     if not kept[0].succeeded:
         return Timing(title, note=f"ends with {rg.result_name(kept[0].result)}")
     if work.counted:
-        one = jax.jit(lambda problem: work.solver.step(problem, problem.w0, work.solver.init(problem, problem.w0, jnp.asarray(problem.n)), None)[0])
+        one = jax.jit(
+            lambda problem: work.solver.step(
+                problem, problem.w0, work.solver.init(problem, problem.w0, jnp.asarray(problem.n)), None
+            )[0]
+        )
         one(problem)
         matrix = jnp.asarray(np.random.default_rng(0).standard_normal((PRODUCT, PRODUCT)))
         product = jax.jit(jnp.matmul)
         product(matrix, matrix)
         rate = work.multiplications() / (spent := median_seconds(lambda: one(problem), 5))
-        notes[1:] = [f"{1e-9 * rate:.0f} GFLOP/s, {rate * median_seconds(lambda: product(matrix, matrix), 5) / (2 * PRODUCT**3):.0%} of a product's"]
+        notes[1:] = [
+            f"{1e-9 * rate:.0f} GFLOP/s, {rate * median_seconds(lambda: product(matrix, matrix), 5) / (2 * PRODUCT**3):.0%} of a product's"
+        ]
     error = error_of(work, problem, horizon, kept[0])
     return Timing(title, spent, error, first, ", ".join(notes))
 
@@ -148,7 +157,9 @@ def rows(bench: Contest) -> Iterator[Row]:
 
 def main(title: str, size: str) -> None:
     rg.enable_x64()
-    sys.stdout.write(json.dumps(dataclasses.asdict(measured(title, (QUICK if size == "quick" else WORKS)[title]))) + "\n")
+    sys.stdout.write(
+        json.dumps(dataclasses.asdict(measured(title, (QUICK if size == "quick" else WORKS)[title]))) + "\n"
+    )
 
 
 if __name__ == "__main__":

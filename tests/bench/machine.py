@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-
-from .clock import seconds
+from tests.bench.clock import seconds
 
 SIZE = 1500
 

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from riemgn.geometry.door import load
+from riemgn.geometry.interop.geomstats_import import load
 
 
 def pullback_sphere(p: int):

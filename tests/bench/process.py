@@ -5,9 +5,8 @@ import json
 import sys
 
 from riemgn.cli.session import prepare_jax
-
-from .clock import seconds
-from .solve import cases, repeated
+from tests.bench.clock import seconds
+from tests.bench.solve import cases, repeated
 
 
 def main(place: int) -> None:

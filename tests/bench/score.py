@@ -17,9 +17,8 @@ import scipy.special
 
 import riemgn as rg
 from riemgn.method import MethodState
-
-from .contest import Contender, Contest, Protocol
-from .row import Row
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
 
 TARGET = 3.0
 WEIGHT, STEP_SIZE = 1e-4, 0.95
@@ -42,7 +41,9 @@ def by_numpy(problem: rg.Problem, penalty: rg.PseudoHuberPenalty) -> Callable[[n
         s = scipy.special.expit(z)
         rho, slope = z * s, s + z * s * (1 - s)
         e = (kappa * rho @ output[0] - y) / m
-        jac = np.concatenate([(kappa * (slope * output[0])[:, :, None] * x[:, None, :]).reshape(m, -1), kappa * rho], axis=1)
+        jac = np.concatenate(
+            [(kappa * (slope * output[0])[:, :, None] * x[:, None, :]).reshape(m, -1), kappa * rho], axis=1
+        )
         r = np.sqrt(mu**2 + w**2)
         pull, metric = WEIGHT * w / r, mu**2 / r**3
         weighted = jac / metric
@@ -59,7 +60,9 @@ def _after(problem, method, steps):
 
     def advance(_, carry):
         w, state = method.step(problem, *carry, jax.random.key(0))
-        return w, MethodState(state.time, state.count, state.memory, start.report)  # what a step reports is not computed
+        return w, MethodState(
+            state.time, state.count, state.memory, start.report
+        )  # what a step reports is not computed
 
     return jax.lax.fori_loop(0, steps, advance, (problem.w0, start))[0]
 
@@ -68,7 +71,10 @@ def rows(bench: Contest) -> Iterator[Row]:
     for name, (m, inputs, width) in (QUICK if bench.quick else WORKS).items():
         keys = jax.random.split(jax.random.key(0), 4)
         net = rg.MLP((inputs, width, 1), "silu", scaling="output", bias=False)
-        params = [{"weight": jax.random.normal(keys[0], (width, inputs))}, {"weight": jax.random.uniform(keys[1], (1, width))}]
+        params = [
+            {"weight": jax.random.normal(keys[0], (width, inputs))},
+            {"weight": jax.random.uniform(keys[1], (1, width))},
+        ]
         x = jax.random.normal(keys[2], (m, inputs))
         x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
         problem = rg.Problem(net, params, x, jax.random.normal(keys[3], (m,)), rg.SquaredLoss(mean=True))

@@ -17,10 +17,9 @@ from collections.abc import Iterator
 import jax
 
 import riemgn as rg
-
-from .contest import Contender, Contest, Protocol
-from .row import Row, Timing
-from .supervisor import environment, ROOT
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row, Timing
+from tests.bench.supervisor import environment, ROOT
 
 SHAPES = {"n = 200, p = 49": (200, 8), "n = 40, p = 601": (40, 100)}
 STAGES = {"starts": "another process, until it integrates", "ends": "another process, until it has solved"}
@@ -30,8 +29,8 @@ PROCESSES = 5  # with the programs at hand, after the one that compiles them
 def cases():
     """Problem and flow of each row; gradient flow is run over a stiff horizon."""
     for title, (n, width) in SHAPES.items():
-        yield title, n, width, rg.GaussNewton(), 5.0
-        yield title, n, width, rg.LevenbergMarquardt(1e-2), 5.0
+        yield title, n, width, rg.GaussNewtonFlow(), 5.0
+        yield title, n, width, rg.LevenbergMarquardtFlow(1e-2), 5.0
     yield "n = 200, p = 49", 200, 8, rg.GradientFlow(), 1.0
 
 
@@ -52,7 +51,10 @@ def processes(place: int) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.bench.process", str(place)]
         surroundings = {**environment(), "RIEMGN_CACHE": folder}
-        done = [subprocess.run(command, cwd=ROOT, env=surroundings, check=True, capture_output=True, text=True).stdout for _ in range(1 + PROCESSES)]
+        done = [
+            subprocess.run(command, cwd=ROOT, env=surroundings, check=True, capture_output=True, text=True).stdout
+            for _ in range(1 + PROCESSES)
+        ]
     return [json.loads(said.splitlines()[-1]) for said in done]
 
 
@@ -69,4 +71,6 @@ def rows(bench: Contest) -> Iterator[Row]:
         yield from bench.compare(work, Contender("riemgn solve", build), [], Protocol())
         for stage, words in STAGES.items():
             build = functools.partial(another_process, place, stage)
-            yield from bench.compare(f"{work}, {words}", Contender("riemgn solve, programs kept", build), [], Protocol(patience=240.0))
+            yield from bench.compare(
+                f"{work}, {words}", Contender("riemgn solve, programs kept", build), [], Protocol(patience=240.0)
+            )

@@ -17,13 +17,12 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import riemgn as rg
-from riemgn.integration import STIFF_GAINS, STIFF_GROWTH
 from riemgn.model import Weighted
-from riemgn.stiff import LowRankChord, parameter_velocity
-
-from .clock import Deadline
-from .contest import Contender, Contest, Protocol
-from .row import Row
+from riemgn.solver.implicit import LowRankChord, parameter_velocity
+from riemgn.solver.integrate import STIFF_GAINS, STIFF_GROWTH
+from tests.bench.clock import Deadline
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
 
 PATIENCE = 10.0
 ERROR = 1e-6
@@ -44,7 +43,10 @@ def make_problem(n: int, width: int, cond: float, seed: int = 0) -> tuple[rg.Pro
     """The problem and its horizon. Weights `10^(-e i / n)`, the exponent by bisection between the first values that enclose `cond`."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, INPUTS))
-    params, teacher = ([{"weight": rng.standard_normal((width, INPUTS))}, {"weight": rng.standard_normal((1, width))}] for _ in range(2))
+    params, teacher = (
+        [{"weight": rng.standard_normal((width, INPUTS))}, {"weight": rng.standard_normal((1, width))}]
+        for _ in range(2)
+    )
     model = Weighted(rg.MLP((INPUTS, width, 1), bias=False))
     plain = rg.Problem(model, params, np.column_stack([x, np.ones(n)]), np.zeros(n))
     jac = np.asarray(plain.jac(plain.w0))
@@ -83,7 +85,9 @@ def vector_field(t, y, args):
 
 @eqx.filter_jit
 def integrate(args, ts, tolerance, solver, gains, growth):
-    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance, pcoeff=gains[0], icoeff=gains[1], factormax=growth)
+    controller = diffrax.PIDController(
+        rtol=tolerance, atol=tolerance, pcoeff=gains[0], icoeff=gains[1], factormax=growth
+    )
     return diffrax.diffeqsolve(
         diffrax.ODETerm(vector_field), solver, 0.0, ts[-1], None, args.problem.w0, args,
         stepsize_controller=diffrax.ClipStepSizeController(controller, step_ts=ts),
@@ -118,7 +122,9 @@ def by_scipy(args, ts, method, jacobian, patience):
             deadline.check()
             return np.asarray(jacobian(w, problem))
 
-        found = solve_ivp(fun, (0.0, times[-1]), np.asarray(problem.w0), method, times, rtol=tolerance, atol=tolerance, jac=jac)
+        found = solve_ivp(
+            fun, (0.0, times[-1]), np.asarray(problem.w0), method, times, rtol=tolerance, atol=tolerance, jac=jac
+        )
         return found.y.T if found.success else np.full((times.size, problem.p), np.nan)
 
     return run
@@ -138,11 +144,19 @@ def contest(bench: Contest, case, patience: float) -> Iterator[Row]:
         return float(np.max(difference) / np.max(np.linalg.norm(reference, axis=1)))
 
     peers = [
-        Contender(f"scipy {method}, {kind} Jacobian", lambda m=method, j=jacobian: by_scipy(args, ts, m, j, patience), at_least=against_scipy)
+        Contender(
+            f"scipy {method}, {kind} Jacobian",
+            lambda m=method, j=jacobian: by_scipy(args, ts, m, j, patience),
+            at_least=against_scipy,
+        )
         for method in SCIPY
         for kind, jacobian in (("GN", _gram), ("exact", _hessian))
     ]
-    peers.append(Contender("diffrax Kvaerno5, default", lambda: by_diffrax(args, ts, diffrax.Kvaerno5()), at_least=against_diffrax))
+    peers.append(
+        Contender(
+            "diffrax Kvaerno5, default", lambda: by_diffrax(args, ts, diffrax.Kvaerno5()), at_least=against_diffrax
+        )
+    )
     peers = [peer for peer in peers if not bench.quick or peer.name in QUICK]
     protocol = Protocol(error, TOLERANCES, ERROR, patience)
     mine = Contender("riemgn Kvaerno5 + LowRankChord", lambda: by_diffrax(args, ts, ours, STIFF_GAINS, STIFF_GROWTH))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .row import quickest as quickest, Row, row_from, Timing
+from tests.bench.row import quickest as quickest, Row, row_from, Timing
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_DEFAULT = ("stiff", "flow", "direction", "kernel", "training", "geometry", "solve", "batch", "score")
@@ -46,7 +46,11 @@ def machine() -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """BLAS and XLA on one thread unless the caller says otherwise; no programs compiled before."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE"))}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE"))
+    }
     return {**ONE_THREAD, **own}
 
 

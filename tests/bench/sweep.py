@@ -10,11 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 import riemgn as rg
-
-from .clock import seconds
-from .contest import Contest
-from .large import peak_bytes
-from .row import Row, Timing
+from tests.bench.clock import seconds
+from tests.bench.contest import Contest
+from tests.bench.large import peak_bytes
+from tests.bench.row import Row, Timing
 
 CELLS = {False: (100, 100), True: (16, 16)}
 
@@ -24,7 +23,9 @@ def rows(bench: Contest) -> Iterator[Row]:
     axes = {"angle": np.linspace(0.1, 1.4, angles).tolist(), "radius": np.linspace(1.0, 2.0, radii).tolist()}
     kept = []
     with tempfile.TemporaryDirectory() as folder:
-        spent = seconds(lambda: kept.append(rg.sweep(rg.task.circle, axes=axes, flows=[rg.GaussNewton()], t1=1.0, out=folder)))
+        spent = seconds(
+            lambda: kept.append(rg.sweep(rg.task.circle, axes=axes, flows=[rg.GaussNewtonFlow()], t1=1.0, out=folder))
+        )
     table = kept[0]
     compiling = table.groupby("compile_seconds")["compile_seconds"].first().sum()
     beside = 1e3 * (spent - table["seconds"].sum() - compiling) / len(table)

@@ -17,10 +17,9 @@ import optimistix as optx
 from scipy.optimize import least_squares
 
 import riemgn as rg
-
-from .clock import Deadline
-from .contest import Contender, Contest, Protocol
-from .row import Row
+from tests.bench.clock import Deadline
+from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.row import Row
 
 # n, width, target loss, ratio to reach; inputs 8, so p = 10 width + 1
 CASES = ((200, 15, 1e-4, 3.0), (100, 200, 1e-6, 6.0))
@@ -104,7 +103,13 @@ def by_scipy(problem, target, method):
 
         try:
             return least_squares(
-                fun, np.asarray(problem.w0), lambda w: np.asarray(_jacobian(w, problem)), method=method, xtol=1e-15, ftol=1e-15, gtol=1e-15
+                fun,
+                np.asarray(problem.w0),
+                lambda w: np.asarray(_jacobian(w, problem)),
+                method=method,
+                xtol=1e-15,
+                ftol=1e-15,
+                gtol=1e-15,
             ).x
         except Reached:
             return met[0]
@@ -113,7 +118,7 @@ def by_scipy(problem, target, method):
 
 
 def by_riemgn(problem, target):
-    method = rg.LevenbergMarquardtMethod(rg.ResidualDamping(FACTOR))
+    method = rg.LevenbergMarquardt(rg.ResidualDamping(FACTOR))
     return lambda _: rg.iterate(problem, method, steps=STEPS, save_every=STEPS, loss_tol=target, throw=False).params[-1]
 
 
@@ -128,18 +133,29 @@ def contest(bench: Contest, n: int, width: int, target: float, at_least: float) 
     }
     peers = [
         *(
-            Contender(f"optimistix {name}", lambda s=solver: lambda _: by_optimistix(problem, UntilLoss(s, stop)), at_least=at_least)
+            Contender(
+                f"optimistix {name}",
+                lambda s=solver: lambda _: by_optimistix(problem, UntilLoss(s, stop)),
+                at_least=at_least,
+            )
             for name, solver in solvers.items()
         ),
         *(
-            Contender(f"jaxopt LevenbergMarquardt, {kind}", lambda o=options: by_jaxopt(problem, target, o), ("jaxopt",), at_least)
+            Contender(
+                f"jaxopt LevenbergMarquardt, {kind}",
+                lambda o=options: by_jaxopt(problem, target, o),
+                ("jaxopt",),
+                at_least,
+            )
             for kind, options in JAXOPT.items()
         ),
         Contender("scipy least_squares trf", lambda: by_scipy(problem, target, "trf"), at_least=at_least),
     ]
     if n >= problem.p:
         peers.append(Contender("scipy least_squares lm", lambda: by_scipy(problem, target, "lm"), at_least=at_least))
-    peers = [peer for peer in peers if not bench.quick or peer.name not in ("optimistix GaussNewton", "optimistix Dogleg")]
+    peers = [
+        peer for peer in peers if not bench.quick or peer.name not in ("optimistix GaussNewton", "optimistix Dogleg")
+    ]
     mine = Contender("riemgn iterate, LM", lambda: by_riemgn(problem, target))
     protocol = Protocol(lambda w: float(loss(jnp.asarray(w))), accuracy=target, patience=PATIENCE)
     yield from bench.compare(f"LM to loss {target:g}, n = {n}, p = {problem.p}", mine, peers, protocol)

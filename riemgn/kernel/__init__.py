@@ -1,9 +1,0 @@
-"""Jacobian and tangent kernel of a fully connected network, layer by layer; the Jacobian is formed only on request."""
-
-from .layers import LayerJacobian as LayerJacobian, ScaledLayerJacobian as ScaledLayerJacobian
-from .tangent import (
-    infinite_width_kernel as infinite_width_kernel,
-    is_layerwise as is_layerwise,
-    layer_jacobian as layer_jacobian,
-    layer_kernel as layer_kernel,
-)

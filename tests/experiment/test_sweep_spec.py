@@ -1,0 +1,171 @@
+"""Sweep specs: what a TOML file says, and the line of what is wrong in it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import riemgn as rg
+from riemgn.cli import main
+from riemgn.experiment import read_sweep_plan, read_sweep_spec, run, run_spec
+from riemgn.experiment.sweep_spec import line_of
+from tests.helpers import HEED_CTRL_C
+
+ROOT = Path(__file__).parents[2]
+SPEC = """\
+name = "conditioning"
+seeds = 2
+
+[base]
+data = "diabetes"
+width = 2
+subset = 12
+t1 = 0.5
+
+[axes]
+alpha = [100, 1000]
+cond = { start = 1, stop = 1e3, num = 2, scale = "log" }
+
+[[flows]]
+flow = "gn"
+
+[[flows]]
+flow = "lm"
+damping = 0.1
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """The path of a spec with some of its text replaced."""
+
+    def write(old="", new=""):
+        assert old in SPEC
+        path = tmp_path / "sweep.toml"
+        path.write_text(SPEC.replace(old, new))
+        return path
+
+    return write
+
+
+def test_a_spec_is_frozen_and_its_hash_is_that_of_its_content(spec):
+    one, other = read_sweep_spec(spec()), read_sweep_spec(spec("t1 = 0.5", "t1 = 0.6"))
+    assert one.hash == read_sweep_spec(spec("seeds = 2\n", "seeds = 2  # two\n")).hash != other.hash
+    with pytest.raises(ValueError, match="frozen"):
+        one.seeds = 3
+
+
+def test_the_plan_has_every_cell(spec):
+    _, plan = read_sweep_plan(spec())
+    assert dict(plan.grid.axes) == {"alpha": [100, 1000], "cond": [1.0, 1000.0]}
+    assert plan.grid.flows == ["gn", "lm"] and plan.grid.seeds == [0, 1]
+    linear = read_sweep_plan(spec('num = 2, scale = "log"', "num = 3"))[1]
+    assert linear.grid.axes["cond"] == [1.0, 500.5, 1000.0]
+
+
+WRONG = [
+    ("width = 2", "width = 0", 6, ["`width`", "greater than or equal to 1", "got 0"]),
+    ("width = 2", "widht = 2", 6, ["widht", "width"]),
+    ("width = 2", "width = 'two'", 6, ["`width`", "'two'"]),
+    ("t1 = 0.5", "t1 = [1]", 8, ["t1", "number", "[1]"]),
+    ("[base]", "[base]\nseed = 3", 5, ["`seed`"]),
+    ("seeds = 2", "seeds = 'a'", 2, ["`seeds`", "'a'"]),
+    ("seeds = 2", "seeds = []", 2, ["`seeds`", "at least 1"]),
+    ("seeds = 2", "seeds = [-1]", 2, ["`seed`", "-1"]),
+    ("seeds = 2", "seeds = 1000000000", 2, ["`seeds`", "1000000"]),
+    ("[100, 1000]", "[]", 11, ["alpha", "at least 1"]),
+    ("[100, 1000]", "100", 11, ["alpha", "list", "100"]),
+    ("[100, 1000]", "[100, -1]", 11, ["`alpha`", "-1"]),
+    ("alpha =", "alpho =", 11, ["`alpho`"]),
+    ("num = 2", "num = 1000000000", 12, ["num", "1000000000"]),
+    ("num = 2", "num = 1000000", 10, ["at most 1000000", "8e+06"]),
+    ("start = 1,", "start = -1,", 12, ["one sign", "-1"]),
+    ('"log"', '"lin"', 12, ["'lin'", "'log'"]),
+    ("[axes]", "[axis]", 10, ["axis", "axes"]),
+    ('flow = "gn"', 'flow = "nn"', 15, ["'nn'", "'gn'"]),
+    ("damping = 0.1", "", 17, ["'lm'", "damping"]),
+    ('flow = "gn"', 'flow = "lm"\ndamping = 1', 18, ["'lm'", "`label`"]),
+    ("alpha = [100, 1000]", "damping = [0.1]", 14, ["'gn'", "no damping"]),
+    ("[100, 1000]", "[100, 1000", 12, ["not TOML"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "quoted"), WRONG)
+def test_a_wrong_spec_is_one_sentence_that_names_the_line(spec, capsys, tmp_path, old, new, line, quoted):
+    path = spec(old, new)
+    with pytest.raises(SystemExit) as leaving:
+        main(["sweep", str(path), "--out", str(tmp_path / "runs")])
+    said = capsys.readouterr().err
+    assert leaving.value.code == 2 and said.count("\n") == 1 and f"line {line}" in said
+    assert all(word in said for word in quoted), said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, content):
+    path = tmp_path / "sweep.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot be read: no such file|UTF-8"):
+        read_sweep_spec(path)
+
+
+def test_the_line_of_dotted_keys_and_inline_tables():
+    text = 'base.width = 3\nflows = [\n  { flow = "gn" },\n]\n'
+    assert [line_of(text, place) for place in (("base", "width"), ("flows", 0, "flow"), ("axes",))] == [1, 2, 1]
+
+
+def test_the_command_keeps_records_that_are_the_runs_of_their_specs(spec, capsys, tmp_path):
+    folder = tmp_path / "runs"
+    with pytest.raises(SystemExit) as leaving:
+        main(["sweep", str(spec()), "--out", str(folder), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert leaving.value.code == 0 and told["cells"] == 16 and told["results"] == {"successful": 16}
+    table = rg.load_runs(folder)
+    row = table.iloc[13]
+    fields = {name: row[name].item() for name in ("alpha", "cond", "seed")}
+    alone = run(run_spec(data="diabetes", width=2, subset=12, t1=0.5, flow=row["flow"], damping=0.1, **fields))
+    assert row["flow"] == "lm" and row["num_steps"] == alone.metadata["stats"]["num_steps"]
+    assert row["loss_end"] == pytest.approx(alone.metadata["summary"]["losses"][1], rel=1e-9)
+    with pytest.raises(SystemExit) as leaving:
+        main(["sweep", str(spec()), "--out", str(folder), "--resume"])
+    shown = capsys.readouterr().out
+    assert leaving.value.code == 0 and "16 successful" in shown and str(folder) in shown.replace("\n", "")
+
+
+def test_a_sweep_with_flows_that_gave_up_is_status_1(spec, tmp_path, capsys):
+    path = spec("t1 = 0.5", "t1 = 0.5\nmax_steps = 2")
+    with pytest.raises(SystemExit) as leaving:
+        main(["sweep", str(path), "--out", str(tmp_path / "runs")])
+    assert leaving.value.code == 1 and "step_limit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("jobs", "interrupt"), [("1", "Ctrl-C"), ("2", "Ctrl-C"), ("2", "SIGTERM")])
+def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, capsys, jobs, interrupt):
+    path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
+    path.write_text('seeds = 90\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RIEMGN_CACHE": str(tmp_path / "cache")}
+    program = f"{HEED_CTRL_C}import sys; from riemgn.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "sweep", str(path), "--out", str(folder), "--jobs", jobs]
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not [*folder.glob("cells/0*")] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if interrupt == "Ctrl-C":
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+    else:
+        started.terminate()  # as a batch system does: to the first process alone
+    said = started.communicate(timeout=60)[
+        1
+    ]  # ends when nobody is left who could write: whoever works on makes it fail
+    kept = len(rg.load_runs(folder))
+    assert started.returncode == 130 and 3 <= kept < 90
+    assert f"{kept} of 90 cells are saved" in said and "--resume" in said and "Traceback" not in said
+    with pytest.raises(SystemExit) as leaving:
+        main(["sweep", str(path), "--out", str(folder), "--resume"])
+    assert leaving.value.code == 0 and "90 runs: 90 successful" in capsys.readouterr().out

@@ -1,0 +1,313 @@
+"""GGN-SCORE: golden step, directions against dense solves, step sizes, descent, the predicted decrease."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import riemgn as rg
+from riemgn.linalg import score_direction
+from riemgn.linalg.diagonal_plus_gram import LARGE
+from riemgn.method import GGNScore, GradientDescent, LevenbergMarquardt
+from riemgn.penalty import ExponentialPenalty, OstrovskiiBachPenalty, PseudoHuberPenalty, SquaredPenalty
+from riemgn.solver.iterate import iterate
+from tests.helpers import matrix_with, relative_error, tanh_net, TwoLayerTanh
+
+KEY = jax.random.key(0)
+STEPS = 6
+
+# --- the golden step of ggn_score.md 7.1 -----------------------------------------------------------------------------
+
+M, N0, N1 = 4, 2, 6
+SCALE = 1 / np.sqrt(N1)
+
+
+def golden_net(params, x):
+    """`kappa V silu(U x)`, the hidden layer stored as its transpose: flattened, it is column-major as in the released code."""
+    return SCALE * jax.nn.silu(x @ params["u"]) @ params["v"]
+
+
+@jax.custom_jvp
+def released_net(params, x):
+    return golden_net(params, x)
+
+
+@released_net.defjvp
+def _released_jvp(primals, tangents):
+    """The released Jacobian: no `kappa`, and the hidden block written neuron by neuron where theta is column-major (ggn_score.md B1, B2)."""
+    params, x = primals
+    z = x @ params["u"]
+    s = jax.nn.sigmoid(z)
+    hidden = (params["v"] * (s + z * s * (1 - s)))[:, :, None] * x[:, None, :]
+    change = hidden.reshape(len(x), -1) @ tangents[0]["u"].reshape(-1) + jax.nn.silu(z) @ tangents[0]["v"]
+    return golden_net(params, x), change
+
+
+def golden_problem(model) -> rg.Problem:
+    x = np.cos(1 + np.arange(M)[:, None] + 2 * np.arange(N0))
+    u = np.sin(1 + 3 * np.arange(N1)[:, None] + np.arange(N0))
+    params = {"u": u.T, "v": 0.5 + 0.5 * np.cos(2 * np.arange(N1))}
+    return rg.Problem(model, params, x, np.sin(1 + np.arange(M)), rg.SquaredLoss(mean=True))
+
+
+GOLDEN = {  # |J|, |d|, |theta+|, f+, d[0], d[17]
+    "corrected, c = 1": (
+        golden_net,
+        "unit",
+        [0.968026051586, 0.666524873686, 3.21324098328, 0.133464836911, 0.07280989580588, 0.03337645404425],
+    ),
+    "corrected, c = tau": (
+        golden_net,
+        "tau",
+        [0.968026051586, 10.7370184537, 5.1087541218, 0.678917336117, -4.02013566097, 0.28084173715],
+    ),
+    "released, c = 1": (
+        released_net,
+        1.0,
+        [2.37116988411, 0.597792213103, 3.34433662452, 0.15671840023, 0.11003095376749, 0.03333372195138],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_step(name):
+    model, damping, expected = GOLDEN[name]
+    problem, penalty = golden_problem(model), PseudoHuberPenalty(0.5)
+    trajectory = iterate(problem, GGNScore(penalty, 0.01, 0.95, damping), steps=1)
+    report = {key: value[0] for key, value in trajectory.stats["per_step"].items()}
+    np.testing.assert_allclose(trajectory.outputs[0], [0.1160886, 0.176031, -0.01343338, 0.06447003], atol=5e-9)
+    np.testing.assert_allclose(trajectory.losses[0], 0.2202793210731629, rtol=1e-14)
+    np.testing.assert_allclose(penalty(problem.w0), 6.709949485722, rtol=1e-12)
+    np.testing.assert_allclose(penalty.self_concordance(problem.p), 5.791692472934, rtol=1e-12)
+    np.testing.assert_allclose(report["local_norm"], 0.064684392513, rtol=1e-10)
+    np.testing.assert_allclose(report["step_size"], 0.691093997892, rtol=1e-12)
+    d = np.asarray(trajectory.params[1] - trajectory.params[0]) / report["step_size"]
+    got = [
+        np.linalg.norm(problem.jac(problem.w0)),
+        np.linalg.norm(d),
+        np.linalg.norm(trajectory.params[1]),
+        trajectory.losses[1],
+        d[0],
+        d[17],
+    ]
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_golden_gradient_descent():
+    trajectory = iterate(golden_problem(golden_net), GradientDescent(1.0), steps=1)
+    np.testing.assert_allclose(trajectory.losses[1], 0.1586728840635359, rtol=1e-12)
+
+
+# --- directions ------------------------------------------------------------------------------------------------------
+
+
+def dense_direction(jac, loss_gradient, pull, metric, c) -> np.ndarray:
+    """`(c D + J^T J) d = -(J^T e + tau h')` as a least-squares problem, which squares nothing."""
+    root = np.sqrt(metric)
+    a = np.concatenate([jac / root, np.sqrt(c) * np.eye(len(root))])
+    return -np.linalg.lstsq(a, np.concatenate([loss_gradient, pull / root / np.sqrt(c)]), rcond=None)[0] / root
+
+
+def drawn(n: int, p: int, mu: float, tau: float = 1e-4):
+    rng = np.random.default_rng(n + p)
+    w, penalty = jnp.asarray(rng.standard_normal(p)), PseudoHuberPenalty(mu)
+    jac, loss_gradient = rng.standard_normal((n, p)) / np.sqrt(n), rng.standard_normal(n) / n
+    return jac, loss_gradient, tau * np.asarray(penalty.slope(w)), np.asarray(penalty.curvature(w))
+
+
+direction = jax.jit(score_direction)
+
+
+@pytest.mark.parametrize(("n", "p"), [(20, 80), (50, 300), (80, 81), (81, 80), (100, 60)])
+@pytest.mark.parametrize("mu", [1.0, 22.4])
+@pytest.mark.parametrize(("c", "tolerance"), [(1.0, 1e-10), (1e-4, 1e-9)])
+def test_low_rank_and_dense_directions_agree(n, p, mu, c, tolerance):
+    arguments = drawn(n, p, mu)
+    jac, loss_gradient, pull, metric = arguments
+    got = direction(*arguments, c)
+    normal = -np.linalg.solve(c * np.diag(metric) + jac.T @ jac, jac.T @ loss_gradient + pull)
+    assert relative_error(got, dense_direction(*arguments, c)) < tolerance
+    assert relative_error(got, normal) < tolerance
+    assert relative_error(direction(*arguments, 1.001 * c), normal) > tolerance  # can say no
+    assert relative_error(direction(jac, loss_gradient, 1.01 * pull, metric, c), normal) > tolerance
+
+
+@pytest.mark.parametrize("mu", [0.1, 1.0, 22.4])
+def test_large_systems_by_products_and_by_a_factor_in_float32(mu):
+    n, p = 2 * LARGE + 1, 3000
+    arguments = drawn(n, p, mu)
+    jac, loss_gradient, pull, metric = arguments
+    normal = -np.linalg.solve(np.diag(metric) + jac.T @ jac, jac.T @ loss_gradient + pull)
+    assert relative_error(direction(*arguments, 1.0), normal) < 1e-10
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_directions_by_layers_are_those_of_the_formed_jacobian(outputs):
+    net = rg.MLP((4, 120, outputs), "silu", scaling="output", bias=False)
+    targets = np.zeros(100) if outputs == 1 else np.zeros((100, outputs))
+    problem = rg.Problem(
+        net, net.init(key=KEY), np.random.default_rng(0).standard_normal((100, 4)), targets, rg.SquaredLoss(mean=True)
+    )
+    penalty = PseudoHuberPenalty(2.0)
+    by_layers, formed = (problem.linearise(problem.w0, formed=way).whitened() for way in (False, True))
+    arguments = 1e-4 * penalty.slope(problem.w0), penalty.curvature(problem.w0), 1.0
+    expected = direction(formed.jac, formed.loss_gradient, *arguments)
+    assert relative_error(direction(by_layers.jac, by_layers.loss_gradient, *arguments), expected) < 1e-10
+
+
+def test_the_limits_of_the_damping():
+    jac, loss_gradient, pull, metric = drawn(20, 80, 1.0)
+    root = np.sqrt(metric)
+    least = -np.linalg.pinv(jac / root) @ loss_gradient / root  # minimum norm in the metric D
+    assert relative_error(direction(jac, loss_gradient, 0 * pull, metric, 1e-13), least) < 1e-10
+    gradient = jac.T @ loss_gradient + pull
+    assert relative_error(1e12 * direction(jac, loss_gradient, pull, metric, 1e12), -gradient / metric) < 1e-9
+
+
+@pytest.mark.parametrize("loss", [rg.SquaredLoss(mean=True), rg.LogisticLoss(mean=True)], ids=["squared", "logistic"])
+def test_steps_equal_the_dense_ones_with_the_hessian_of_the_loss_inside(loss):
+    """Batches of 3 among 8 samples: the last one of an epoch has two, and its mean is over two."""
+    net = tanh_net(8, (3, 10, 1))
+    problem = rg.Problem(net.model, net.params, net.x, np.linspace(0.1, 0.9, 8), loss)
+    penalty, dense = PseudoHuberPenalty(0.7), TwoLayerTanh(net.x, 10)
+    trajectory = iterate(problem, GGNScore(penalty, 0.01, 0.9, 0.5, batch_size=3, order="cyclic"), steps=STEPS)
+    w, y = np.asarray(problem.w0), np.asarray(problem.y)
+    for k in range(STEPS):
+        rows = [[0, 1, 2], [3, 4, 5], [6, 7]][k % 3]
+        jac, f = dense.jac(w)[rows], dense.outputs(w)[rows]
+        share = 1 / (1 + np.exp(-f))
+        e, q = (
+            (f - y[rows], np.ones(len(rows)))
+            if isinstance(loss, rg.SquaredLoss)
+            else (share - y[rows], share * (1 - share))
+        )
+        r = np.sqrt(0.7**2 + w**2)
+        slope, curvature = w / r, 0.7**2 / r**3
+        hessian = 0.5 * np.diag(curvature) + jac.T @ np.diag(q / len(rows)) @ jac
+        d = -np.linalg.solve(hessian, jac.T @ e / len(rows) + 0.01 * slope)
+        eta = 0.01 * np.sqrt(np.sum(slope**2 / curvature))
+        s = 0.9 / (1 + 2 * len(w) ** 0.2 * 0.7**-0.7 * eta)
+        w = w + s * d
+        assert relative_error(trajectory.params[k + 1], w) < 1e-10
+        np.testing.assert_allclose(trajectory.stats["per_step"]["step_size"][k], s, rtol=1e-10)
+        np.testing.assert_allclose(trajectory.stats["per_step"]["decrement"][k], np.sqrt(d @ hessian @ d), rtol=1e-9)
+
+
+def test_with_a_ridge_and_no_weight_it_is_levenberg_marquardt():
+    problem = tanh_net(8, (3, 10, 1))
+    one = iterate(problem, GGNScore(SquaredPenalty(2.0), 0.0, 0.5, 0.3), steps=STEPS)
+    other = iterate(problem, LevenbergMarquardt(0.3 / 2.0, 0.5), steps=STEPS)
+    assert relative_error(one.params, other.params) < 1e-12
+    np.testing.assert_allclose(one.ts, other.ts)
+    np.testing.assert_allclose(one.stats["per_step"]["local_norm"], 0.0)
+
+
+# --- step sizes ------------------------------------------------------------------------------------------------------
+
+PENALTIES = {
+    "pseudo-huber": PseudoHuberPenalty(0.5, constant=PseudoHuberPenalty.tight_constant(2.6)),
+    "ostrovskii-bach": OstrovskiiBachPenalty(0.5),
+    "exponential": ExponentialPenalty(1.0, lower=-2.0),
+}
+TAU = 0.05
+
+
+def linear_problem() -> rg.Problem:
+    rng = np.random.default_rng(2)
+    return rg.Problem(
+        rg.LinearModel(), rng.standard_normal(9), matrix_with(6, 9, np.geomspace(3, 0.1, 6)), 2 * rng.standard_normal(6)
+    )
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_step_sizes_follow_their_formulas(name):
+    problem, penalty = linear_problem(), PENALTIES[name]
+    nu, m_g = penalty.order, float(penalty.self_concordance(9))
+    local_norm = float(penalty.local_norm(problem.w0))
+    sizes = {}
+    for rule in ("reference", "theory", "analytic"):
+        trajectory = iterate(problem, GGNScore(penalty, TAU, 0.8, "tau", rule), steps=STEPS)
+        sizes[rule] = trajectory.stats["per_step"]["step_size"][0]
+        length = float(jnp.linalg.norm(trajectory.params[1] - trajectory.params[0])) / sizes[rule]
+        decrement = trajectory.stats["per_step"]["decrement"][0]
+    assert math.isclose(sizes["reference"], 0.8 / (1 + m_g * TAU * local_norm), rel_tol=1e-12)
+    assert math.isclose(sizes["theory"], 0.8 / (1 + m_g * TAU ** ((3 - nu) / 2) * local_norm), rel_tol=1e-12)
+    if nu == 2:
+        analytic = math.log(1 + m_g * length) / (m_g * length)
+    else:
+        distance = (nu / 2 - 1) * TAU ** (1 - nu / 2) * m_g * length ** (3 - nu) * decrement ** (nu - 2)
+        analytic = (1 - (1 + (4 - nu) / (nu - 2) * distance) ** (-(nu - 2) / (4 - nu))) / distance
+    assert math.isclose(sizes["analytic"], 0.8 * analytic, rel_tol=1e-10)
+    assert sizes["theory"] <= sizes["reference"]  # tau < 1
+
+
+def test_a_step_size_above_one_counts_as_one():
+    problem, penalty = linear_problem(), PENALTIES["pseudo-huber"]
+    one, other = (iterate(problem, GGNScore(penalty, TAU, a), steps=STEPS) for a in (1.0, 7.0))
+    np.testing.assert_array_equal(one.params, other.params)
+
+
+# --- descent (C13) ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damping", [1.0, "tau"])
+def test_every_step_descends_on_the_smoothed_objective(damping):
+    """`<grad F, d> = -d^T (c D + J^T Q J) d < 0`, with the gradient of `F` by automatic differentiation."""
+    problem, penalty = tanh_net(8, (3, 10, 1), loss=rg.SquaredLoss(mean=True)), PENALTIES["pseudo-huber"]
+    trajectory = iterate(problem, GGNScore(penalty, 0.01, 0.5, damping), steps=STEPS)
+    report = trajectory.stats["per_step"]
+    objective = jax.jit(lambda w: problem.objective(w) + 0.01 * penalty(w))
+    gradients = jax.jit(jax.vmap(jax.grad(objective)))(trajectory.params[:-1])
+    steps = np.diff(trajectory.params, axis=0) / report["step_size"][:, None]
+    slopes = np.sum(np.asarray(gradients) * steps, axis=1)
+    np.testing.assert_allclose(report["slope"], slopes, rtol=1e-8)
+    np.testing.assert_allclose(report["slope"], -(report["decrement"] ** 2), rtol=1e-9)
+    assert np.all(report["slope"] < 0)
+    values = np.array([objective(w) for w in trajectory.params])
+    np.testing.assert_allclose(report["objective"], values[:-1], rtol=1e-13)
+    np.testing.assert_allclose(report["decrease"], values[:-1] - values[1:], atol=1e-14)
+    missed = [problem.outputs(w + s * d) - problem.outputs(w) - s * problem.jac(w) @ d
+              for w, s, d in zip(trajectory.params[:2], report["step_size"], steps, strict=False)]  # fmt: skip
+    np.testing.assert_allclose(report["linearisation_error"][:2], np.linalg.norm(missed, axis=1), rtol=1e-8)
+
+
+def kept_promise(problem, penalty, weight, damping, rule) -> tuple[bool, np.ndarray]:
+    """Whether the objective fell by what was predicted, at every step, and the predictions."""
+    trajectory = iterate(problem, GGNScore(penalty, weight, 0.95, damping, rule), steps=STEPS)
+    report = trajectory.stats["per_step"]
+    return bool(np.all(report["decrease"] >= report["predicted_decrease"] - 1e-13)), report["predicted_decrease"]
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize(
+    ("damping", "rule"), [(1.0, "reference"), ("tau", "reference"), ("tau", "theory"), ("tau", "analytic")]
+)
+def test_on_a_linear_model_the_decrease_is_at_least_the_predicted_one(name, damping, rule):
+    kept, predicted = kept_promise(linear_problem(), PENALTIES[name], TAU, damping, rule)
+    assert kept
+    if rule == "analytic":
+        assert np.all(predicted > 0)  # the step that minimises the bound
+
+
+def test_without_self_concordance_the_predicted_decrease_is_not_kept():
+    """A wall of width 0.3 said to be twenty times as smooth as it is."""
+    honest, liar = (ExponentialPenalty(0.3, lower=-2.0, constant=constant) for constant in (1.0, 0.05))
+    assert kept_promise(linear_problem(), honest, TAU, "tau", "analytic")[0]
+    assert not kept_promise(linear_problem(), liar, TAU, "tau", "analytic")[0]
+
+
+def test_a_curved_model_need_not_keep_it():
+    problem = golden_problem(golden_net)
+    kept, _ = kept_promise(problem, PseudoHuberPenalty(22.4), 1e-4, "tau", "reference")
+    assert not kept
+
+
+def test_shuffled_batches_are_reproducible_by_key():
+    problem = tanh_net(8, (3, 10, 1), loss=rg.SquaredLoss(mean=True))
+    method = GGNScore(PENALTIES["pseudo-huber"], 0.01, 0.5, batch_size=3)
+    one, same, other = (iterate(problem, method, steps=STEPS, key=jax.random.key(seed)) for seed in (0, 0, 1))
+    assert np.array_equal(one.params, same.params)
+    assert not np.allclose(one.params, other.params)
+    assert np.all(one.stats["per_step"]["slope"] < 0)

@@ -1,0 +1,117 @@
+"""Pictures: what is drawn is what was given; flows are told apart without colour."""
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+import riemgn as rg
+from riemgn.experiment import FLOW_FORMULAS
+from riemgn.plot import (
+    bound_curve,
+    figure,
+    flow_style,
+    loss_curve,
+    series_figure,
+    sigma_min_curve,
+    Spread,
+    spread_figure,
+    style,
+    trajectory_figure,
+)
+from riemgn.plot.style import FLOW_STYLES
+
+
+@pytest.fixture(scope="module")
+def trajectory():
+    return rg.solve(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonFlow(), t1=2.0)
+
+
+def test_every_flow_has_its_own_look():
+    assert set(FLOW_STYLES) == {*FLOW_FORMULAS, "ggn-score"}  # which the command line does not offer
+    for key in ("color", "linestyle", "marker"):
+        assert len({str(flow_style(name)[key]) for name in FLOW_STYLES}) == len(FLOW_STYLES)
+
+
+def test_an_unknown_flow_is_still_drawn():
+    assert flow_style("mine")["marker"] == "x"
+
+
+def test_a_style_handed_out_can_be_changed_without_harm():
+    flow_style("gn")["color"] = "red"
+    assert to_rgb(flow_style("gn")["color"]) != to_rgb("red")
+
+
+def test_a_trajectory_has_three_panels_with_its_numbers(trajectory):
+    fig = trajectory_figure(trajectory, "circle")
+    panels = [trajectory.losses, trajectory.grad_norms, trajectory.sigma_min]
+    assert len(fig.axes) == 3
+    for ax, values in zip(fig.axes, panels, strict=True):
+        assert np.array_equal(ax.lines[0].get_ydata(), np.asarray(values))
+        assert ax.get_yscale() == "log" and "time" in ax.get_xlabel() and ax.get_ylabel()
+
+
+def test_an_early_end_is_said_in_the_picture():
+    ended = rg.solve(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonFlow(), t1=9.0, ball_radius=0.1)
+    texts = [text.get_text() for text in trajectory_figure(ended).axes[0].texts]
+    assert texts and texts[0].startswith("ball left at t = ")
+
+
+def test_a_bound_is_dashed_grey_and_labelled():
+    ax = figure(3, 2).subplots()
+    ts = np.linspace(0, 1, 9)
+    bound_curve(ts, np.exp(-ts), np.exp(-2 * ts), ax=ax)
+    assert [line.get_label() for line in ax.lines] == ["measured", "bound"]
+    assert ax.lines[1].get_linestyle() == "--" and len(set(to_rgb(ax.lines[1].get_color()))) == 1
+
+
+def test_zeros_and_nans_are_left_out_not_drawn_low():
+    fig = figure(3, 2)
+    ax = fig.subplots()
+    loss_curve(np.arange(4.0), np.array([1.0, 0.1, 0.0, np.nan]), ax=ax)
+    sigma_min_curve(np.arange(1.0), np.array([1.0]), ax=ax, label="one point")
+    fig.draw_without_rendering()
+    assert ax.get_ylim()[0] > 1e-3
+
+
+def test_the_callers_settings_come_back():
+    before = dict(matplotlib.rcParams)
+    with style():
+        figure(2, 2)
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("size", [(0, 2), (2, -1), (float("nan"), 1)])
+def test_a_figure_has_a_size(size):
+    with pytest.raises(ValueError, match="must be positive"):
+        figure(*size)
+
+
+def test_a_picture_from_stored_arrays_names_what_is_missing():
+    with pytest.raises(ValueError, match="missing: sigma_min"):
+        series_figure({"ts": [0.0], "losses": [1.0], "grad_norms": [1.0]})
+
+
+def test_a_stored_picture_is_that_of_the_trajectory(trajectory):
+    traj = trajectory
+    stored = {name: traj.arrays()[name] for name in ("ts", "losses", "grad_norms", "sigma_min")}
+    sizes = (traj.problem.n, traj.problem.p)
+    for one, other in zip(
+        trajectory_figure(traj, "a").axes, series_figure(stored, flow="gn", sizes=sizes, title="a").axes, strict=True
+    ):
+        assert (
+            np.array_equal(one.lines[0].get_xydata(), other.lines[0].get_xydata())
+            and one.get_ylabel() == other.get_ylabel()
+        )
+
+
+def test_lines_of_a_spread_are_told_apart_without_colour():
+    lines = [Spread(f"a$b = {k}", [0.0, 1.0], [1.0 + k, 1.0], [0.5, 0.5], [2.0, np.nan]) for k in range(8)]
+    fig = spread_figure({"gn": lines, "odd flow": lines[:1]})
+    first, second = fig.axes
+    looks = {(line.get_linestyle(), line.get_marker()) for line in first.lines}
+    assert len(first.lines) == 8 and len({marker for _, marker in looks}) == 8 and len(second.lines) == 1
+    assert first.get_title() == "Gauss-Newton flow" and second.get_title() == "odd flow" and first.get_yscale() == "log"
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == [rf"a\$b = {k}" for k in range(8)]
+    with pytest.raises(ValueError, match="one flow or more"):
+        spread_figure({})

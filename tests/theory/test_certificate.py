@@ -1,0 +1,170 @@
+"""Verdicts: margins against error bars, hypotheses before conclusions, evidence without an error bar."""
+
+import json
+import math
+
+import jax
+import pytest
+
+import riemgn as rg
+from riemgn.experiment.ledger import Ledger
+from riemgn.theory import Certificate, Claim, CLAIMS, Conclusion, Findings, Hypothesis, Status
+from riemgn.theory.certificate import decide, signed_margin, with_errors
+from riemgn.theory.claim import bibliography, examine
+
+
+def certificate(hypotheses=(), conclusions=()):
+    return Certificate("claim", "subject", "statement", "reference", "C0", tuple(hypotheses), tuple(conclusions))
+
+
+@pytest.mark.parametrize(
+    ("margin", "error", "status"),
+    [
+        (1.0, 0.1, "holds"),
+        (-1.0, 0.1, "fails"),
+        (0.05, 0.1, "undecided"),
+        (-0.05, 0.1, "undecided"),
+        (0.0, 0.0, "holds"),
+        (math.nan, 0.1, "undecided"),
+        (1.0, math.nan, "undecided"),
+        (1.0, math.inf, "undecided"),
+        (-1.0, math.inf, "undecided"),
+    ],
+)
+def test_a_margin_below_the_error_decides_nothing(margin, error, status):
+    assert decide(margin, error) == status
+
+
+def test_equalities_have_two_sides_and_bounds_one():
+    assert signed_margin("equal", 1.2, 1.0, 0.1) < 0 and signed_margin("equal", 0.8, 1.0, 0.1) < 0
+    assert signed_margin("at_most", 0.2, 1.0) > 0 and signed_margin("at_most", 1.2, 1.0) < 0
+    assert signed_margin("at_least", 1.2, 1.0) > 0 and signed_margin("at_least", 0.2, 1.0) < 0
+    with pytest.raises(ValueError, match="at_most"):
+        signed_margin("about", 1.0, 1.0)
+
+
+def test_a_broken_hypothesis_is_not_applicable_whatever_the_conclusion_shows():
+    broken, met = Hypothesis("h", 0.0, "at_least", 1.0), Hypothesis("h", 2.0, "at_least", 1.0)
+    close = Hypothesis("h", 1.05, "at_least", 1.0, error=0.1)
+    good, bad = Conclusion("c", 1.0, 1.0, "equal", 0.1, 0.01), Conclusion("c", 1.0, 2.0, "equal", 0.1, 0.01)
+    assert certificate([broken], [good]).status == certificate([broken], [bad]).status == "not applicable"
+    assert certificate([met], [good]).status == "holds"
+    assert certificate([met], [good, bad]).status == "fails"
+    assert certificate([close], [good]).status == certificate([met], []).status == "undecided"
+
+
+def test_the_numbers_are_those_of_the_conclusion_nearest_to_its_edge():
+    far, near = Conclusion("far", 1.0, 0.0, "at_most", 0.0, 0.01), Conclusion("near", 1.0, 0.9, "at_most", 0.0, 0.01)
+    cert = certificate([], [far, near])
+    assert (cert.predicted, cert.measured, cert.error) == (1.0, 0.9, 0.01)
+    assert cert.margin == pytest.approx(0.1)
+
+
+def test_the_error_is_the_change_to_the_tighter_computation():
+    loose, tight = (Findings((), (Conclusion("c", 1.0, value, "equal", 0.1),)) for value in (1.01, 1.02))
+    assert with_errors(loose, tight)[0].error == pytest.approx(0.01)
+    sampled = Findings((), (Conclusion("c", 1.0, 1.02, "equal", 0.1, error=0.5),))
+    assert with_errors(loose, sampled)[0].error == pytest.approx(0.51)
+    assert with_errors(sampled, None)[0].error == math.inf
+
+
+def test_evidence_without_a_twin_is_undecided():
+    problem = rg.teacher_student(n=5, width=4, cond=2.0, key=jax.random.key(0))
+    cert = rg.certify("exact_residual_law", rg.solve(problem, rg.GaussNewtonFlow(), t1=1.0))
+    assert cert.status == "undecided"
+    assert "error=True" in str(cert)
+
+
+def test_a_certificate_reads_as_sentences_and_as_json():
+    cert = certificate([Hypothesis("rank", 2.0, "at_least", 1.0)], [Conclusion("gap", 0.0, 1e-9, "equal", 1e-8, 1e-10)])
+    text = str(cert)
+    assert "holds" in text and "presupposed: rank" in text and "numerical error" in text
+    plain = json.loads(json.dumps(cert.to_dict(), allow_nan=False))
+    assert plain["status"] == "holds" and plain["conclusions"][0]["margin"] == pytest.approx(9e-9)
+    lost = certificate([], [Conclusion("gap", 0.0, math.nan, "equal", 1e-8)]).to_dict()
+    assert json.dumps(lost, allow_nan=False) and lost["measured"] is None
+
+
+def test_every_claim_names_its_paper_and_its_evidence():
+    contract = {
+        "equivalence", "dissipation", "invariance", "rate_identity", "underparameterized_convergence", "exact_residual_law", "damped_rate",
+        "adaptive_damping", "path_length", "generalized_law", "asymptotic_rate", "curvature_scaling", "discrete_quadratic", "discrete_adaptive",
+        "minibatch_contraction", "kernel_limit", "ggn_score_descent", "ggn_score_flow_descent",
+    }  # fmt: skip
+    assert set(rg.claims()) == set(CLAIMS) == contract
+    for name, claim in CLAIMS.items():
+        assert name == claim.name and claim.statement.endswith(".") and claim.evidence and claim.theory.startswith("C")
+        assert (
+            (claim.paper in bibliography() and claim.reference in rg.cite(name))
+            or claim.reference.startswith("derived")
+            or "arXiv" in claim.reference
+        )
+    assert rg.cite(["equivalence", "dissipation"]).count("@article") == 1
+    with pytest.raises(ValueError, match="Unknown claim 'thirteen'"):
+        rg.certify("thirteen", None)
+
+
+def test_rigorous_hypotheses_are_added_and_what_cannot_be_enclosed_is_undecided():
+    pytest.importorskip("flint")
+    good = rg.teacher_student(n=5, width=4, cond=2.0, key=jax.random.key(0))
+    free = rg.Problem(lambda w, x: x @ w, jax.numpy.ones(8), jax.numpy.eye(5, 8), jax.numpy.zeros(5))
+    statuses = {}
+    for name, problem in (("network", good), ("function", free)):
+        traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=2.0, rtol=1e-10, atol=1e-12, error=True)
+        cert = rg.certify("exact_residual_law", traj, rigorous=True)
+        statuses[name] = cert.status
+        assert any("proved" in h.constant or "not enclosed" in h.constant for h in cert.hypotheses)
+    assert statuses == {"network": "holds", "function": "undecided"}
+
+
+class Counting:
+    """Evidence that carries a number and a twin."""
+
+    def __init__(self, value, tight=None):
+        self.value, self.tight = value, tight
+
+
+def test_examination_runs_once_on_each_of_the_twins():
+    seen = []
+
+    def look(evidence):
+        seen.append(evidence.value)
+        return Findings((), (Conclusion("value", 1.0, evidence.value, "equal", 0.5),))
+
+    claim = Claim("c", "s", "C0", "D0", "cayci2024", "r", "e", look)
+    cert = examine(claim, Counting(1.1, Counting(1.2)), subject="numbers")
+    assert seen == [1.1, 1.2] and cert.measured == 1.2 and cert.error == pytest.approx(0.1)
+    assert cert.status == Status.HOLDS
+
+
+def entry(claim="c", problem="p", seed=0, status="holds", margin=1.0):
+    return {"claim": claim, "problem": problem, "seed": seed, "status": status, "margin": margin}
+
+
+def test_the_ledger_is_taken_up_and_knows_the_worst(tmp_path):
+    path = tmp_path / "certificates.json"
+    first = Ledger(path, quick=True)
+    first.add(entry(margin=2.0))
+    first.add(entry(seed=1, margin=1.0))
+    again = Ledger(path, quick=True)
+    assert again.known("c", "p", 1)["margin"] == 1.0 and again.known("c", "p", 2) is None
+    assert Ledger(path, quick=True, rigorous=True).known("c", "p", 1) is None
+    ((worst, counts),) = first.worst()
+    assert worst["seed"] == 1 and counts == {"holds": 2}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fine"),
+    [
+        (("holds",), True),
+        (("holds", "not applicable"), True),
+        (("undecided",), False),
+        (("holds", "fails"), False),
+        ((), False),
+    ],
+)
+def test_the_ledger_says_no(statuses, fine):
+    ledger = Ledger(None, quick=True)
+    for seed, status in enumerate(statuses):
+        ledger.add(entry(seed=seed, status=status))
+    assert ledger.all_hold(["c"]) is fine
