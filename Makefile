@@ -63,6 +63,7 @@ lint: $(STAMP) ## ruff, pyright and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/python -m tests.words
 
 dist: $(STAMP) ## build wheel and source archive into dist
 	rm -rf dist
