@@ -13,7 +13,9 @@ export MKL_NUM_THREADS ?= 1
 export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce gallery apps docs test test-slow test-wheel coverage mutants bench lint dist clean
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help install reproduce gallery apps docs test test-papers test-all test-wheel coverage mutants bench lint dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,27 +40,30 @@ apps: $(STAMP) ## open the apps with sliders in figures/apps
 docs: $(STAMP) ## build the documentation into build/site, warnings are errors
 	$(BIN)/python -m figures.site $(ARGS)
 
-test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(STAMP) ## run the tests: laws, closed forms, bad input, interop, snippets
+	$(PYTEST) $(ARGS)
 
-test-slow: $(STAMP) ## run the full-size tests
-	RIEMGN_TEST_OPTIMISED=1 $(BIN)/python -m pytest -m slow $(ARGS)
+test-papers: $(STAMP) ## run the items of the papers and the essays at quick size
+	$(PYTEST) -m papers $(ARGS)
+
+test-all: $(STAMP) ## run every test, then those on the wheel
+	$(PYTEST) -m "" $(ARGS)
+	$(MAKE) test-wheel
 
 test-wheel: dist ## run the tests on the package installed from its wheel, outside the checkout
 	$(BIN)/python -m tests.wheel $(ARGS)
 
 coverage: $(STAMP) ## run the tests and name the files of which they run less than 95 % of the lines
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
+	$(PYTEST) --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --precision=1 | awk 'NR == 1 || /^TOTAL/ || /%$$/ && $$NF + 0 < 95'
 
-mutants: $(STAMP) ## break linalg, flow, geometry and rate at drawn places and see whether the tests notice
-	@$(BIN)/python -c "import cosmic_ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[mutation]"
+mutants: $(STAMP) ## change operators and numbers at random places and see whether the tests notice
 	$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: $(STAMP) ## run the benchmarks; ARGS=geometry for one of them
 	$(BIN)/python -m tests.bench $(ARGS)
 
-lint: $(STAMP) ## ruff, pyright and the import contracts
+lint: $(STAMP) ## ruff, pyright, the import contracts and the word counts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python

@@ -1,6 +1,7 @@
-"""Settings that hold for every test: float64, one thread, no display, compiled programs shared within the session and with no other.
+"""Settings of every test: float64, one thread, no display, compiled programs shared in the session.
 
-Nearly all the time is compilation, so XLA is asked for little optimisation (`QUICK`); `RIEMGN_TEST_OPTIMISED=1` tests the programs that users run.
+Nearly all the time is compilation, so XLA is asked for little optimisation (`QUICK`). Set
+`RIEMGN_TEST_OPTIMISED=1` to test the programs that users run.
 """
 
 import gc
@@ -21,12 +22,12 @@ for variable, value in PINS.items():
     os.environ.setdefault(variable, value)  # before jax and numpy load: both read these once
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
-PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # the folder of this session's compiled programs, for the workers and other processes of the session too
+PROGRAMS = "RIEMGN_TEST_PROGRAMS"  # folder of the compiled programs, shared by all processes of the session
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def known_to_xla(flags: str) -> bool:
-    """XLA ends a process that gives it a flag it does not know."""
+    """Whether XLA accepts the flags: it ends a process that gives it an unknown one."""
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     return (
         subprocess.run(
@@ -42,23 +43,22 @@ if PROGRAMS not in os.environ and not os.environ.get("RIEMGN_TEST_OPTIMISED") an
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-REPRODUCTION = "papers"  # the items of the papers come before all else
+# The longest files come first, so that no worker is left with one at the end.
 LONGEST = [
-    "test_site",
+    "test_items",
+    "test_essays",
+    "test_docs",
     "test_claims",
     "test_solve",
-    "test_stiff",
-    "test_submanifold",
-    "test_geometry",
-    "test_flow",
-    "test_figures",
+    "test_implicit",
+    "test_output_manifold",
 ]
 
 jax.config.update("jax_enable_x64", True)
 
 
 def pytest_configure(config):
-    """One folder for all workers: what a module compiles, the others load."""
+    """Share compiled programs between the workers through one folder."""
     if PROGRAMS not in os.environ:
         folder = os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="riemgn-programs-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -68,19 +68,18 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files come first, so that no worker is left with one at the end; `--no-loadscope-reorder` of xdist keeps the order."""
-
-    def place(item):
-        if item.path.parent.name == REPRODUCTION:
-            return -1
-        return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
-
-    items.sort(key=place)
+    """Put the longest files first; `--no-loadscope-reorder` of xdist keeps the order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_programs_end_with_their_module():
-    """Each compiled program holds memory maps, of which a process has about 65000: a long session would end in a crash inside the compiler."""
+    """Free the compiled programs after each module.
+
+    Each program holds memory maps, of which a process has about 65 000. A long session would crash
+    inside the compiler.
+    """
     yield
     jax.clear_caches()
     gc.collect()

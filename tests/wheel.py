@@ -1,7 +1,7 @@
-"""The tests on an installed package: `make test-wheel`, or `python -m tests.wheel [options for pytest]` after `make dist`.
+"""Run the tests on an installed package: `make test-wheel` or `python -m tests.wheel [options]`.
 
-The wheel in dist/ is installed with the extra `dev` into an environment of its own; the source archive is unpacked into an empty folder, its two
-packages are taken away, and pytest runs there. So every import of them comes from the wheel, and what the tests need besides must be in the archive.
+The wheel in dist/ is installed into its own environment. The source archive is unpacked into an
+empty folder without its two packages. There pytest runs, so that their imports use the wheel.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 DIST = Path(__file__).resolve().parents[1] / "dist"
 PACKAGES = ("riemgn", "paper_repro")
-WHENCE = f"""
+PRINT_PLACES = f"""
 import importlib, pathlib, sysconfig
 for name in {PACKAGES}:
     file = pathlib.Path(importlib.import_module(name).__file__)
@@ -58,8 +58,8 @@ def main(options: list[str]) -> int:
         for name in PACKAGES:
             shutil.rmtree(root / name)
         spread = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
-        return run(python, "-c", WHENCE, folder=root) or run(
-            python, "-m", "pytest", *spread, "-m", "not slow and not checkout", *options, folder=root
+        return run(python, "-c", PRINT_PLACES, folder=root) or run(
+            python, "-m", "pytest", *spread, "-m", "not slow and not papers and not checkout", *options, folder=root
         )
 
 
