@@ -57,8 +57,8 @@ def studied(make, seeds):
 
 def ratio(penalty, order, x):
     """`|h'''| / (h'')^{nu/2}` at the places `x`."""
-    third = jax.vmap(jax.grad(lambda x: penalty.curvature(x[None])[0]))(jnp.asarray(x))
-    return np.abs(np.asarray(third)) / np.asarray(penalty.curvature(jnp.asarray(x))) ** (order / 2)
+    third = jax.vmap(jax.grad(lambda x: penalty.hessian_diagonal(x[None])[0]))(jnp.asarray(x))
+    return np.abs(np.asarray(third)) / np.asarray(penalty.hessian_diagonal(jnp.asarray(x))) ** (order / 2)
 
 
 def descent(penalty, seed):

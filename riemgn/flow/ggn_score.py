@@ -72,8 +72,8 @@ class GGNScoreFlow(AbstractFlow):
 
     def _direction(self, w: Weights, point: Linearisation) -> Weights:
         seen = point.whitened()
-        pull = self.weight.astype(w.dtype) * self.penalty.slope(w)
-        return score_direction(seen.jac, seen.loss_gradient, pull, self.penalty.curvature(w), self.c.astype(w.dtype))
+        pull = self.weight.astype(w.dtype) * self.penalty.gradient(w)
+        return score_direction(seen.jac, seen.loss_gradient, pull, self.penalty.hessian_diagonal(w), self.c.astype(w.dtype))
 
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         """`F(w) = g(f(w)) + tau sum_i h_mu(w_i)`."""
@@ -82,7 +82,7 @@ class GGNScoreFlow(AbstractFlow):
     def metric_matrix(self, problem: Problem, w: Weights) -> Float[Array, "p p"]:
         """`G(w) = c D + J^T Q J`, dense."""
         jac = formed(problem.linearise(w).whitened().jac)
-        return jnp.diag(self.c.astype(w.dtype) * self.penalty.curvature(w)) + jac.T @ jac
+        return jnp.diag(self.c.astype(w.dtype) * self.penalty.hessian_diagonal(w)) + jac.T @ jac
 
     def initial_rates(
         self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]
@@ -92,7 +92,7 @@ class GGNScoreFlow(AbstractFlow):
         The metric may change faster than that where `D` is small, but over a path it adds up to the variation of `log D`, whatever the horizon: that
         is no stiffness.
         """
-        s = spectrum(scale_columns(point.whitened().jac, 1 / jnp.sqrt(self.penalty.curvature(problem.w0)))) ** 2
+        s = spectrum(scale_columns(point.whitened().jac, 1 / jnp.sqrt(self.penalty.hessian_diagonal(problem.w0)))) ** 2
         unseen = jnp.zeros((problem.n < problem.p,), s.dtype)  # the eigenvalue 0 of the parameters that no output sees
         s = jnp.concatenate([s, unseen])
         fastest = jnp.max((s + self.weight) / (s + self.c))

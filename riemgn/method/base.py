@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._repr import short_repr
 from .._types import Count, Key, Scalar, Weights
 from ..linalg import MatrixFree
 from ..problem import Problem
@@ -46,6 +47,9 @@ class AbstractMethod(eqx.Module):
     inverts: eqx.AbstractVar[bool]
     stochastic: eqx.AbstractVar[bool]
     matrix_free: eqx.AbstractVar[MatrixFree | None]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @abc.abstractmethod
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:

@@ -108,7 +108,7 @@ class BatchPoint(eqx.Module):
         return _counted(self.problem, self.batch)
 
 
-def linearise(problem: Problem, w: Weights, batch: Batch | None, formed: bool = True) -> BatchPoint:
+def linearise_batch(problem: Problem, w: Weights, batch: Batch | None, formed: bool = True) -> BatchPoint:
     """The problem linearised at a batch, or at all samples. A row-wise model is evaluated at the batch only, of others the batch's rows are made.
 
     With `formed=False` the Jacobian of a network with fewer outputs in the batch than parameters is a `LayerJacobian`, see `Problem.linearise`.

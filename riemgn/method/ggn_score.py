@@ -6,13 +6,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._repr import setting_text, short_repr
 from .._types import Count, Key, Outputs, Scalar, Weights
 from .._validation import checked_number
 from ..linalg import first_recycled, recycled_score_direction, score_direction
 from ..penalty import AbstractPenalty, checked_penalty, checked_score_damping
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
-from .batch import Batches, BatchPoint, linearise
+from .batch import Batches, BatchPoint, linearise_batch
 
 RULES = ("reference", "theory", "analytic")
 REPORT = ("decrement", "slope", "local_norm", "objective", "decrease", "predicted_decrease", "linearisation_error")
@@ -96,6 +97,14 @@ class GGNScore(AbstractMethod):
         self.inverts = False
         self.stochastic = self.batches.stochastic
 
+    def __repr__(self) -> str:
+        return short_repr(
+            self,
+            batch_size=self.batches.size,
+            order=self.batches.order,
+            damping="tau" if self.damping is None else "unit" if setting_text(self.damping) == "1" else self.damping,
+        )
+
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         recycled = first_recycled(min(problem.n, problem.p), w.dtype) if self.recycle else None
         return first_state(w, (self.batches.start(problem), recycled), *REPORT)
@@ -103,11 +112,11 @@ class GGNScore(AbstractMethod):
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         order, recycled = state.memory
         order, batch = self.batches.draw(order, state.count, key)
-        at_batch = linearise(problem, w, batch, formed=False)
+        at_batch = linearise_batch(problem, w, batch, formed=False)
         seen = at_batch.point.whitened()
         tau = self.weight.astype(w.dtype)
         c = tau if self.damping is None else self.damping.astype(w.dtype)
-        pull, metric = tau * self.penalty.slope(w), self.penalty.curvature(w)
+        pull, metric = tau * self.penalty.gradient(w), self.penalty.hessian_diagonal(w)
         if recycled is None:
             d = score_direction(seen.jac, seen.loss_gradient, pull, metric, c)
         else:

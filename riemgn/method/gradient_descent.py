@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._repr import short_repr
 from .._types import Count, Key, Weights
 from .._validation import checked_number
 from ..problem import Problem
@@ -52,6 +53,9 @@ class GradientDescent(AbstractMethod):
         self.line_search = bool(line_search)
         self.inverts = False
         self.stochastic = self.batches.stochastic
+
+    def __repr__(self) -> str:
+        return short_repr(self, batch_size=self.batches.size, order=self.batches.order)
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, self.batches.start(problem), "slope")

@@ -6,12 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._repr import short_repr
 from .._types import Count, Key, Scalar, Weights
 from .._validation import checked_number, finite_number, positive
 from ..linalg import direction_and_rank, FilledJacobian, squared_norm
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
-from .batch import Batches, BatchPoint, linearise
+from .batch import Batches, BatchPoint, linearise_batch
 from .search import armijo
 
 
@@ -93,12 +94,15 @@ class GramGaussNewton(AbstractMethod):
         lam, a = positive("lam", lam), finite_number("a", a, positive=False)
         return cls(batch_size, 1 / lam, a / lam, order)
 
+    def __repr__(self) -> str:
+        return short_repr(self, batch_size=self.batches.size, order=self.batches.order)
+
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, self.batches.start(problem), "rank", *(["slope"] if self.line_search else []))
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
         order, batch = self.batches.draw(state.memory, state.count, key)
-        at_batch = linearise(problem, w, batch, formed=False)
+        at_batch = linearise_batch(problem, w, batch, formed=False)
         rho = self.damping.astype(w.dtype) if self.damped else None
         d, rank = batch_direction(at_batch, rho, self.batches.cut_short(problem))
         size = self.step_size.astype(w.dtype)

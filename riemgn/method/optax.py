@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
 
+from .._repr import short_repr
 from .._types import Count, Key, Weights
 from .._validation import checked_number
 from ..linalg import numerical_rank, spectrum
@@ -51,6 +52,9 @@ class OptaxMethod(AbstractMethod):
         self.step_size = checked_number("step_size", 1.0)
         self.inverts = False
         self.stochastic = self.batches.stochastic
+
+    def __repr__(self) -> str:
+        return short_repr(self, batch_size=self.batches.size, order=self.batches.order, optimiser=type(self.optimiser))
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
         return first_state(w, (self.batches.start(problem), self.optimiser.init(w)))

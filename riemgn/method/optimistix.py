@@ -11,6 +11,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree, Scalar
 
+from .._repr import short_repr
 from .._types import Flag
 from .._validation import finite_number, positive
 from ..linalg import numerical_rank, spectrum
@@ -68,6 +69,9 @@ class OptimistixSolver(optx.AbstractLeastSquaresSolver):
             raise ValueError(
                 f"The method '{self.method.name}' draws its batches, and optimistix has no key to give: take all residuals."
             )
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> "_State":
         problem = _problem(fn, y, args, f_struct)

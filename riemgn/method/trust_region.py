@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._repr import short_repr
 from .._types import Flag, Scalar
 from .._validation import checked_number, is_traced
 
@@ -66,6 +67,9 @@ class TrustRegion(eqx.Module):
             raise ValueError(
                 f"`start` must lie between `least` and `most`, {float(self.least):g} and {float(self.most):g}, got {float(self.start):g}."
             )
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def judge(self, rho: Scalar, loss: Scalar, trial: Scalar, predicted: Scalar) -> tuple[Flag, Scalar, Scalar]:
         """Whether the step is taken, its gain, and the damping of the next.

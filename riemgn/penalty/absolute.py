@@ -48,10 +48,10 @@ class AbstractAbsolutePenalty(AbstractSeparablePenalty):
         # x^2 / (r + m) is r - m without cancellation at small x
         return self.height(w * (w / (self._radius(w) + self.core())))
 
-    def slope(self, w: Weights) -> Weights:
+    def gradient(self, w: Weights) -> Weights:
         return self.pull(w, self._radius(w))
 
-    def curvature(self, w: Weights) -> Weights:
+    def hessian_diagonal(self, w: Weights) -> Weights:
         return self.bend(self._radius(w), jnp.zeros_like(w))
 
     def _radius(self, w: Weights) -> Weights:

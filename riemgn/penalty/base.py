@@ -14,6 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._repr import short_repr
 from .._types import Scalar, Weights
 from .._validation import checked_number, is_traced
 
@@ -32,16 +33,19 @@ class AbstractPenalty(eqx.Module):
     order: eqx.AbstractVar[float]
     reference_constants: eqx.AbstractVar[tuple[float, float] | None]
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
     @abc.abstractmethod
     def __call__(self, w: Weights) -> Scalar:
         """`h_mu(w)`, a scalar."""
 
     @abc.abstractmethod
-    def slope(self, w: Weights) -> Weights:
+    def gradient(self, w: Weights) -> Weights:
         """The gradient, shape (p,)."""
 
     @abc.abstractmethod
-    def curvature(self, w: Weights) -> Weights:
+    def hessian_diagonal(self, w: Weights) -> Weights:
         """The diagonal of the Hessian, positive, shape (p,)."""
 
     @abc.abstractmethod
@@ -53,10 +57,10 @@ class AbstractPenalty(eqx.Module):
 
     def local_norm(self, w: Weights) -> Scalar:
         """`sqrt(sum_i h_i'^2 / h_i'')`: the gradient in the norm of the inverse diagonal of the Hessian."""
-        slope = self.slope(w)
+        slope = self.gradient(w)
         flat = slope == 0
         # where the slope is 0, by underflow even, so is its term: a wall far away has neither slope nor curvature left
-        return jnp.sqrt(jnp.sum(slope * (slope / jnp.where(flat, 1.0, self.curvature(w)))))
+        return jnp.sqrt(jnp.sum(slope * (slope / jnp.where(flat, 1.0, self.hessian_diagonal(w)))))
 
     def self_concordance(self, p: int) -> Scalar:
         """`M_g = p^{(3 - nu)/2} mu^{nu/2 - 2} M_h`, the constant of the penalty on `p` parameters (ggn_score.md 2.2).

@@ -59,11 +59,11 @@ class ExponentialPenalty(AbstractSeparablePenalty):
         below, above = self._heights(w)
         return self.smoothing * (below + above)
 
-    def slope(self, w: Weights) -> Weights:
+    def gradient(self, w: Weights) -> Weights:
         below, above = self._heights(w)
         return above - below
 
-    def curvature(self, w: Weights) -> Weights:
+    def hessian_diagonal(self, w: Weights) -> Weights:
         below, above = self._heights(w)
         return (below + above) / self.smoothing
 
@@ -113,12 +113,12 @@ class BoxPenalty(AbstractPenaltyOnAbsolute, AbstractSeparablePenalty):
     def pointwise(self, w: Weights) -> Weights:
         return self.absolute.pointwise(self._outside(w))
 
-    def slope(self, w: Weights) -> Weights:
-        return self.absolute.slope(self._outside(w))
+    def gradient(self, w: Weights) -> Weights:
+        return self.absolute.gradient(self._outside(w))
 
-    def curvature(self, w: Weights) -> Weights:
+    def hessian_diagonal(self, w: Weights) -> Weights:
         outside = (w < self.lower) | (w > self.upper)
-        return jnp.where(outside, self.absolute.curvature(self._outside(w)), self.floor / self.smoothing)
+        return jnp.where(outside, self.absolute.hessian_diagonal(self._outside(w)), self.floor / self.smoothing)
 
     def _outside(self, w: Weights) -> Weights:
         """How far each parameter lies outside its bounds, negative below the lower one."""

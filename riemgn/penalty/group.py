@@ -78,15 +78,17 @@ class SparseGroupPenalty(AbstractPenaltyOnAbsolute):
         excess = size * (size / (r + core)) * squares
         return self.absolute(w) + jnp.sum(self.weights * self.absolute.height(excess))
 
-    def slope(self, w: Weights) -> Weights:
+    def gradient(self, w: Weights) -> Weights:
         r = self._radius(*self._scaled(w))[self.labels]
-        return self.absolute.slope(w) + self.weights[self.labels] * self.absolute.pull(w, r)
+        return self.absolute.gradient(w) + self.weights[self.labels] * self.absolute.pull(w, r)
 
-    def curvature(self, w: Weights) -> Weights:
+    def hessian_diagonal(self, w: Weights) -> Weights:
         size, squares = self._scaled(w)
         r = self._radius(size, squares)
         others = self._others(w / size[self.labels]) * ((size / r) ** 2)[self.labels]
-        return self.absolute.curvature(w) + self.weights[self.labels] * self.absolute.bend(r[self.labels], others)
+        return self.absolute.hessian_diagonal(w) + self.weights[self.labels] * self.absolute.bend(
+            r[self.labels], others
+        )
 
     def _scaled(self, w: Weights) -> tuple[Groups, Groups]:
         """For each group the size of its numbers, constant for derivatives, and the sum of the squares in units of it."""

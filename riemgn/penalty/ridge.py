@@ -44,8 +44,8 @@ class SquaredPenalty(AbstractSeparablePenalty):
     def pointwise(self, w: Weights) -> Weights:
         return w * (w / (2 * self.smoothing))
 
-    def slope(self, w: Weights) -> Weights:
+    def gradient(self, w: Weights) -> Weights:
         return w / self.smoothing
 
-    def curvature(self, w: Weights) -> Weights:
+    def hessian_diagonal(self, w: Weights) -> Weights:
         return jnp.ones_like(w) / self.smoothing

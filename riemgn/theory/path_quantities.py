@@ -136,7 +136,7 @@ def score_dissipation(t, w, problem, flow, rank):
 
     With `A = Q^{1/2} J D^{-1/2} = U S V^T` and `b = D^{-1/2} grad F`: `sum_i (v_i^T b)^2 / (c + s_i^2) + |b - V V^T b|^2 / c`.
     """
-    root = jnp.sqrt(flow.penalty.curvature(w))
+    root = jnp.sqrt(flow.penalty.hessian_diagonal(w))
     b = jax.grad(flow.objective, argnums=1)(problem, w) / root
     svd = thin_svd(problem.linearise(w).whitened().jac / root)
     inside = svd.vt @ b
@@ -150,7 +150,7 @@ def objective(t, w, problem, flow, rank):
 
 def least_metric(t, w, problem, flow, rank):
     """The least entry of `c D`, below which no eigenvalue of GGN-SCORE's metric lies."""
-    return flow.c * jnp.min(flow.penalty.curvature(w))
+    return flow.c * jnp.min(flow.penalty.hessian_diagonal(w))
 
 
 def damping(t, w, problem, flow, rank):

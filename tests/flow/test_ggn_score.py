@@ -159,7 +159,7 @@ def test_the_velocity_is_the_riemannian_gradient_of_the_objective(name, loss):
     assert relative_error(metric @ w_dot, -gradient) < 1e-10
     assert relative_error(f_dot, problem.jac(w) @ w_dot) < 1e-12
     np.testing.assert_allclose(gradient @ w_dot, -w_dot @ metric @ w_dot, rtol=1e-10)
-    by_hand = 1e-2 * np.diag(flow.penalty.curvature(w)) + problem.jac(w).T @ np.diag(
+    by_hand = 1e-2 * np.diag(flow.penalty.hessian_diagonal(w)) + problem.jac(w).T @ np.diag(
         problem.loss_hessian(problem.outputs(w))
     ) @ problem.jac(w)
     assert relative_error(metric, by_hand) < 1e-13
@@ -168,7 +168,7 @@ def test_the_velocity_is_the_riemannian_gradient_of_the_objective(name, loss):
 def test_without_penalty_and_damping_it_tends_to_gauss_newton_of_least_norm_in_d():
     """`tau = 0`, `c -> 0`: `w' -> -D^{-1/2} (J D^{-1/2})^+ e`, the shortest velocity in the metric `D` with Gauss-Newton's `f'`; error O(c)."""
     problem, penalty = network(), PENALTIES["pseudo-huber"]
-    root = np.sqrt(np.asarray(penalty.curvature(problem.w0)))
+    root = np.sqrt(np.asarray(penalty.hessian_diagonal(problem.w0)))
     limit = (
         -np.linalg.pinv(np.asarray(problem.jac(problem.w0)) / root)
         @ np.asarray(problem.outputs(problem.w0) - problem.y)

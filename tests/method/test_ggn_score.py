@@ -114,7 +114,7 @@ def drawn(n: int, p: int, mu: float, tau: float = 1e-4):
     rng = np.random.default_rng(n + p)
     w, penalty = jnp.asarray(rng.standard_normal(p)), PseudoHuberPenalty(mu)
     jac, loss_gradient = rng.standard_normal((n, p)) / np.sqrt(n), rng.standard_normal(n) / n
-    return jac, loss_gradient, tau * np.asarray(penalty.slope(w)), np.asarray(penalty.curvature(w))
+    return jac, loss_gradient, tau * np.asarray(penalty.gradient(w)), np.asarray(penalty.hessian_diagonal(w))
 
 
 direction = jax.jit(score_direction)
@@ -152,7 +152,7 @@ def test_directions_by_layers_are_those_of_the_formed_jacobian(outputs):
     )
     penalty = PseudoHuberPenalty(2.0)
     by_layers, formed = (problem.linearise(problem.w0, formed=way).whitened() for way in (False, True))
-    arguments = 1e-4 * penalty.slope(problem.w0), penalty.curvature(problem.w0), 1.0
+    arguments = 1e-4 * penalty.gradient(problem.w0), penalty.hessian_diagonal(problem.w0), 1.0
     expected = direction(formed.jac, formed.loss_gradient, *arguments)
     assert relative_error(direction(by_layers.jac, by_layers.loss_gradient, *arguments), expected) < 1e-10
 

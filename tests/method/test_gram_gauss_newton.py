@@ -9,7 +9,7 @@ from jax.extend import core
 import riemgn as rg
 from riemgn.linalg import FilledJacobian, formed, kernel_of, squared_norm
 from riemgn.method import GramGaussNewton, OptaxMethod
-from riemgn.method.batch import linearise
+from riemgn.method.batch import linearise_batch
 from riemgn.solver.iterate import iterate
 from riemgn.trajectory import sample
 from tests.helpers import matrix_problem, matrix_with, network_jacobian, relative_error, tanh_net
@@ -136,7 +136,7 @@ def test_nothing_of_a_step_is_as_large_as_the_jacobian_of_all_samples(rowwise):
     if rowwise:  # where the conditioning allows, a step forms no Jacobian of the batch either
         assert largest(program, careful=False) < 16 * problem.p
         formed_step = jax.make_jaxpr(
-            lambda w: linearise(problem, w, method.batches.draw(state.memory, state.count, KEY)[1]).point
+            lambda w: linearise_batch(problem, w, method.batches.draw(state.memory, state.count, KEY)[1]).point
         )(problem.w0)
         assert largest(formed_step.jaxpr, careful=False) >= 16 * problem.p
 

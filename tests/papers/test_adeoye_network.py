@@ -135,8 +135,8 @@ def test_a_released_step_is_a_shorter_one_with_less_damping():
     *_, released = drawn(1, n1, "released")
     d = step_of(released, c)[1]
     penalty, kappa, point = rg.PseudoHuberPenalty(MU), n1**-0.5, problem.linearise(problem.w0)
-    jac, metric = np.asarray(point.jac), np.asarray(penalty.curvature(problem.w0))
-    pull = TAU * np.asarray(penalty.slope(problem.w0))
+    jac, metric = np.asarray(point.jac), np.asarray(penalty.hessian_diagonal(problem.w0))
+    pull = TAU * np.asarray(penalty.gradient(problem.w0))
     system = kappa**2 * c * np.diag(metric) + jac.T @ jac / problem.n
     expected = -kappa * np.linalg.solve(system, jac.T @ np.asarray(point.loss_gradient) + kappa * pull)
     assert relative_error(d, expected) < 1e-12

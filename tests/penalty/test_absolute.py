@@ -45,14 +45,14 @@ CASES = {
 
 def derivatives_agree(penalty: AbstractSeparablePenalty, slope, curvature) -> bool:
     by_value = np.diag(finite_difference(lambda w: penalty.pointwise(jnp.asarray(w)), W))
-    by_slope = np.diag(finite_difference(lambda w: penalty.slope(jnp.asarray(w)), W))
+    by_slope = np.diag(finite_difference(lambda w: penalty.gradient(jnp.asarray(w)), W))
     return np.allclose(slope, by_value, rtol=1e-7, atol=1e-8) and np.allclose(curvature, by_slope, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_slope_and_curvature_are_the_derivatives(name):
     penalty, w = CASES[name], jnp.asarray(W)
-    slope, curvature = np.asarray(penalty.slope(w)), np.asarray(penalty.curvature(w))
+    slope, curvature = np.asarray(penalty.gradient(w)), np.asarray(penalty.hessian_diagonal(w))
     assert derivatives_agree(penalty, slope, curvature)
     assert not derivatives_agree(penalty, slope * (1 + 1e-5), curvature)
     assert not derivatives_agree(penalty, slope, curvature * (1 + 1e-5))
@@ -78,7 +78,7 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_values_of_the_table(name):
     penalty, w = UNIT[name], jnp.asarray(W)
-    for got, expected in zip((penalty.pointwise(w), penalty.slope(w), penalty.curvature(w)), TABLE[name], strict=True):
+    for got, expected in zip((penalty.pointwise(w), penalty.gradient(w), penalty.hessian_diagonal(w)), TABLE[name], strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=5.1e-9)
 
 
@@ -87,14 +87,14 @@ def test_smoothed_absolute_values(make):
     """`h(0) = h'(0) = 0`, `h''(0) = 1/mu`, `|h'| < 1`, `h -> |x|`, and the digits survive near 0 and far away."""
     penalty = make(0.25)
     zero, near, far = (jnp.array([x]) for x in (0.0, 1e-9, 1e9))
-    assert (float(penalty.pointwise(zero)[0]), float(penalty.slope(zero)[0]), float(penalty.curvature(zero)[0])) == (
+    assert (float(penalty.pointwise(zero)[0]), float(penalty.gradient(zero)[0]), float(penalty.hessian_diagonal(zero)[0])) == (
         0.0,
         0.0,
         4.0,
     )
     np.testing.assert_allclose(penalty.pointwise(near), 0.5e-18 / 0.25, rtol=1e-12)
     np.testing.assert_allclose(penalty.pointwise(far), 1e9, rtol=1e-7)
-    assert np.all(np.abs(penalty.slope(jnp.asarray(W))) < 1)
+    assert np.all(np.abs(penalty.gradient(jnp.asarray(W))) < 1)
 
 
 def test_ostrovskii_bach_equals_the_released_closed_form():
@@ -160,9 +160,9 @@ def test_growth_ends_at_distance_one_except_at_order_two():
 def excess(penalty: AbstractPenalty, w: np.ndarray, d: np.ndarray) -> float:
     """`h(w + d)` minus its self-concordant upper bound, relative to `1 + h(w)`; positive where the bound fails."""
     w, d = jnp.asarray(w), jnp.asarray(d)
-    local = jnp.sqrt(jnp.sum(penalty.curvature(w) * d**2))
+    local = jnp.sqrt(jnp.sum(penalty.hessian_diagonal(w) * d**2))
     bound = (
-        penalty(w) + penalty.slope(w) @ d + penalty.growth(penalty.reach(w.size, jnp.linalg.norm(d), local)) * local**2
+        penalty(w) + penalty.gradient(w) @ d + penalty.growth(penalty.reach(w.size, jnp.linalg.norm(d), local)) * local**2
     )
     return float((penalty(w + d) - bound) / (1 + penalty(w)))
 
@@ -299,7 +299,7 @@ def test_nothing_overflows_or_becomes_nan_on_the_way(make, x, mu):
         log = (1 + half / m).ln()
         expected = (half - m / 2 * log, 2 * big / (s + m), 2 * m / (s * (s + m)))
     w, penalty = jnp.array([x]), make(mu)
-    for got, true in zip((penalty(w), penalty.slope(w)[0], penalty.curvature(w)[0]), expected, strict=True):
+    for got, true in zip((penalty(w), penalty.gradient(w)[0], penalty.hessian_diagonal(w)[0]), expected, strict=True):
         assert math.isclose(float(got), float(true), rel_tol=1e-12, abs_tol=1e-307)
 
 

@@ -22,19 +22,19 @@ def test_the_box_is_flat_inside_and_the_smoothed_distance_outside(name):
     outside = (X < -1) | (X > 2)
     distance = np.where(X < -1, X + 1, np.where(X > 2, X - 2, 0.0))
     np.testing.assert_allclose(box.pointwise(w), ABSOLUTE[name].pointwise(jnp.asarray(distance)), rtol=1e-15)
-    np.testing.assert_allclose(box.slope(w), jax.vmap(jax.grad(lambda x: box.pointwise(x)))(w), rtol=1e-14)
+    np.testing.assert_allclose(box.gradient(w), jax.vmap(jax.grad(lambda x: box.pointwise(x)))(w), rtol=1e-14)
     hessian = jax.vmap(jax.hessian(lambda x: box.pointwise(x)))(w)
-    np.testing.assert_allclose(box.curvature(w)[outside], hessian[outside], rtol=1e-11)
-    np.testing.assert_allclose(box.curvature(w)[~outside], 1e-3 / 0.7, rtol=1e-15)
-    assert np.all(np.sign(box.slope(w)) == np.sign(distance)) and np.all(hessian[~outside] == 0)
+    np.testing.assert_allclose(box.hessian_diagonal(w)[outside], hessian[outside], rtol=1e-11)
+    np.testing.assert_allclose(box.hessian_diagonal(w)[~outside], 1e-3 / 0.7, rtol=1e-15)
+    assert np.all(np.sign(box.gradient(w)) == np.sign(distance)) and np.all(hessian[~outside] == 0)
 
 
 def test_values_of_the_pseudo_huber_box():
     """`sqrt(mu^2 + d^2) - mu` with 3-4-5 triangles."""
     box, w = BoxPenalty(PseudoHuberPenalty(3.0), -1.0, [2.0, 2.0, 6.0]), jnp.array([-5.0, 6.0, 6.0])
     np.testing.assert_allclose(box.pointwise(w), [2.0, 2.0, 0.0], rtol=1e-15)
-    np.testing.assert_allclose(box.slope(w), [-0.8, 0.8, 0.0], rtol=1e-15)
-    np.testing.assert_allclose(box.curvature(w), [9 / 125, 9 / 125, 1e-3 / 3], rtol=1e-14)
+    np.testing.assert_allclose(box.gradient(w), [-0.8, 0.8, 0.0], rtol=1e-15)
+    np.testing.assert_allclose(box.hessian_diagonal(w), [9 / 125, 9 / 125, 1e-3 / 3], rtol=1e-14)
 
 
 def test_a_bound_that_is_missing_bounds_nothing():
@@ -49,7 +49,7 @@ def test_the_released_gradient_of_the_box_climbs():
     x, lower = -5.0, -1.0
     released = (lower - x) / np.hypot(3.0, x - lower) if -x < lower else 0.0
     assert released == 0.0 and float(
-        BoxPenalty(PseudoHuberPenalty(3.0), lower).slope(jnp.array([x]))[0]
+        BoxPenalty(PseudoHuberPenalty(3.0), lower).gradient(jnp.array([x]))[0]
     ) == pytest.approx(-0.8)
 
 
@@ -69,7 +69,7 @@ POINTS = {
 def by_differentiation(penalty, w):
     """Gradient and Hessian of the value, the Jacobian of the Hessian's diagonal and that of `curvature`."""
     diagonal = jax.jacobian(lambda w: jnp.diag(jax.hessian(penalty)(w)))
-    return jax.grad(penalty)(w), jax.hessian(penalty)(w), diagonal(w), jax.jacobian(penalty.curvature)(w)
+    return jax.grad(penalty)(w), jax.hessian(penalty)(w), diagonal(w), jax.jacobian(penalty.hessian_diagonal)(w)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -77,10 +77,10 @@ def by_differentiation(penalty, w):
 def test_gradient_and_diagonal_are_those_of_the_value(name, point):
     penalty, w = SparseGroupPenalty(ABSOLUTE[name], LABELS, WEIGHTS), jnp.asarray(POINTS[point])
     gradient, hessian, third, bent = by_differentiation(penalty, w)
-    np.testing.assert_allclose(penalty.slope(w), gradient, rtol=1e-13, atol=1e-15)
-    np.testing.assert_allclose(penalty.curvature(w), jnp.diag(hessian), rtol=1e-12)
+    np.testing.assert_allclose(penalty.gradient(w), gradient, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(penalty.hessian_diagonal(w), jnp.diag(hessian), rtol=1e-12)
     np.testing.assert_allclose(bent, third, rtol=1e-10, atol=1e-12)
-    assert float(jnp.min(penalty.curvature(w))) > 0 and np.linalg.eigvalsh(hessian)[0] > 0
+    assert float(jnp.min(penalty.hessian_diagonal(w))) > 0 and np.linalg.eigvalsh(hessian)[0] > 0
 
 
 @pytest.mark.parametrize("name", ABSOLUTE)
@@ -117,7 +117,7 @@ def test_the_diagonal_keeps_its_digits_where_one_member_dominates(name, ratio):
         m = mu / 2
         r, s = np.sqrt(m**2 + np.sum(w**2)), np.sqrt(m**2 + w**2)
         own, group = m / (s * (s + m)), (m * (r + m) + others) / (r * (r + m) ** 2)
-    found = SparseGroupPenalty(ABSOLUTE[name], [0, 0, 0], 2.0).curvature(jnp.asarray(w.astype(float)))
+    found = SparseGroupPenalty(ABSOLUTE[name], [0, 0, 0], 2.0).hessian_diagonal(jnp.asarray(w.astype(float)))
     np.testing.assert_allclose(found, (own + 2 * group).astype(float), rtol=1e-13)
 
 
@@ -127,8 +127,8 @@ def test_the_group_penalty_is_finite_at_all_sizes(name, x):
     penalty, w = SparseGroupPenalty(ABSOLUTE[name], [0, 0, 1], 2.0), jnp.full(3, x)
     norm = np.array([np.sqrt(2) * x, x])
     np.testing.assert_allclose(penalty(w), (3 * x + 2 * norm.sum()) if x > 1 else 0.0, rtol=1e-14)
-    np.testing.assert_allclose(penalty.slope(w)[:2], 1 + np.sqrt(2) if x > 1 else 3 * x / 0.7, rtol=1e-14)
-    assert not np.any(np.isnan(penalty.curvature(w)))
+    np.testing.assert_allclose(penalty.gradient(w)[:2], 1 + np.sqrt(2) if x > 1 else 3 * x / 0.7, rtol=1e-14)
+    assert not np.any(np.isnan(penalty.hessian_diagonal(w)))
     assert np.all(np.isfinite(jax.grad(penalty)(w)))
 
 
@@ -138,7 +138,7 @@ def test_the_released_composition_has_no_curvature_at_zero():
     composed = jax.jit(jax.hessian(lambda w: absolute(groups @ absolute.pointwise(w))))(jnp.zeros(3))
     np.testing.assert_array_equal(jnp.diag(composed), 0.0)
     np.testing.assert_allclose(
-        SparseGroupPenalty(absolute, [0, 0, 1], [2.0, 1.0]).curvature(jnp.zeros(3)),
+        SparseGroupPenalty(absolute, [0, 0, 1], [2.0, 1.0]).hessian_diagonal(jnp.zeros(3)),
         np.array([3, 3, 2]) / 0.7,
         rtol=1e-14,
     )
@@ -152,12 +152,12 @@ def test_the_released_gradient_of_the_composition_needs_the_transpose():
         return lambda x: p(c @ p.pointwise(x))
 
     def released(c):
-        return p.slope(c @ p.pointwise(x)) * p.slope(x)
+        return p.gradient(c @ p.pointwise(x)) * p.gradient(x)
 
     diagonal = jnp.diag(jnp.array([1.0, 2.0]))
     assert float(jnp.max(jnp.abs(jax.grad(composed(full))(x) - released(full)))) > 0.05
     np.testing.assert_allclose(
-        jax.grad(composed(full))(x), full.T @ p.slope(full @ p.pointwise(x)) * p.slope(x), rtol=1e-13
+        jax.grad(composed(full))(x), full.T @ p.gradient(full @ p.pointwise(x)) * p.gradient(x), rtol=1e-13
     )
     assert (
         float(jnp.max(jnp.abs(jax.grad(composed(diagonal))(x) - released(diagonal)))) > 0.05

@@ -28,7 +28,7 @@ ROUNDING = 1e-12
 @jax.jit
 def curvatures(penalty: AbstractSeparablePenalty, x):
     """`h''` and `h'''`, the latter by automatic differentiation of `curvature`."""
-    return penalty.curvature(x), jax.grad(lambda x: jnp.sum(penalty.curvature(x)))(x)
+    return penalty.hessian_diagonal(x), jax.grad(lambda x: jnp.sum(penalty.hessian_diagonal(x)))(x)
 
 
 def observed_constant(penalty: AbstractSeparablePenalty, order: float, x: np.ndarray) -> float:
@@ -148,7 +148,7 @@ def in_directions(penalty, order: float, w, v, u):
     """`|D^3 h[v, u, u]| / (|u|_w^2 |v|_w^{nu-2} |v|^{3-nu})`, brought to `mu = 1`."""
 
     def second(w, u):
-        return jax.jvp(lambda w: penalty.slope(w) @ u, (w,), (u,))[1]
+        return jax.jvp(lambda w: penalty.gradient(w) @ u, (w,), (u,))[1]
 
     third = jax.jvp(lambda w: second(w, u), (w,), (v,))[1]
     bound = second(w, u) * second(w, v) ** (order / 2 - 1) * jnp.linalg.norm(v) ** (3 - order)
