@@ -18,7 +18,6 @@ from riemgn.method import (
     LevenbergMarquardt,
     OptaxMethod,
 )
-from riemgn.method.batch import linearise_batch
 from riemgn.penalty import PseudoHuberPenalty
 from riemgn.solver.iterate import iterate
 from tests.helpers import matrix_problem, matrix_with, relative_error, tanh_net, TwoLayerTanh
