@@ -1,4 +1,4 @@
-"""`python -m figures [ESSAY ...]` draws the essays beside their scripts, checks their numbers, and writes the gallery's page."""
+"""Draw the essays, check their numbers and write the gallery: `python -m figures [ESSAY ...]`."""
 
 import sys
 
@@ -12,7 +12,7 @@ def main(wanted: list[str]) -> int:
     update, names = "--update-golden" in wanted, [name for name in wanted if name != "--update-golden"]
     try:
         items = select(discover(ROOT), [f"essays/{name}" for name in names])
-        essays()  # an essay that the page would refuse is said before anything is drawn
+        essays()  # refuse a faulty docstring before anything is drawn
     except ValueError as trouble:
         print(trouble, file=sys.stderr)
         return 2

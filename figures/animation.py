@@ -1,12 +1,13 @@
-"""`python -m figures.animation` draws the README's moving picture: two flows on a torus, each in two charts of the parameters.
+"""Draw the animation of the README: `python -m figures.animation`.
 
-What to see: the outputs of the model form a torus; the target, a star, lies outside it. The model is given in its two angles, and again in
-coordinates that stretch and shear them. Gauss-Newton's outputs move with `f' = -P grad g(f)`, the Riemannian gradient flow on the torus, and take one
-path in both charts. Gradient flow, `f' = -J A A^T J^T grad g(f)`, takes another path in another chart.
+What to see: the outputs of the model form a torus, and the target (a star) is outside it. The model
+is given in its two angles, and again in coordinates that stretch and shear them. The outputs of
+Gauss-Newton move with `f' = -P grad g(f)`, the Riemannian gradient flow on the torus, and take one
+path in both charts. Gradient flow, `f' = -J A A^T J^T grad g(f)`, takes one path per chart.
 
-What it does not show: which flow is quicker; the speed of gradient flow is that of its chart.
+What it does not show: which flow is faster. The speed of gradient flow depends on its chart.
 
-Reference: Cayci, arXiv:2412.14031v4; invariance derived in theory.md C3.
+Reference: Cayci, arXiv:2412.14031v4; Statement C3.
 """
 
 import io
@@ -38,13 +39,13 @@ HEADS = {"angles": {"marker": "o", "markersize": 11}, "sheared": {"marker": "D",
 STARTS = {"marker": "o", "markersize": 8, "markerfacecolor": "white", "color": "black", "linestyle": "none"}
 STAR = {"marker": "*", "markersize": 15, "color": "black", "linestyle": "none"}
 LABELS = {"angles": "parameters: the two angles", "sheared": "parameters: sheared coordinates"}
-FRAMES, MOVING, HELD = 72, 70, 2000  # how many, and how long each one, the first and the last stand, in ms
+FRAMES, MOVING, HELD = 72, 70, 2000  # number of frames; time of each one and of the first and last in ms
 SIZE, DPI = (7.0, 3.6), 100  # inches
-VIEW = (46.0, 62.0)  # elevation and azimuth, from which no path is hidden
+VIEW = (46.0, 62.0)  # elevation and azimuth in degrees; no path is hidden
 
 
 def data(frames=FRAMES):
-    """Outputs over time of both flows in both charts; Gauss-Newton's must not depend on the chart, gradient flow's must."""
+    """Compute the outputs of both flows in both charts over time, with their checks."""
     rg.enable_x64()
     torus = rg.task.torus(MAJOR, MINOR, start=START)
     charts = {"angles": torus.reparametrise(np.eye(2)), "sheared": torus.reparametrise(SHEAR)}
@@ -78,12 +79,12 @@ def data(frames=FRAMES):
 
 
 def path(problem, flow, times):
-    """The outputs (t, 3) of a flow. Steps end at the saved times: interpolation between them would be less accurate."""
+    """The outputs (t, 3) of a flow; steps end at the saved times, which is more accurate."""
     return np.asarray(rg.solve(problem, flow, t1=times[-1], ts=times, rtol=1e-10, atol=1e-12, step_to_ts=True).outputs)
 
 
 def stage(data, size, dpi, grid):
-    """What stands still, as pixels (h, w, 4), and where a point of R^3 lies on them: a function for each flow's panel."""
+    """The background as pixels (h, w, 4), and for each panel a function from R^3 to pixels."""
     fig = figure(*size)
     fig.set_dpi(dpi)
     canvas, (major, minor) = FigureCanvasAgg(fig), data["radii"]
@@ -104,16 +105,16 @@ def stage(data, size, dpi, grid):
     fig.legend(handles=[lines[0], ends[0], lines[1], ends[1]], loc="outside lower center", ncols=2, fontsize=9)
     canvas.draw()
 
-    def seen(ax):
+    def projection(ax):
         return lambda points: ax.transData.transform(
             np.stack(proj3d.proj_transform(*np.asarray(points).T, ax.get_proj())[:2], axis=-1)
         )
 
-    return np.asarray(canvas.buffer_rgba()).copy(), {name: seen(ax) for name, ax in places.items()}
+    return np.asarray(canvas.buffer_rgba()).copy(), {name: projection(ax) for name, ax in places.items()}
 
 
 def draw(data, size=SIZE, dpi=DPI, grid=48):
-    """The animation as the bytes of a GIF: a frame per time, the first and the last held. The torus is drawn once, the paths over its pixels."""
+    """The animation as a GIF with one frame per time; the torus is drawn only once."""
     with style():
         still, places = stage(data, size, dpi, grid)
         fig = figure(*size)
@@ -143,10 +144,10 @@ def draw(data, size=SIZE, dpi=DPI, grid=48):
 
 
 def as_gif(frames):
-    """Pictures as one GIF, all in the colours of the last one, which shows everything: with colours of their own they flicker."""
+    """The frames as one GIF with the colours of the last frame: own palettes would flicker."""
     colours = frames[-1].quantize(128)
     entries = np.reshape(colours.getpalette(), (-1, 3))
-    entries[entries.min(axis=1) > 245] = 255  # the page is white, not nearly so
+    entries[entries.min(axis=1) > 245] = 255  # pure white, as the page
     colours.putpalette(entries.ravel().tolist())
     first, *rest = (frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames)
     durations, stream = [HELD, *[MOVING] * (len(rest) - 1), HELD], io.BytesIO()
@@ -155,7 +156,7 @@ def as_gif(frames):
 
 
 def main(place=PLACE, frames=FRAMES, **resolution):
-    """Solve, store, check, and draw from what was stored, at a resolution that `draw` knows."""
+    """Solve, store and check, then draw the stored data."""
     record = write_json(place.with_suffix(".json"), data(frames))
     stored = read_json(record)
     write_picture(place.with_suffix(".gif"), draw(stored, **resolution))

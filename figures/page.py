@@ -1,4 +1,4 @@
-"""The gallery's page, figures/README.md: essays from the docstrings of their scripts, the papers' figures from their lists of items."""
+"""Write figures/README.md from the docstrings of the essays and the lists of figures."""
 
 import ast
 import json
@@ -11,9 +11,10 @@ from riemgn.experiment.reproduce import discover, Item
 
 ROOT = Path(__file__).resolve().parent
 INTRODUCTION = """
-For someone who knows a little of manifolds and has not read the papers. Throughout, a model with p parameters, evaluated on its n data points, is
-a map `f : R^p -> R^n`; its outputs sweep out a set `M = f(W)`, the *output manifold*. `J` is the Jacobian of `f`, `P = J J^+` projects on its range,
-the tangent space of `M`, and `g` is the loss, `|f - y|^2 / 2` where nothing else is said.
+You need to know a little about manifolds, and nothing about the papers. A model with p parameters, evaluated
+on n data points, is a map `f : R^p -> R^n`. The set of its outputs `M = f(W)` is the *output manifold*. `J` is
+the Jacobian of `f`, and `P = J J^+` projects on its range, the tangent space of `M`. The loss is `g`, by default
+`|f - y|^2 / 2`.
 """.strip()
 PAGE, TEMPLATE = ROOT / "README.md", ROOT / "page.md.jinja"
 HEADINGS = ("**What to see.**", "**In code.**", "**What it does not show.**", "**References.**")
@@ -21,7 +22,7 @@ HEADINGS = ("**What to see.**", "**In code.**", "**What it does not show.**", "*
 
 @dataclass(frozen=True)
 class Essay:
-    """What an essay's script says of itself: the first line of its docstring is the title, the rest is Markdown."""
+    """An essay: the first line of its docstring is the title, the rest is Markdown."""
 
     item: Item
     title: str
@@ -29,18 +30,20 @@ class Essay:
 
     @property
     def alt(self) -> str:
-        """The picture in words: what the essay claims."""
+        """The claim of the essay, as the alternative text of its picture."""
         return f"{self.item.claim[0].upper()}{self.item.claim[1:]}"
 
     @property
     def script(self) -> Path:
+        """The file of the essay."""
         return self.item.folder / f"{self.item.id}.py"
 
 
 def essay_of(item: Item) -> Essay:
-    """The essay of an item, read without running it.
+    """Read the essay of an item without running it.
 
-    Raises: `ValueError` where the docstring has another title than the entry in claims.toml, or lacks one of the `HEADINGS`.
+    Raises: `ValueError` if the title differs from the one in claims.toml, or if one of the
+    `HEADINGS` is missing.
     """
     path = item.folder / f"{item.id}.py"
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
@@ -56,7 +59,7 @@ def essay_of(item: Item) -> Essay:
 
 
 def essays() -> list[Essay]:
-    """All essays, in the order in which they are read."""
+    """All essays in reading order."""
     return [essay_of(item) for item in discover(ROOT)]
 
 

@@ -1,4 +1,4 @@
-"""`python -m figures.site [FOLDER]` builds the documentation into FOLDER, by default build/site; warnings are errors."""
+"""Build the documentation: `python -m figures.site [FOLDER]`, by default into build/site."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import sys
 import typing
 from pathlib import Path
 
-typing.GENERATING_DOCUMENTATION = True  # before all else: jaxtyping then keeps `Float[Array, " n"]` in signatures  # pyright: ignore
+typing.GENERATING_DOCUMENTATION = True  # set first, so that jaxtyping keeps `Float[Array, " n"]` in signatures  # pyright: ignore
 
 from sphinx.cmd.build import main as sphinx  # noqa: E402
 
@@ -19,7 +19,7 @@ FIGURES, ROOT = HERE.parent, HERE.parents[1]
 
 
 def stage(folder: Path) -> Path:
-    """The pages of this folder and those written from the package, side by side in `folder`."""
+    """Copy the pages of this folder, and write those made from the package, into `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE / "pages", folder)
     shutil.copy(FIGURES / "conditioning.toml", folder)
@@ -33,15 +33,18 @@ def stage(folder: Path) -> Path:
 
 
 def build(source: Path, out: Path) -> int:
-    """Sphinx's exit status. The kernels that run the cells see this checkout, one thread and no display, and share what they compile."""
-    beside = out.with_name(f"{out.name}-work")
+    """Run Sphinx and return its exit status; warnings are errors.
+
+    The kernels that run the cells use this checkout and share their compiled programs.
+    """
+    work = out.with_name(f"{out.name}-work")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(beside / "programs"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(work / "programs"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # nearly all the time is compilation
     os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
-    strict = ["-W", "--keep-going", "-n", "-E", "-q"]  # -E: an unchanged page runs again, its code may have changed
-    return sphinx([*strict, "-b", "html", "-c", str(HERE), "-d", str(beside / "doctrees"), str(source), str(out)])
+    strict = ["-W", "--keep-going", "-n", "-E", "-q"]  # -E reruns unchanged pages, because the package may have changed
+    return sphinx([*strict, "-b", "html", "-c", str(HERE), "-d", str(work / "doctrees"), str(source), str(out)])
 
 
 def main(arguments: list[str]) -> int:

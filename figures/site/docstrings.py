@@ -1,4 +1,4 @@
-"""Sphinx extension: docstrings of this package are Markdown, so they are parsed as Markdown where autodoc would read reStructuredText."""
+"""A Sphinx extension that lets autodoc parse our docstrings as Markdown."""
 
 import re
 
@@ -11,20 +11,20 @@ EXAMPLE = re.compile(r"^(>>> .*(?:\n(?!\n).*)*)", re.MULTILINE)  # Markdown woul
 
 
 class MarkdownBlock(Directive):
-    """Its content, parsed by MyST."""
+    """A directive whose content is parsed by MyST."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        whole = self.state.document
-        part = new_document(whole["source"], whole.settings)
+        document = self.state.document
+        part = new_document(document["source"], document.settings)
         MystParser().parse("\n".join(self.content), part)
-        whole.note_source(whole["source"], self.lineno)
+        document.note_source(document["source"], self.lineno)
         return part.children
 
 
 def as_markdown(app, what, name, obj, options, lines: list[str]) -> None:
-    """Hand a docstring over to `markdown-block`, its examples fenced."""
+    """Put a docstring into a `markdown-block`, with its examples fenced."""
     text = EXAMPLE.sub(r"```pycon\n\1\n```", "\n".join(lines).strip())
     lines[:] = [".. markdown-block::", "", *(f"   {line}" for line in text.split("\n")), ""] if text else []
 

@@ -1,21 +1,23 @@
-"""A page for each essay, from its script: title, picture, text, numbers, code."""
+"""Write a page for each essay from its script: title, picture, text, numbers, code."""
 
 import ast
 
 from figures.page import Essay, essays, INTRODUCTION
 
-from .records import check_table, shown
+from .records import check_table, record_of
 
-OPENING = f"# Essays\n\nOne idea each, in one picture, with the script that draws it; `make gallery` draws them again.\n\n{INTRODUCTION}\n"
+OPENING = (
+    f"# Essays\n\nEach essay explains one idea in one picture. `make gallery` draws them again.\n\n{INTRODUCTION}\n"
+)
 
 
 def code_starts(essay: Essay) -> int:
-    """The script's first line of code, after the docstring that is the essay's text."""
+    """The line of the script where its code begins, after the docstring."""
     return ast.parse(essay.script.read_text(encoding="utf-8")).body[1].lineno
 
 
 def essay_page(essay: Essay) -> str:
-    name, found = essay.item.id, shown(essay.item)
+    name, record = essay.item.id, record_of(essay.item)
     lines = [
         f"# {essay.title}",
         "",
@@ -24,13 +26,13 @@ def essay_page(essay: Essay) -> str:
         "```",
     ]
     lines += ["", essay.text, ""]
-    if found is not None:
+    if record is not None:
         lines += [
             "## Its numbers",
             "",
-            f"Verdict: {found.verdict}. `python -m figures {name}`, in a checkout, computes them again.",
+            f"Verdict: {record.verdict}. To compute them again, run `python -m figures {name}` in a checkout.",
             "",
-            check_table(found.checks),
+            check_table(record.checks),
             "",
         ]
     lines += [
@@ -48,7 +50,7 @@ def essay_page(essay: Essay) -> str:
 
 
 def essay_pages() -> dict[str, str]:
-    """Text by path; the scripts too, for what their pages include."""
+    """The text of each page by path, with the scripts that the pages include."""
     found = essays()
     toc = "\n".join(essay.item.id for essay in found)
     index = f"{OPENING}\n```{{toctree}}\n:maxdepth: 1\n\n{toc}\n```\n"

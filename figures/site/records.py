@@ -1,4 +1,4 @@
-"""The committed records of the papers' figures and of the essays, with their verdicts taken from the numbers anew."""
+"""The committed records of figures and essays, with verdicts recomputed from their numbers."""
 
 import json
 import math
@@ -13,8 +13,8 @@ FIGURES = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An item whose numbers and picture are committed: every check judged again, and compared with the golden numbers."""
+class Record:
+    """An item with its committed record: checks judged again, compared with the golden numbers."""
 
     item: Item
     checks: list[dict[str, Any]]
@@ -27,35 +27,35 @@ class Shown:
         return f"{self.item.name}.png"
 
 
-def shown(item: Item) -> Shown | None:
-    """None for an item without a committed record."""
+def record_of(item: Item) -> Record | None:
+    """The record of an item, or None if none is committed."""
     path = FIGURES / item.paper / f"{item.id}.json"
     if not path.is_file():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
     checks = [judge(check) for check in record["data"]["checks"]]
     verdict, golden, _ = judgement(item, checks, record["quick"])
-    said = verdict if golden != "none" else f"{verdict} (no golden numbers at this size)"
-    return Shown(item, checks, said, "quick" if record["quick"] else "full", record["commit"][:9])
+    verdict = verdict if golden != "none" else f"{verdict} (no golden numbers at this size)"
+    return Record(item, checks, verdict, "quick" if record["quick"] else "full", record["commit"][:9])
 
 
-def items_shown() -> list[Shown]:
-    """The papers' items that have a committed record, in their order."""
-    return [found for item in discover() if (found := shown(item)) is not None]
+def paper_records() -> list[Record]:
+    """The records of the papers' items, in their order."""
+    return [record for item in discover() if (record := record_of(item)) is not None]
 
 
 def number(value: Any) -> str:
+    """Four digits; NaN for a missing value."""
     value = math.nan if value is None else float(value)
     return f"{value:.4g}"
 
 
 def check_table(checks: list[dict[str, Any]]) -> str:
     """The judged checks as a Markdown table."""
-    rows = ["| check | measured | asked for | within | |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| check | measured | required | tolerance | |", "| --- | --- | --- | --- | --- |"]
     for check in checks:
         name = check["name"].replace("|", r"\|")
-        asked = f"{RELATIONS[check['relation']]} {number(check['predicted'])}"
-        rows.append(
-            f"| {name} | {number(check['measured'])} | {asked} | {number(check['tolerance'])} | {'holds' if check['holds'] else '**fails**'} |"
-        )
+        required = f"{RELATIONS[check['relation']]} {number(check['predicted'])}"
+        verdict = "holds" if check["holds"] else "**fails**"
+        rows.append(f"| {name} | {number(check['measured'])} | {required} | {number(check['tolerance'])} | {verdict} |")
     return "\n".join(rows)

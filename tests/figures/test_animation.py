@@ -1,4 +1,4 @@
-"""The moving picture of the README: as many frames as times, drawn from its record, and shown."""
+"""The animation of the README: one frame per time, drawn from its record."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def durations(picture) -> list[int]:
     return [picture.seek(row) or picture.info["duration"] for row in range(picture.n_frames)]
 
 
-def test_the_script_writes_one_frame_per_time(tmp_path, capsys):
+def test_script_writes_one_frame_per_time(tmp_path, capsys):
     assert animation.main(tmp_path / "flows", frames=4, **SMALL) == 0
     assert capsys.readouterr().out.count("holds") == 3
     record = read_json(tmp_path / "flows.json")
@@ -27,12 +27,12 @@ def test_the_script_writes_one_frame_per_time(tmp_path, capsys):
         assert durations(picture) == [animation.HELD, animation.MOVING, animation.MOVING, animation.HELD]
 
 
-def test_one_chart_taken_twice_is_caught(tmp_path, monkeypatch):
+def test_equal_charts_fail_the_check(tmp_path, monkeypatch):
     monkeypatch.setattr(animation, "SHEAR", np.eye(2))
     assert animation.main(tmp_path / "flows", frames=4, **SMALL) == 1
 
 
-def test_the_readme_shows_the_animation_with_its_frames():
+def test_readme_shows_the_animation():
     shown = re.findall(r"!\[([^\]]+)\]\((figures/\w+\.gif)\)", README.read_text())
     assert [link for _, link in shown] == ["figures/animation.gif"] and len(shown[0][0]) > 40
     gif, record = README.parent / shown[0][1], read_json(animation.PLACE.with_suffix(".json"))
@@ -43,8 +43,7 @@ def test_the_readme_shows_the_animation_with_its_frames():
     assert all(one["holds"] for one in record["checks"])
 
 
-def test_the_paths_of_the_record_are_those_of_the_script(tmp_path):
-    """Recorded ends are where the flows must end: Gauss-Newton's residual is normal to the torus to exp(-5), on the equator's nearest point."""
+def test_recorded_paths_end_at_the_nearest_point():
     record = read_json(animation.PLACE.with_suffix(".json"))
     nearest = np.array([animation.MAJOR + animation.MINOR, 0.0, 0.0])
     for name, chart in [(name, chart) for name in animation.FLOWS for chart in animation.LOOKS]:

@@ -1,4 +1,4 @@
-"""The apps for teaching: each runs from top to bottom, says the right thing at both ends of its sliders, and compiles nothing when one is moved."""
+"""The teaching apps run, show the right numbers, and compile nothing when a slider moves."""
 
 import re
 import subprocess
@@ -12,6 +12,7 @@ import scipy.integrate
 
 from figures.apps import conditioning, damping, output_scale
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = ("gf", "gn")
 ENDS = [
@@ -34,7 +35,7 @@ def shown(outputs) -> str:
 
 
 @pytest.mark.parametrize("name", APPS)
-def test_an_app_runs_from_top_to_bottom(name):
+def test_app_runs(name):
     text = shown(APPS[name].app.run()[0])
     assert "<h1" in text and "What to do:" in text and "<h2" in text and "marimo-slider" in text
     questions = re.search(r"<marimo-accordion data-labels='([^']*)'", text)
@@ -42,12 +43,12 @@ def test_an_app_runs_from_top_to_bottom(name):
 
 
 @pytest.mark.parametrize(("app", "values", "words"), ENDS)
-def test_an_app_says_what_is_seen_at_the_ends_of_its_sliders(app, values, words):
+def test_app_text_at_the_ends_of_its_sliders(app, values, words):
     assert words in shown(app.app.run(defs=values)[0])
 
 
 @pytest.mark.parametrize("cond", [1.0, 1e3])
-def test_the_flows_of_the_app_on_conditioning_have_their_closed_forms(cond):
+def test_conditioning_has_closed_forms(cond):
     for name in BOTH:
         assert np.abs(conditioning.follow(name, cond, 0.0).outputs - conditioning.closed_form(name, cond)).max() < 1e-7
     assert (
@@ -56,21 +57,21 @@ def test_the_flows_of_the_app_on_conditioning_have_their_closed_forms(cond):
     assert np.linalg.cond(conditioning.coordinates(cond)) == pytest.approx(cond)
 
 
-def test_gradient_flow_of_the_app_on_conditioning_sees_bend_and_coordinates():
+def test_gradient_flow_depends_on_bend_and_coordinates():
     straight = conditioning.closed_form("gf", 1.0)
     assert np.abs(conditioning.follow("gf", 1.0, 1.0).outputs - straight).max() > 0.1
     assert np.abs(conditioning.closed_form("gf", 1e3) - straight).max() > 0.5
 
 
 def neuron(w):
-    """`phi`, `phi'`, `phi''` of the app's neuron, each (2,)."""
+    """`phi`, `phi'`, `phi''` of the neuron, each (2,)."""
     x = output_scale.INPUTS
     tanh, slope = np.tanh(w * x), x / np.cosh(w * x) ** 2
     return w * tanh, tanh + w * slope, 2 * slope - 2 * w * x * slope * tanh
 
 
-def test_the_app_on_the_output_scale_stops_when_the_weight_has_reached_zero():
-    """`w' = -<phi', alpha (phi - phi_0) - y> / (alpha |phi'|^2)`: the time to w = 0 is an integral."""
+def test_output_scale_stops_when_the_weight_is_zero():
+    """`w' = -<phi', alpha (phi - phi_0) - y> / (alpha |phi'|^2)`: time to w = 0 is an integral."""
     alpha, start = 0.2, neuron(1.0)[0]
 
     def slowness(w):
@@ -82,20 +83,20 @@ def test_the_app_on_the_output_scale_stops_when_the_weight_has_reached_zero():
     assert float(traj.ts[-1]) == pytest.approx(scipy.integrate.quad(slowness, 0.0, 1.0)[0], rel=1e-5)
 
 
-def test_at_a_large_output_scale_the_app_shows_the_kernel_law():
+def test_large_output_scale_shows_the_kernel_law():
     traj = output_scale.follow(1e3)
     measured, predicted = output_scale.rates(traj)
     assert not output_scale.stopped(traj) and abs(measured - 1) < 1e-3 and abs(predicted - 1) < 1e-3
     assert np.linalg.norm(np.asarray(traj.outputs) - output_scale.kernel_law(traj), axis=1).max() < 1e-3
 
 
-def test_the_rate_in_the_app_on_the_output_scale_is_that_of_the_riemannian_hessian():
+def test_output_scale_rate_is_the_riemannian_hessian():
     measured, predicted = output_scale.rates(output_scale.follow(1.0))
     assert abs(measured - predicted) < 2e-3 < 0.1 < predicted - 1
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1e3])
-def test_the_curvature_in_the_app_on_the_output_scale_is_that_of_the_plane_curve(alpha):
+def test_output_scale_curvature_is_that_of_the_curve(alpha):
     _, slope, second = neuron(1.0)
     expected = abs(slope[0] * second[1] - slope[1] * second[0]) / np.linalg.norm(slope) ** 3 / alpha
     assert output_scale.curvature(alpha) == pytest.approx(expected, rel=1e-9)
@@ -103,14 +104,14 @@ def test_the_curvature_in_the_app_on_the_output_scale_is_that_of_the_plane_curve
 
 @pytest.mark.parametrize("schedule", damping.SCHEDULES)
 @pytest.mark.parametrize(("strength", "cond"), [(1e-4, 1.0), (10.0, 1e8)])
-def test_the_modes_of_the_app_on_damping_have_their_closed_forms(schedule, strength, cond):
+def test_damping_modes_have_closed_forms(schedule, strength, cond):
     measured = damping.modes(damping.follow(strength, cond, schedule))
     assert np.abs(measured - damping.closed_form(damping.TIMES, strength, cond, schedule)).max() < 1e-6
     reached = damping.time_to(damping.DONE, strength, cond, schedule)
     assert damping.closed_form([reached], strength, cond, schedule)[0, -1] == pytest.approx(damping.DONE)
 
 
-def test_damping_costs_what_the_questions_say():
+def test_damping_times_match_the_questions():
     times = {
         schedule: [damping.time_to(1e-3, 10.0, cond, schedule) for cond in (1e7, 1e8)] for schedule in damping.SCHEDULES
     }
@@ -128,7 +129,7 @@ MOVES = [
 
 
 @pytest.mark.parametrize(("follow", "before", "after"), MOVES)
-def test_a_moved_slider_compiles_nothing(follow, before, after, caplog):
+def test_moved_slider_compiles_nothing(follow, before, after, caplog):
     follow(*before)
     with jax.log_compiles():
         follow(*after)
@@ -138,23 +139,7 @@ def test_a_moved_slider_compiles_nothing(follow, before, after, caplog):
     assert "Compiling" in caplog.text
 
 
-@pytest.mark.parametrize("name", APPS)
-def test_the_pictures_of_the_apps_have_labelled_axes(name):
-    app = APPS[name]
-    if app is conditioning:
-        runs = {flow: app.follow(flow, 10.0, 0.0) for flow in BOTH}
-        figures = [app.draw_plane(runs), app.draw_losses(runs)]
-    elif app is output_scale:
-        traj = app.follow(1.0)
-        figures = [app.draw_plane(traj, 1.0), app.draw_gradient(traj)]
-    else:
-        values = (0.1, 1e4, "exponential")
-        figures = [app.draw_gain(*values), app.draw_modes(app.follow(*values), *values)]
-    for ax in (ax for figure in figures for ax in figure.axes):
-        assert ax.get_xlabel() and ax.get_ylabel() and ax.get_title()
-
-
-def test_the_apps_are_well_formed_notebooks():
+def test_apps_are_well_formed_notebooks():
     files = [str(ROOT / "figures" / "apps" / f"{name}.py") for name in APPS]
     done = subprocess.run([sys.executable, "-m", "marimo", "check", "--strict", *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
