@@ -1,16 +1,19 @@
-"""Certificate: what a claim presupposes, predicts and measures on given evidence, with error bars and a verdict."""
+"""Certificates: hypotheses, predictions and measurements of a claim, with errors and a status."""
 
+import html
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+import textwrap
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, MISSING, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 RELATIONS = {"equal": "=", "at_most": "<=", "at_least": ">="}
+COLUMNS = "{:<35} {:>11} {:>2} {:>11}  {:<9}"  # name, value, relation, bound, status
 
 
 class Status(StrEnum):
-    """The four verdicts. A string, so that `cert.status == "holds"` reads as it is written."""
+    """The four results of a certificate; you can compare them with strings such as `"holds"`."""
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -19,9 +22,10 @@ class Status(StrEnum):
 
 
 def signed_margin(relation: str, measured: float, bound: float, resolution: float = 0.0) -> float:
-    """How far on the right side of its relation a number lies; negative on the wrong side.
+    """Compute the distance of a number from the edge of its relation, negative if it is violated.
 
-    `equal`: `resolution - |m - b|`;  `at_most`: `b + resolution - m`;  `at_least`: `m - b + resolution`.
+    `equal`: `resolution - |m - b|`. `at_most`: `b + resolution - m`. `at_least`: `m - b +
+    resolution`.
 
     Raises: `ValueError` for an unknown relation.
     """
@@ -33,7 +37,7 @@ def signed_margin(relation: str, measured: float, bound: float, resolution: floa
 
 
 def decide(margin: float, error: float) -> Status:
-    """Holds from one error bar inside, fails from one error bar outside, undecided between them or where a number is missing."""
+    """Compare a margin with its error: undecided if the margin is smaller or a number is NaN."""
     if math.isnan(margin) or math.isnan(error):
         return Status.UNDECIDED
     if margin >= error:
@@ -41,14 +45,14 @@ def decide(margin: float, error: float) -> Status:
     return Status.FAILS if margin <= -error else Status.UNDECIDED
 
 
-def overall(presupposed: Collection[Status], concluded: Collection[Status]) -> Status:
-    """The verdict on a claim, from those on its hypotheses and on its conclusions."""
-    if Status.FAILS in presupposed:
+def overall(hypotheses: Collection[Status], conclusions: Collection[Status]) -> Status:
+    """Combine the statuses of the hypotheses and of the conclusions to that of the claim."""
+    if Status.FAILS in hypotheses:
         return Status.NOT_APPLICABLE
-    if Status.UNDECIDED in presupposed or not concluded:
+    if Status.UNDECIDED in hypotheses or not conclusions:
         return Status.UNDECIDED
     for status in (Status.FAILS, Status.UNDECIDED):
-        if status in concluded:
+        if status in conclusions:
             return status
     return Status.HOLDS
 
@@ -57,9 +61,10 @@ def overall(presupposed: Collection[Status], concluded: Collection[Status]) -> S
 class Hypothesis:
     """One hypothesis of a claim, with the number that decides it.
 
-    - `name`: what is presupposed, in words.
-    - `value`, `relation`, `threshold`: the number, and what is asked of it.
-    - `constant`: which constant the number or the threshold is: an analytic bound, measured on the path, exact.
+    - `name`: the hypothesis in words.
+    - `value`, `relation`, `threshold`: the number, and the relation that it must satisfy.
+    - `constant`: how the number was obtained, such as an analytic bound or a measurement on the
+      path.
     - `error`: numerical error of `value - threshold`.
     """
 
@@ -72,7 +77,7 @@ class Hypothesis:
 
     @property
     def margin(self) -> float:
-        """Signed distance from the threshold, positive where the hypothesis holds."""
+        """Signed distance from the threshold, positive if the hypothesis holds."""
         return signed_margin(self.relation, self.value, self.threshold)
 
     @property
@@ -87,15 +92,15 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """One compared quantity of a claim.
+    """One quantity that a claim predicts, compared with its measurement.
 
-    - `name`: what is compared, in words.
-    - `predicted`, `measured`: the claim's number and the observed one, in the same unit.
-    - `relation`: what the claim says of `measured`: "equal", "at_most" or "at_least" `predicted`.
-    - `resolution`: how closely an equality is asked to hold, or the slack granted to a bound that may be attained; absolute.
-    - `error`: error of `measured - predicted`. A claim that samples states its sampling error here; the change from a second computation is added
-        to it. Infinite where nothing is known.
-    - `constant`: which constant `predicted` was computed with.
+    - `name`: the quantity in words.
+    - `predicted`, `measured`: the number of the claim and the observed one, in the same unit.
+    - `relation`: `measured` is "equal", "at_most" or "at_least" `predicted`.
+    - `resolution`: absolute tolerance of an equality, or slack of a bound that may be attained.
+    - `error`: error of `measured - predicted`. A claim that samples gives its sampling error here.
+        `certify` adds the change from the second computation. Infinite if it is unknown.
+    - `constant`: the constant that `predicted` was computed with.
     """
 
     name: str
@@ -113,34 +118,35 @@ class Conclusion:
 
     @property
     def status(self) -> Status:
-        """Holds, fails, or undecided where the margin is below the error."""
+        """Holds, fails, or undecided if the margin is below the error."""
         return decide(self.margin, self.error)
 
     def __str__(self) -> str:
         slack = f" (within {self.resolution:.2g})" if self.resolution else ""
-        return (
-            f"{self.name}: measured {self.measured:.9g}, predicted {RELATIONS[self.relation]} {self.predicted:.9g}{slack}, "
-            f"margin {self.margin:.3g}, numerical error {self.error:.2g}: {self.status}"
-        )
+        claim = f"measured {self.measured:.9g}, predicted {RELATIONS[self.relation]} {self.predicted:.9g}{slack}"
+        return f"{self.name}: {claim}, margin {self.margin:.3g}, numerical error {self.error:.2g}: {self.status}"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What one computation of a claim found: its `hypotheses`, and `conclusions` whose error is not known yet."""
+    """One computation of a claim: `hypotheses`, and `conclusions` whose error is unknown."""
 
     hypotheses: tuple[Hypothesis, ...]
     conclusions: tuple[Conclusion, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
-    """The verdict of one claim on one piece of evidence.
+    """The result of one claim on given evidence.
 
-    `status`: "not applicable" where a hypothesis fails, whatever the conclusions show; "undecided" where a hypothesis or a conclusion is closer
-    to its edge than the numerical error; "fails" where a conclusion lies outside by more than the error; else "holds".
+    `status` is "not applicable" if a hypothesis fails, for every value of the conclusions. It is
+    "undecided" if a hypothesis or a conclusion is closer to its edge than the numerical error. It
+    is "fails" if a conclusion is outside by more than the error, and else "holds". Use `print` for
+    the table.
 
-    - `claim`: its name; `subject`: what it was examined on; `statement`, `reference`, `theory`: as in `rg.claims()`.
-    - `hypotheses`, `conclusions`: each with its number, its error bar and its own verdict.
+    - `claim`: name of the claim. `subject`: description of the evidence.
+    - `statement`, `reference`, `theory`: as in `rg.claims()`.
+    - `hypotheses`, `conclusions`: each with its number, error and status.
     """
 
     claim: str
@@ -153,31 +159,29 @@ class Certificate:
 
     @property
     def status(self) -> Status:
-        """The verdict."""
-        return overall(
-            [hypothesis.status for hypothesis in self.hypotheses],
-            [conclusion.status for conclusion in self.conclusions],
-        )
+        """The result of the claim."""
+        return overall([part.status for part in self.hypotheses], [part.status for part in self.conclusions])
 
     @property
     def deciding(self) -> Conclusion:
-        """The conclusion nearest to its edge: its numbers are the certificate's."""
+        """The conclusion that is nearest to its edge. Its numbers are those of the certificate."""
         order = (Status.FAILS, Status.UNDECIDED, Status.HOLDS)
 
         def nearness(conclusion):
             scale = conclusion.resolution or abs(conclusion.predicted) or 1.0
             return order.index(conclusion.status), conclusion.margin / scale
 
-        return min(self.conclusions, key=nearness)
+        unknown = Conclusion("no conclusion", math.nan, math.nan, "equal", 0.0)
+        return min(self.conclusions, key=nearness, default=unknown)
 
     @property
     def predicted(self) -> float:
-        """What the claim says the deciding quantity is, or is bounded by."""
+        """The value or bound that the claim predicts for the deciding quantity."""
         return self.deciding.predicted
 
     @property
     def measured(self) -> float:
-        """The deciding quantity as observed."""
+        """The measured value of the deciding quantity."""
         return self.deciding.measured
 
     @property
@@ -190,44 +194,85 @@ class Certificate:
         """Numerical error of the deciding quantity."""
         return self.deciding.error
 
+    def __repr__(self) -> str:
+        subject = textwrap.shorten(self.subject, 60, placeholder=" ...")
+        return (
+            f"Certificate({self.claim}: {self.status}, margin {self.margin:.3g}, error {self.error:.2g},\n  {subject})"
+        )
+
     def __str__(self) -> str:
-        lines = [
-            f"{self.claim} {self.status} on {self.subject} ({self.reference}; theory.md {self.theory})",
-            f"  {self.statement}",
-        ]
-        lines += [f"  presupposed: {hypothesis}" for hypothesis in self.hypotheses]
-        lines += [f"  concluded: {conclusion}" for conclusion in self.conclusions]
-        if any(math.isinf(conclusion.error) for conclusion in self.conclusions):
-            lines.append("  no error bar: solve with error=True")
+        source = f"Source: Statement {self.theory}, {self.reference}"
+        lines = [f"{self.claim}: {self.status}"]
+        for text in (self.statement, f"Evidence: {self.subject}", source):
+            lines += textwrap.wrap(text, 79, subsequent_indent="  ")
+        lines.append("\n" + COLUMNS.format("hypothesis", "value", "", "bound", "status").rstrip())
+        for part in self.hypotheses:
+            lines += _row(part.name, part.value, part.relation, part.threshold, part.status)
+        lines.append("\n" + COLUMNS.format("conclusion", "measured", "", "predicted", "status").rstrip())
+        for part in self.conclusions:
+            lines += _row(part.name, part.measured, part.relation, part.predicted, part.status)
+            slack = f" (tolerance {part.resolution:.2g})" if part.resolution else ""
+            lines.append(f"  margin {part.margin:.3g}{slack}, numerical error {part.error:.2g}")
+        if any(math.isinf(part.error) for part in self.conclusions):
+            lines.append("  The error is unknown. Solve with error=True.")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        rows = [(part.name, part.value, part.relation, part.threshold, part.status) for part in self.hypotheses]
+        rows += [(part.name, part.measured, part.relation, part.predicted, part.status) for part in self.conclusions]
+        cells = [(name, f"{v:.6g}", f"{RELATIONS[r]} {b:.6g}", str(status)) for name, v, r, b, status in rows]
+        table = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+        head = "<tr><th>quantity</th><th>value</th><th>claim</th><th>status</th></tr>"
+        title = html.escape(f"{self.claim}: {self.status} ({self.subject})")
+        return f"<table><caption>{title}</caption>{head}{table}</table>"
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything in the certificate, for JSON; numbers that are not finite become None."""
-        head = {name: getattr(self, name) for name in ("claim", "subject", "statement", "reference", "theory")}
-        numbers = (
-            {name: _plain(getattr(self, name)) for name in ("predicted", "measured", "margin", "error")}
-            if self.conclusions
-            else {}
-        )
+        """Return all parts of the certificate for JSON. Numbers that are not finite become None."""
+        texts = {name: getattr(self, name) for name in ("claim", "subject", "statement", "reference", "theory")}
+        numbers = {name: getattr(self, name) for name in ("predicted", "measured", "margin", "error")}
         parts = {
-            "hypotheses": [
-                _fields(part, ("name", "value", "relation", "threshold", "constant", "error", "margin"))
-                for part in self.hypotheses
-            ],
-            "conclusions": [
-                _fields(
-                    part, ("name", "predicted", "measured", "relation", "resolution", "error", "constant", "margin")
-                )
-                for part in self.conclusions
-            ],
+            name: [
+                {key: _plain(value) for key, value in {**asdict(part), "margin": part.margin}.items()}
+                | {"status": str(part.status)}
+                for part in getattr(self, name)
+            ]
+            for name in ("hypotheses", "conclusions")
         }
-        return {**head, "status": str(self.status), **numbers, **parts}
+        numbers = {name: _plain(value) for name, value in numbers.items()} if self.conclusions else {}
+        return {**texts, "status": str(self.status), **numbers, **parts}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> "Certificate":
+        """Rebuild a certificate from `to_dict`, and compute each status again from the numbers.
+
+        If a decisive number is None, because it was not finite, the infinity that gives the stored
+        status takes its place. Other keys are ignored.
+
+        Arguments:
+
+        - `entry`: a mapping as `to_dict` returns it. Missing texts become empty.
+
+        Returns: a `Certificate`. If its status differs from the stored one, the file was edited.
+
+        Raises: `ValueError` for missing parts, wrong types or an unknown relation.
+
+        >>> from riemgn.theory import Certificate
+        >>> entry = {"claim": "c", "hypotheses": [], "conclusions": []}
+        >>> Certificate.from_dict(entry).status == "undecided"
+        True
+        """
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("claim"), str):
+            raise ValueError(f"A certificate must be a mapping with the name of its `claim`, got {str(entry)[:60]!r}.")
+        texts = [str(entry.get(name) or "") for name in ("claim", "subject", "statement", "reference", "theory")]
+        hypotheses = tuple(_restored(Hypothesis, "value", part) for part in _parts(entry, "hypotheses"))
+        conclusions = tuple(_restored(Conclusion, "measured", part) for part in _parts(entry, "conclusions"))
+        return cls(*texts, hypotheses, conclusions)
 
 
 def with_errors(loose: Findings, tight: Findings | None) -> tuple[Conclusion, ...]:
-    """The conclusions of the tighter computation; their error is the change from the looser one, and sampling error where a claim states one.
+    """Return the conclusions of the tighter computation; their error is the change from the looser.
 
-    Without a tighter computation no error bar is known.
+    The sampling error of a claim is added. Without a tighter computation the error is infinite.
     """
     if tight is None:
         return tuple(replace(conclusion, error=math.inf) for conclusion in loose.conclusions)
@@ -240,9 +285,41 @@ def with_errors(loose: Findings, tight: Findings | None) -> tuple[Conclusion, ..
     return tuple(found)
 
 
+def _row(name: str, value: float, relation: str, bound: float, status: Status) -> list[str]:
+    first, *others = textwrap.wrap(name, 35, subsequent_indent="  ") or [""]
+    return [COLUMNS.format(first, f"{value:.5g}", RELATIONS[relation], f"{bound:.5g}", status).rstrip(), *others]
+
+
 def _plain(value: Any) -> Any:
     return (float(value) if math.isfinite(value) else None) if isinstance(value, int | float) else value
 
 
-def _fields(part: Hypothesis | Conclusion, names: tuple[str, ...]) -> dict[str, Any]:
-    return {**{name: _plain(getattr(part, name)) for name in names}, "status": str(part.status)}
+Part = TypeVar("Part", Hypothesis, Conclusion)
+
+
+def _parts(entry: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    parts = entry.get(key)
+    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+        raise ValueError(f"`{key}` of the certificate of {entry['claim']!r} must be a list of mappings, got {parts!r}.")
+    return parts
+
+
+def _restored(kind: type[Part], decisive: str, entry: Mapping[str, Any]) -> Part:
+    values: dict[str, Any] = {"name": str(entry.get("name") or ""), "constant": str(entry.get("constant") or "")}
+    values["relation"] = entry.get("relation")
+    for field in fields(kind):
+        if field.name in values or (field.name not in entry and field.default is not MISSING):
+            continue
+        number = entry.get(field.name, "nothing")
+        if number is None:
+            number = math.inf if field.name == "error" else math.nan
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ValueError(f"`{field.name}` of {values['name']!r} must be a number or None, got {number!r}.")
+        values[field.name] = float(number)
+    if values["relation"] not in RELATIONS:
+        raise ValueError(f"`relation` must be one of {', '.join(RELATIONS)}, got {values['relation']!r}.")
+    stored = entry.get("status")
+    if entry.get(decisive, 0.0) is None and stored in (Status.HOLDS, Status.FAILS):
+        upward = (values["relation"] == "at_least") == (stored == Status.HOLDS)
+        values[decisive] = math.inf if upward else -math.inf
+    return kind(**values)
