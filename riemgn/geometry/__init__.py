@@ -1,8 +1,8 @@
-"""The output manifold and its geometry: tangent spaces, retractions, geodesics, curvature, flows, descents; checks; geomstats, pymanopt."""
+"""The output manifold: retractions, geodesics, curvature, flows, checks and other packages."""
 
 from .charts import Constrained as Constrained, embedded_problem as embedded_problem, from_geomstats as from_geomstats
 from .checks import (
-    chart_view as chart_view,
+    chart_functions as chart_functions,
     Check as Check,
     check_geodesic as check_geodesic,
     check_gradient as check_gradient,
@@ -10,8 +10,8 @@ from .checks import (
     check_metric as check_metric,
     check_projection as check_projection,
     check_retraction as check_retraction,
-    manifold_view as manifold_view,
-    ManifoldView as ManifoldView,
+    manifold_functions as manifold_functions,
+    ManifoldFunctions as ManifoldFunctions,
     SlopeLaw as SlopeLaw,
     ValueLaw as ValueLaw,
 )

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from ..geometry.checks.slope import Check, SlopeLaw
+from ..geometry.checks import Check, SlopeLaw
 from .style import axes_for, figure_for, style
 
 COLUMNS = 3
