@@ -27,6 +27,16 @@ class RESULTS(diffrax.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The conjugate gradients did not reach their `rtol` within their `max_steps`. "
         "Raise the damping, loosen `rtol` or raise `max_steps` of MatrixFree."
     )
+    gradient_tolerance_met = (
+        "The norm of the Riemannian gradient fell to `grad_tol` times its value at the start, as asked."
+    )
+    line_search_failed = (
+        "No step along the gradient lowered the loss: rounding hides what is left to gain, or the retraction fails. "
+        "Loosen `grad_tol`, or choose another retraction."
+    )
+    retraction_failed = (
+        "A retraction failed: the step left the domain of the chart. Take smaller steps, or damp the manifold."
+    )
     non_finite = "The outputs or the loss became infinite or NaN. Lower the learning scale (alpha), scale the data, or start elsewhere."
 
 
@@ -39,11 +49,17 @@ NAMES = (
     "step_limit",
     "step_collapsed",
     "krylov_limit",
+    "gradient_tolerance_met",
+    "line_search_failed",
+    "retraction_failed",
     "non_finite",
 )
 
+# Results of a solve that did all it was asked for.
+SUCCEEDED = ("successful", "gradient_tolerance_met")
+
 # Endings a caller asked for: `throw=True` lets them pass.
-EXPECTED = ("successful", "ball_left", "loss_tolerance_met", "step_tolerance_met")
+EXPECTED = ("successful", "ball_left", "loss_tolerance_met", "step_tolerance_met", "gradient_tolerance_met")
 
 
 def result_name(result: RESULTS) -> str:

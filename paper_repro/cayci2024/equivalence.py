@@ -67,7 +67,7 @@ def data(quick, data_dir=None):
             "gaps": distances(output.points, parameter.outputs) / way,
             "rtols": list(rtols),
             "end_gaps": [[float(distances(psi.points, w.outputs)[-1] / way) for w, psi in row] for row in ended],
-            "distance": float(output.distance.max() / way),
+            "distance": float(output.stats["distance"] / way),
         }
         if name == QUICK[0]:
             run["contrast"] = distances(output.points, gradient_flow(problem, times)) / way

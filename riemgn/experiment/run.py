@@ -145,7 +145,7 @@ def told(trajectory: Trajectory) -> dict[str, Any]:
     problem = trajectory.problem
     return {
         "result": result_name(trajectory.result),
-        "message": trajectory.stats["message"],
+        "message": trajectory.message,
         "n": problem.n,
         "p": problem.p,
         "summary": _summary(trajectory),

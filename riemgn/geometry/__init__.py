@@ -19,7 +19,6 @@ from .flow import output_flow as output_flow, riemannian_flow as riemannian_flow
 from .gradient_descent import riemannian_gradient_descent as riemannian_gradient_descent
 from .interop import score_space as score_space, to_geomstats as to_geomstats, to_pymanopt as to_pymanopt
 from .output_manifold import GeometryError as GeometryError, OutputManifold as OutputManifold
-from .path import ManifoldPath as ManifoldPath, PathError as PathError
 from .rank import RankReport as RankReport
 from .retraction import (
     AbstractRetraction as AbstractRetraction,

@@ -13,7 +13,14 @@ from .immersion import Ambient, Immersion, lower_index, TangentFrame
 
 def riemannian_grad(immersion: Immersion, frame: TangentFrame) -> Ambient:
     """`grad_M g`, the tangent vector with `<grad_M g, v> = dg(v)`; `P grad g` in the Euclidean case."""
-    return frame.gradient(immersion.loss_gradient(immersion(frame.w)))
+    return gradient_and_norm(immersion, frame, immersion(frame.w))[0]
+
+
+def gradient_and_norm(immersion: Immersion, frame: TangentFrame, point: Ambient) -> tuple[Ambient, Scalar]:
+    """`grad_M g` with the differential of the loss taken at an ambient point, and its norm."""
+    differential = immersion.loss_gradient(point)
+    gradient = frame.gradient(differential)
+    return gradient, jnp.sqrt(jnp.maximum(differential @ gradient, 0.0))
 
 
 def riemannian_hessp(immersion: Immersion, frame: TangentFrame, u: Ambient) -> Ambient:
@@ -21,7 +28,7 @@ def riemannian_hessp(immersion: Immersion, frame: TangentFrame, u: Ambient) -> A
     point = immersion(frame.w)
     normal = frame.normal_covector(immersion.loss_gradient(point))
     bent = immersion.pulled_second_derivative(frame.w, normal, frame.coordinates(u))
-    return frame.gradient(immersion.loss_hessian(point) * u) + frame.pull_up(bent)
+    return frame.gradient(immersion.loss_hessian(point) * u) + frame.tangent_of_covector(bent)
 
 
 def riemannian_hess(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient) -> Scalar:
@@ -40,7 +47,7 @@ def second_fundamental_form(immersion: Immersion, frame: TangentFrame, u: Ambien
 def shape_operator(immersion: Immersion, frame: TangentFrame, u: Ambient, normal: Ambient) -> Ambient:
     """`S_N u`, the tangent vector with `<S_N u, v> = <N, II(u, v)>` (Weingarten map)."""
     covector = lower_index(immersion.form, frame.normal_part(normal))
-    return frame.pull_up(immersion.pulled_second_derivative(frame.w, covector, frame.coordinates(u)))
+    return frame.tangent_of_covector(immersion.pulled_second_derivative(frame.w, covector, frame.coordinates(u)))
 
 
 def mean_curvature(immersion: Immersion, frame: TangentFrame) -> Ambient:
@@ -100,4 +107,4 @@ def riemann_tensor(immersion: Immersion, frame: TangentFrame) -> Float[Array, "p
     products = jnp.einsum("aij,akl->ijkl", second, lowered)  # <II_ij, II_kl>
     covariant = jnp.einsum("jkil->ijkl", products) - jnp.einsum("ikjl->ijkl", products)
     # raise the last index with the pseudo-inverse of G, one covector at a time
-    return jax.vmap(jax.vmap(jax.vmap(lambda h: frame.coordinates(frame.pull_up(h)))))(covariant)
+    return jax.vmap(jax.vmap(jax.vmap(lambda h: frame.coordinates(frame.tangent_of_covector(h)))))(covariant)

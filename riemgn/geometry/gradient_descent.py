@@ -3,34 +3,26 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from .._types import Count, Flag, Scalar, Weights
 from .._validation import positive
+from ..result import EXPECTED
+from ..trajectory import ManifoldMethod, raise_unless_expected, Trajectory
+from .curvature import gradient_and_norm
+from .flow import checked_steps, manifold_trajectory, padded_length, RANK_TOL
 from .immersion import Ambient, Form, Immersion, lower_index, TangentFrame
-from .output_manifold import OutputManifold
-from .path import (
-    checked_manifold,
-    checked_retraction,
-    checked_steps,
-    finished,
-    GOOD_ENDINGS,
-    gradient_at,
-    least_singular_value,
-    ManifoldPath,
-    RANK_TOL,
-    room,
-)
-from .retraction import AbstractRetraction
+from .output_manifold import checked_manifold, OutputManifold
+from .retraction import AbstractRetraction, checked_retraction
 
-RULES = ("armijo", "barzilai_borwein")
-# Share of the slope that a step must gain. On a parabola 1/4 lets pass what is at most 1.5 times the exact step, so that doubling the step before
-# finds one between 0.75 and 1.5 times; Barzilai-Borwein steps need the freedom of 1e-4, which lets pass nearly twice the exact one.
-GAIN = {"armijo": 0.25, "barzilai_borwein": 1e-4}
-MEMORY = 0.85  # Zhang and Hager's weight of the losses before, for Barzilai-Borwein steps
+# Sufficient decrease, as a share of the slope. On a parabola 1/4 accepts steps up to 1.5 times the exact one, so that
+# doubling the last step finds one between 0.75 and 1.5 times. Barzilai-Borwein steps need the freedom of 1e-4.
+SUFFICIENT_DECREASE = {"armijo": 0.25, "barzilai_borwein": 1e-4}
+MEMORY = 0.85  # Zhang and Hager's weight of the previous losses, for Barzilai-Borwein steps
 MAX_TRIALS = 50
-SAFEGUARD = 1e4  # a Barzilai-Borwein step lies within this factor of the step that would be exact on a flat manifold
-FATES = ("", "line_search_failed", "retraction_failed", "non_finite", "rank_lost")
+SAFEGUARD = 1e4  # a Barzilai-Borwein step lies within this factor of the step that is exact on a flat manifold
+FAILURES = ("", "line_search_failed", "retraction_failed", "non_finite", "rank_lost")
 
 
 def riemannian_gradient_descent(
@@ -41,117 +33,117 @@ def riemannian_gradient_descent(
     steps: int = 500,
     grad_tol: float = 1e-8,
     throw: bool = True,
-) -> ManifoldPath:
-    """Minimise `g` on `M` from the problem's starting point: `psi -> R(-t u)`, `u = grad_M g`.
+) -> Trajectory:
+    """Minimise the loss `g` on the output manifold by `psi -> R(-t u)` with `u = grad_M g`.
 
-    A trial `t` is halved until `g(R(-t u)) <= C - c t |u|^2`. Where rounding hides the difference the slope at the new point decides instead, by
-    `<grad_M g(R(-t u)), u> >= (2 c - 1) |u|^2`, which says the same of a parabola.
-
-    - "armijo": `c = 1/4`, `C = g`: the loss never rises by more than rounding. The first trial `|u|^2 / Hess g[u, u]` is exact on a flat manifold;
-        later ones are twice the step before.
-    - "barzilai_borwein": trials `<s, s> / <s, y>` and `<s, y> / <y, y>` in turn, with `s` the last step and `y` the change of the gradient, both
-        carried to the new point by projection; where `<s, y> <= 0` the first trial of "armijo". `c = 1e-4`, and `C` is Zhang and Hager's mean of
-        the losses so far, so that the loss may rise for a while.
-    - a number: that step, unconditionally.
+    A trial step `t` is halved until `g(R(-t u)) <= C - c t |u|^2`. If rounding hides the difference of
+    the losses, the slope at the new point decides: `<grad_M g(R(-t u)), u> >= (2 c - 1) |u|^2`, which
+    is equivalent on a parabola.
 
     Arguments:
 
-    - `manifold`: an `OutputManifold`.
-    - `step`: one of the above.
-    - `retraction`: "chart", "corrected", "projection", "exponential" or a retraction of your own.
-    - `steps`: at most so many.
-    - `grad_tol`: stop where `|u|` is at most `grad_tol` times its value at the start.
-    - `throw`: raise `PathError` on trouble; with False the path so far comes back. Running out of steps is no trouble.
+    - `manifold`: an `OutputManifold`. The descent starts at `manifold.problem.w0`.
+    - `step`: the step rule. Defaults to "armijo".
+        "armijo" takes `c = 1/4` and `C = g`, so the loss never rises by more than rounding. The first
+        trial `|u|^2 / Hess g[u, u]` is exact on a flat manifold. Later trials are twice the last step.
+        "barzilai_borwein" tries `<s, s> / <s, y>` and `<s, y> / <y, y>` in turn, where `s` is the last
+        step and `y` the change of the gradient, both projected to the new tangent space. It takes
+        `c = 1e-4` and Zhang and Hager's mean of the losses for `C`, so the loss may rise for a while.
+        A number is the step that is always taken.
+    - `retraction`: "chart", "corrected", "projection" (default), "exponential", or your own
+        `AbstractRetraction`.
+    - `steps`: maximum number of steps. Defaults to 500.
+    - `grad_tol`: stop when `|u|` is at most `grad_tol` times its value at the start.
+    - `throw`: raise `SolveError` on numerical trouble. With False you get the trajectory so far.
+        Reaching `steps` does not raise.
 
-    Returns: a `ManifoldPath` that ends with "gradient_tolerance_met", "step_limit", "line_search_failed", "retraction_failed", "non_finite" or
-    "rank_lost"; its times are the sums of its step sizes.
+    Returns: a `Trajectory` with status "gradient_tolerance_met", "step_limit", "line_search_failed",
+    "retraction_failed", "non_finite" or "rank_lost". Its times are the sums of the step sizes, which
+    are in `stats["per_step"]["step_size"]`.
 
-    Raises: `ValueError` for wrong arguments; `PathError` if `throw` and the path got into trouble.
+    Raises: `ValueError` for wrong arguments; `SolveError` on numerical trouble if `throw`.
 
     >>> import riemgn as rg
-    >>> from riemgn.geometry.gradient_descent import riemannian_gradient_descent
-    >>> path = riemannian_gradient_descent(rg.OutputManifold(rg.task.circle(radius=2.0, target=1.0)), step="barzilai_borwein")
-    >>> path.result, round(float(path.losses[-1]), 9)
+    >>> M = rg.OutputManifold(rg.task.circle(radius=2.0, target=1.0))
+    >>> traj = rg.riemannian_gradient_descent(M, step="barzilai_borwein")
+    >>> traj.status, round(float(traj.losses[-1]), 9)
     ('gradient_tolerance_met', 0.5)
 
-    Reference: Iannazzo and Porcelli, IMA J. Numer. Anal. 38 (2018); Zhang and Hager, SIAM J. Optim. 14 (2004); Hager and Zhang, SIAM J. Optim. 16
-    (2005), for the slope in place of the loss; Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), section 4.2.
+    Reference: Iannazzo and Porcelli, IMA J. Numer. Anal. 38 (2018); Zhang and Hager, SIAM J. Optim. 14
+    (2004); Hager and Zhang, SIAM J. Optim. 16 (2005), for the slope in place of the loss.
     """
     checked_manifold(manifold)
-    if isinstance(step, str) and step not in RULES:
-        raise ValueError(f"`step` must be one of {', '.join(RULES)} or a positive number, got {step!r}.")
+    if isinstance(step, str) and step not in SUFFICIENT_DECREASE:
+        rules = ", ".join(SUFFICIENT_DECREASE)
+        raise ValueError(f"`step` must be one of {rules} or a positive number, got {step!r}.")
     rule, size = (step, 0.0) if isinstance(step, str) else ("fixed", positive("step", step))
     move, steps = checked_retraction(retraction), checked_steps(steps)
     if not 0 <= grad_tol < 1:
         raise ValueError(f"`grad_tol` must lie in [0, 1), got {grad_tol}.")
-    end = _descend(
-        manifold.immersion, move, rule, jnp.asarray(size), jnp.asarray(steps), jnp.asarray(grad_tol), room(steps)
-    )
-    count = int(end.count)
-    norms = end.saved["grad_norms"]
-    if not bool(jnp.isfinite(end.saved["losses"][0]) & jnp.isfinite(norms[0])):
-        raise ValueError(
-            f"The path must start from a finite loss and gradient, got a loss of {float(end.saved['losses'][0])}."
-        )
-    step_sizes = end.step_sizes[:count]
+    limits = (jnp.asarray(steps), jnp.asarray(grad_tol))
+    end = _descend(manifold.immersion, move, rule, jnp.asarray(size), *limits, padded_length(steps))
+    count, step_sizes = int(end.count), end.step_sizes[: int(end.count)]
     saved = {name: value[: count + 1] for name, value in end.saved.items()}
+    norms, loss = saved["grad_norms"], float(saved["losses"][0])
+    if not bool(jnp.isfinite(loss) & jnp.isfinite(norms[0])):
+        raise ValueError(f"The descent must start from a finite loss and gradient, got a loss of {loss}; move `w0`.")
+    saved["ts"] = jnp.concatenate([jnp.zeros(1, step_sizes.dtype), jnp.cumsum(step_sizes)])
     met = bool(norms[count] <= grad_tol * norms[0])
-    path = ManifoldPath(
-        manifold=manifold,
-        ts=jnp.concatenate([jnp.zeros(1, step_sizes.dtype), jnp.cumsum(step_sizes)]),
-        params=saved["params"],
-        points=saved["points"],
-        losses=saved["losses"],
-        grad_norms=saved["grad_norms"],
-        result=FATES[int(end.fate)] or ("gradient_tolerance_met" if met else "step_limit"),
-        step_sizes=step_sizes,
-        stats={
-            "method": f"gradient descent ({rule})",
-            "retraction": move.name,
-            "num_steps": count,
-            "num_evaluations": int(end.evaluations),
-        },
-    )
-    return finished(path, throw, (*GOOD_ENDINGS, "step_limit"))
+    status = FAILURES[int(end.failure)] or ("gradient_tolerance_met" if met else "step_limit")
+    flow = ManifoldMethod("riemannian gradient descent", rule, move.name)
+    stats = {
+        "num_steps": count,
+        "num_evaluations": int(end.evaluations),
+        "per_step": {"step_size": np.asarray(step_sizes)},
+    }
+    trajectory = manifold_trajectory(manifold, flow, saved, status, **stats)
+    return raise_unless_expected(trajectory, throw, (*EXPECTED, "step_limit"))
 
 
-class _Place(eqx.Module):
+class _Point(eqx.Module):
     """A point of `M`: its tangent frame, `psi`, the gradient `u` and its norm, the loss."""
 
     frame: TangentFrame
     point: Ambient
     gradient: Ambient
-    size: Scalar
+    norm: Scalar
     loss: Scalar
+    sigma: Scalar
 
-    def record(self) -> dict[str, Array]:
-        return {"params": self.frame.w, "points": self.point, "losses": self.loss, "grad_norms": self.size}
+    def row(self) -> dict[str, Array]:
+        return {
+            "params": self.frame.w,
+            "points": self.point,
+            "losses": self.loss,
+            "grad_norms": self.norm,
+            "sigma_min": self.sigma,
+        }
 
 
 class _Search(eqx.Module):
-    """The next trial step, the level `C` below which it must come, and the weight `Q` behind that mean."""
+    """The next trial step, the reference loss `C`, and the weight of that mean."""
 
     trial: Scalar
-    level: Scalar
+    reference: Scalar
     weight: Scalar
 
 
 class _State(eqx.Module):
-    """Where the descent is, what it tries next, and everything so far; `fate` is an index of `FATES`."""
+    """The current point, the next search, and all rows so far. `failure` is an index of `FAILURES`."""
 
-    place: _Place
+    point: _Point
     search: _Search
     count: Count
     evaluations: Count
-    fate: Count
+    failure: Count
     saved: dict[str, Array]
     step_sizes: Array
 
 
-def _at(immersion: Immersion, w: Weights) -> _Place:
+def _point(immersion: Immersion, w: Weights) -> _Point:
     frame, point = immersion.frame(w), immersion(w)
-    gradient, size = gradient_at(immersion, frame, point)
-    return _Place(frame, point, gradient, size, immersion.problem.objective(w))
+    gradient, norm = gradient_and_norm(immersion, frame, point)
+    return _Point(frame, point, gradient, norm, immersion.problem.objective(w), frame.min_singular_value())
 
 
 @eqx.filter_jit
@@ -164,78 +156,75 @@ def _descend(
     grad_tol: Scalar,
     length: int,
 ) -> _State:
-    first = _at(immersion, immersion.problem.w0)
-    least_sigma = RANK_TOL * least_singular_value(first.frame)
+    first = _point(immersion, immersion.problem.w0)
 
-    def low_enough(old: _Place, search: _Search, new: _Place, t: Scalar) -> Flag:
-        share = GAIN.get(rule, 0.0)
-        hidden = jnp.abs(new.loss - search.level) <= 8 * jnp.finfo(new.loss.dtype).eps * jnp.abs(search.level)
-        by_slope = old.gradient @ lower_index(immersion.form, new.gradient) >= (2 * share - 1) * old.size**2
-        return jnp.where(hidden, by_slope, new.loss <= search.level - share * t * old.size**2)
+    def accepts(old: _Point, search: _Search, new: _Point, t: Scalar) -> Flag:
+        share = SUFFICIENT_DECREASE.get(rule, 0.0)
+        rounding = 8 * jnp.finfo(new.loss.dtype).eps * jnp.abs(search.reference)
+        hidden = jnp.abs(new.loss - search.reference) <= rounding
+        by_slope = old.gradient @ lower_index(immersion.form, new.gradient) >= (2 * share - 1) * old.norm**2
+        return jnp.where(hidden, by_slope, new.loss <= search.reference - share * t * old.norm**2)
 
-    def trials(old: _Place, search: _Search):
-        """Halve the trial until the loss is low enough: the step, whether it is, the place there, how many were tried."""
+    def line_search(old: _Point, search: _Search):
+        """Halve the trial until it is accepted: the step, whether it is accepted, the point, the number of trials."""
 
-        def again(found):
-            _, low, _, tried = found
-            return ~low & (tried < MAX_TRIALS)
+        def unfinished(state):
+            _, accepted, _, trials = state
+            return ~accepted & (trials < MAX_TRIALS)
 
-        def shorter(found):
-            t, _, _, tried = found
-            t = jnp.where(tried == 0, t, 0.5 * t)
-            new = _at(immersion, retraction(immersion, old.frame, -t * old.gradient))
-            low = jnp.array(True) if rule == "fixed" else low_enough(old, search, new, t)
-            return t, low, new, tried + 1
+        def shorten(state):
+            t, _, _, trials = state
+            t = jnp.where(trials == 0, t, 0.5 * t)
+            new = _point(immersion, retraction(immersion, old.frame, -t * old.gradient))
+            accepted = jnp.array(True) if rule == "fixed" else accepts(old, search, new, t)
+            return t, accepted, new, trials + 1
 
-        return jax.lax.while_loop(again, shorter, (search.trial, jnp.array(False), old, jnp.zeros((), int)))
+        return jax.lax.while_loop(unfinished, shorten, (search.trial, jnp.array(False), old, jnp.zeros((), int)))
 
     def body(state: _State) -> _State:
-        t, low, new, tried = trials(state.place, state.search)
-        fate = jnp.where(least_singular_value(new.frame) < least_sigma, 4, 0)
-        fate = jnp.where(jnp.isfinite(new.loss) & jnp.isfinite(new.size), fate, 3)
-        fate = jnp.where(jnp.all(jnp.isfinite(new.frame.w)), fate, 2)
-        fate = jnp.where(low, fate, 1)
-        arrived = (fate == 0) | (fate == 4)
-        count = state.count + arrived
+        t, accepted, new, trials = line_search(state.point, state.search)
+        failure = jnp.where(new.sigma < RANK_TOL * first.sigma, 4, 0)
+        failure = jnp.where(jnp.isfinite(new.loss) & jnp.isfinite(new.norm), failure, 3)
+        failure = jnp.where(jnp.all(jnp.isfinite(new.frame.w)), failure, 2)
+        failure = jnp.where(accepted, failure, 1)
+        moved = (failure == 0) | (failure == 4)
+        count = state.count + moved
         saved = {
-            name: state.saved[name].at[count].set(jnp.where(arrived, value, state.saved[name][count]))
-            for name, value in new.record().items()
+            name: state.saved[name].at[count].set(jnp.where(moved, value, state.saved[name][count]))
+            for name, value in new.row().items()
         }
         step_sizes = state.step_sizes.at[state.count].set(t)
-        search = _next(immersion, rule, state.place, new, state.search, t, count)
-        return _State(new, search, count, state.evaluations + tried, fate, saved, step_sizes)
+        search = _next_search(immersion, rule, state, new, t, count)
+        return _State(new, search, count, state.evaluations + trials, failure, saved, step_sizes)
 
     def unfinished(state: _State) -> Flag:
-        return (state.place.size > grad_tol * first.size) & (state.count < steps) & (state.fate == 0)
+        return (state.point.norm > grad_tol * first.norm) & (state.count < steps) & (state.failure == 0)
 
-    saved = {
-        name: jnp.zeros((length, *value.shape), value.dtype).at[0].set(value) for name, value in first.record().items()
-    }
+    saved = {name: jnp.zeros((length, *row.shape), row.dtype).at[0].set(row) for name, row in first.row().items()}
     search = _Search(fixed if rule == "fixed" else _flat_step(immersion, first), first.loss, jnp.ones_like(first.loss))
     zero = jnp.zeros((), int)
     start = _State(first, search, zero, zero, zero, saved, jnp.zeros(length, first.loss.dtype))
     return jax.lax.while_loop(unfinished, body, start)
 
 
-def _next(
-    immersion: Immersion, rule: str, old: _Place, new: _Place, search: _Search, t: Scalar, count: Count
-) -> _Search:
+def _next_search(immersion: Immersion, rule: str, state: _State, new: _Point, t: Scalar, count: Count) -> _Search:
+    old, search = state.point, state.search
     if rule != "barzilai_borwein":
         return _Search(search.trial if rule == "fixed" else 2 * t, new.loss, search.weight)
-    carried = new.frame.tangent_part(old.gradient)
-    trial = _secant_step(immersion.form, -t * carried, new.gradient - carried, _flat_step(immersion, new), count)
+    projected = new.frame.tangent_part(old.gradient)
+    trial = _secant_step(immersion.form, -t * projected, new.gradient - projected, _flat_step(immersion, new), count)
     weight = MEMORY * search.weight + 1
-    return _Search(trial, (MEMORY * search.weight * search.level + new.loss) / weight, weight)
+    return _Search(trial, (MEMORY * search.weight * search.reference + new.loss) / weight, weight)
 
 
-def _flat_step(immersion: Immersion, place: _Place) -> Scalar:
+def _flat_step(immersion: Immersion, at: _Point) -> Scalar:
     """`|u|^2 / Hess g[u, u]`: the exact step along the gradient if `M` were flat."""
-    curvature = jnp.sum(immersion.loss_hessian(place.point) * place.gradient**2)
-    return jnp.where(curvature > 0, place.size**2 / curvature, 1.0)
+    curvature = jnp.sum(immersion.loss_hessian(at.point) * at.gradient**2)
+    return jnp.where(curvature > 0, at.norm**2 / curvature, 1.0)
 
 
 def _secant_step(form: Form, s: Ambient, y: Ambient, flat: Scalar, count: Count) -> Scalar:
-    """Barzilai and Borwein's two steps in turn, kept within a factor of the flat one."""
+    """Barzilai and Borwein's two steps in turn, within a factor `SAFEGUARD` of the flat one."""
 
     def inner(a, b):
         return a @ lower_index(form, b)

@@ -74,11 +74,11 @@ class TangentFrame(eqx.Module):
         """The tangent vector `J G^+ J^T c = B S^-1 B^T c` of an ambient covector `c`, such as a differential."""
         return self.basis @ self.raise_index(self.basis.T @ covector)
 
-    def pull_up(self, covector: Weights) -> Ambient:
+    def tangent_of_covector(self, covector: Weights) -> Ambient:
         """The tangent vector `J G^+ h` of a covector `h` on the parameters, shape (p,)."""
-        return self.basis @ self.raise_index(self.drop(covector))
+        return self.basis @ self.raise_index(self.covector_components(covector))
 
-    def drop(self, covector: Weights) -> Float[Array, " k"]:
+    def covector_components(self, covector: Weights) -> Float[Array, " k"]:
         """Values `R^-T V^T h` of a covector on the parameters (p,) on the lifts of the basis vectors."""
         if self.vt is None:
             return jsl.solve_triangular(self.core, covector, trans="T")
@@ -95,7 +95,11 @@ class TangentFrame(eqx.Module):
         factor = jnp.linalg.cholesky(self.inner_on_basis)
         return jsl.solve_triangular(factor, self.basis.T, lower=True).T
 
-    def narrowness(self) -> Scalar:
+    def min_singular_value(self) -> Scalar:
+        """Smallest singular value of the kept part of `J`."""
+        return jnp.linalg.svd(self.core, compute_uv=False)[-1]
+
+    def inverse_condition_bound(self) -> Scalar:
         """Smallest over largest entry of `|diag R|`: an upper bound on `sigma_min / sigma_max`, at no cost."""
         diagonal = jnp.abs(jnp.diag(self.core))
         return jnp.min(diagonal) / jnp.max(diagonal)

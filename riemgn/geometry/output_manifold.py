@@ -1,6 +1,7 @@
 """OutputManifold: the image `M = F(W)` of a problem's outputs as a Riemannian submanifold. A face with checked arguments; the numerics lie below."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +18,7 @@ from ..problem import Problem
 from . import curvature, geodesic
 from .immersion import Ambient, Form, Immersion, lower_index, TangentFrame
 from .rank import choose_rank, rank_report, RankPolicy, RankReport
-from .retraction import AbstractRetraction, nearest, RETRACTIONS
+from .retraction import AbstractRetraction, checked_retraction, nearest
 
 
 class GeometryError(RuntimeError):
@@ -301,12 +302,7 @@ class OutputManifold(eqx.Module):
 
         Raises: `ValueError` for an unknown retraction; `GeometryError` where it did not arrive.
         """
-        if isinstance(retraction, str):
-            if retraction not in RETRACTIONS:
-                raise ValueError(
-                    f"`retraction` must be one of {', '.join(RETRACTIONS)} or a retraction, got {retraction!r}."
-                )
-            retraction = RETRACTIONS[retraction]()
+        retraction = checked_retraction(retraction)
         return _arrived(
             self._at(_retract, params, tangent={"u": u}, rest=(retraction,)), f"{retraction.name} retraction"
         )
@@ -345,26 +341,35 @@ class OutputManifold(eqx.Module):
         tangents = {name: self._vector(name, value) for name, value in (tangent or {}).items()}
         others = [self._vector(name, value) for name, value in (ambient or {}).items()]
         w = self._weights(params)
-        value, narrowness, slants = _evaluate(kernel, self.immersion, w, tuple(tangents.values()), (*others, *rest))
-        if _concrete(narrowness):
-            self._complain_singular(w, float(narrowness))
-        for (name, vector), slant in zip(tangents.items(), slants, strict=True):
+        value, inverse_condition_bound, normal_fractions = _evaluate(
+            kernel, self.immersion, w, tuple(tangents.values()), (*others, *rest)
+        )
+        if _concrete(inverse_condition_bound):
+            self._complain_singular(w, float(inverse_condition_bound))
+        for (name, vector), fraction in zip(tangents.items(), normal_fractions, strict=True):
             # what rounding in a projector leaves, with room for a vector that was projected at a point reached by a solver
-            if _concrete(slant) and not float(slant) <= 10 * float(jnp.finfo(vector.dtype).eps) ** 0.5:
+            if _concrete(fraction) and not float(fraction) <= 10 * float(jnp.finfo(vector.dtype).eps) ** 0.5:
                 raise ValueError(
-                    f"`{name}` is not tangent: its normal part is {float(slant):.3g} of its length. Use to_tangent first."
+                    f"`{name}` is not tangent: its normal part is {float(fraction):.3g} of its length. Use to_tangent first."
                 )
         return value
 
-    def _complain_singular(self, w: Weights, narrowness: float) -> None:
+    def _complain_singular(self, w: Weights, inverse_condition_bound: float) -> None:
         eps = float(jnp.finfo(w.dtype).eps)
-        if narrowness > max(self.ambient_dim, self.p) * eps:
+        if inverse_condition_bound > max(self.ambient_dim, self.p) * eps:
             return
         report = self.rank_report(w)
         raise ValueError(
             f"Singular chart point: of the {self.dim} singular values kept the smallest is {report.kept[-1]:.3g} beside a largest of "
             f"{report.kept[0]:.3g}. Choose another point, a lower rank, or damping."
         )
+
+
+def checked_manifold(manifold: Any) -> OutputManifold:
+    """Check that an argument is an `OutputManifold`."""
+    if not isinstance(manifold, OutputManifold):
+        raise ValueError(f"`manifold` must be an OutputManifold, got {type(manifold).__name__}.")
+    return manifold
 
 
 def _concrete(value) -> bool:
@@ -399,9 +404,9 @@ def _checked_form(ambient: ArrayLike | None, m: int) -> Form:
 
 @eqx.filter_jit
 def _evaluate(kernel, immersion, w, tangents, rest):
-    """The kernel's value, the frame's narrowness, and for each tangent argument the share of its length that is normal."""
+    """The kernel's value, the frame's inverse_condition_bound, and for each tangent argument the share of its length that is normal."""
     frame = immersion.frame(w)
-    slants = [
+    normal_fractions = [
         jnp.linalg.norm(frame.normal_part(u)) / jnp.maximum(jnp.linalg.norm(u), jnp.finfo(u.dtype).tiny)
         for u in tangents
     ]
@@ -410,7 +415,7 @@ def _evaluate(kernel, immersion, w, tangents, rest):
         if kernel in (TangentFrame.tangent_part, TangentFrame.normal_part, TangentFrame.coordinates)
         else (immersion, frame)
     )
-    return kernel(*first, *tangents, *rest), frame.narrowness(), slants
+    return kernel(*first, *tangents, *rest), frame.inverse_condition_bound(), normal_fractions
 
 
 _embed = eqx.filter_jit(lambda immersion, w: immersion(w))

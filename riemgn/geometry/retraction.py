@@ -5,7 +5,7 @@ A retraction of order q agrees with the geodesic up to `|R(t u) - exp(t u)| = O(
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -109,6 +109,20 @@ RETRACTIONS: dict[str, Callable[[], AbstractRetraction]] = {
 }
 
 
+def checked_retraction(retraction: Any) -> AbstractRetraction:
+    """The retraction itself, or the one with that name.
+
+    Raises: `ValueError` for anything else.
+    """
+    if isinstance(retraction, AbstractRetraction):
+        return retraction
+    if not isinstance(retraction, str) or retraction not in RETRACTIONS:
+        raise ValueError(
+            f"`retraction` must be one of {', '.join(RETRACTIONS)} or an AbstractRetraction, got {retraction!r}."
+        )
+    return RETRACTIONS[retraction]()
+
+
 def newton_step(immersion: Immersion, frame: TangentFrame, target: Ambient) -> tuple[Weights, Ambient]:
     """A descent step for `1/2 |F(w) - z|^2` from `frame.w`, (p,), and the gradient it stems from, (m,).
 
@@ -121,7 +135,7 @@ def newton_step(immersion: Immersion, frame: TangentFrame, target: Ambient) -> t
     normal = lower_index(immersion.form, frame.normal_part(residual))
 
     def bent(direction):
-        return frame.drop(immersion.pulled_second_derivative(frame.w, normal, frame.lift(direction)))
+        return frame.covector_components(immersion.pulled_second_derivative(frame.w, normal, frame.lift(direction)))
 
     hessian = inner - jax.vmap(bent)(jnp.eye(immersion.dim, dtype=residual.dtype))
     factor = jnp.linalg.cholesky(0.5 * (hessian + hessian.T))

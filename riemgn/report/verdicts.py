@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 TONES = {
-    "good": ("holds", "successful", "loss_tolerance_met", "step_tolerance_met", "target met"),
+    "good": ("holds", "successful", "loss_tolerance_met", "step_tolerance_met", "gradient_tolerance_met", "target met"),
     "bad": (
         "fails",
         "step_limit",
         "step_collapsed",
         "krylov_limit",
+        "line_search_failed",
+        "retraction_failed",
         "non_finite",
         "other",
         "error",

@@ -217,7 +217,6 @@ def _trajectory(
         "num_accepted_steps": taken - rejected,
         "num_rejected_steps": rejected,
         "event_time": float(times[last]) if code != "successful" else None,
-        "message": str(RESULTS[getattr(RESULTS, code)]),
         "per_step": {name: values[:taken] for name, values in reports.items()},
     }
     kept: dict[str, Any] = {"ts": times, "params": params, **quantities}

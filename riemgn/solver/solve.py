@@ -164,7 +164,6 @@ def trajectory_of(
         "num_rejected_steps": int(solution.stats["num_rejected_steps"]),
         "seconds": time.perf_counter() - start_time,
         "event_time": float(t_end) if code != "successful" else None,
-        "message": str(RESULTS[getattr(RESULTS, code)]),
     }
     if "psi" in y_end and finite_end:
         stats["drift"] = float(np.max(np.abs(y_end["psi"] - quantities["outputs"][-1])))
@@ -215,7 +214,7 @@ def resting(plan: Plan, code: str, start_time: float) -> Trajectory:
     params, _, quantities = sample_rows(args, np.zeros((0, w0.size), w0.dtype), w0)
     result, start = getattr(RESULTS, code), jnp.asarray(np.zeros(1, w0.dtype))
     stats = plan.stats | {"num_steps": 0, "num_accepted_steps": 0, "num_rejected_steps": 0, "event_time": 0.0}
-    stats |= {"seconds": time.perf_counter() - start_time, "message": str(RESULTS[result])}
+    stats |= {"seconds": time.perf_counter() - start_time}
     sampled = (quantities[name] for name in ("outputs", "losses", "grad_norms", "sigma_min"))
     return Trajectory(args.problem, args.flow, start, params, *sampled, error=None, result=result, stats=stats)
 

@@ -10,7 +10,7 @@ CLAIMS = (
     Claim(
         "equivalence",
         "The outputs of the Gauss-Newton flow solve psi' = -P grad g(psi) on the output manifold M = f(W).",
-        *("C1", "D1, D2", PAPER, CITED, "a pair: a Trajectory, and the ManifoldPath of output_flow at the same times"),
+        *("C1", "D1, D2", PAPER, CITED, "a pair: a Trajectory, and that of output_flow at the same times"),
         output_laws.equivalence,
     ),
     Claim(

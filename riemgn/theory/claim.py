@@ -13,7 +13,7 @@ from .constants import output_scale
 from .rigorous import enclose_start
 
 THRESHOLD = "alpha_0 / alpha"
-Evidence = Any  # a Trajectory, a ManifoldPath, or a sequence of them
+Evidence = Any  # a Trajectory, or a sequence of them
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def tightened(evidence: Evidence) -> Evidence | None:
 def describe(evidence: Evidence) -> str:
     """A few words for the evidence."""
     if isinstance(evidence, Sequence):
-        return f"{len(evidence)} trajectories, the first: {evidence[0]}"
-    return str(evidence)
+        return f"{len(evidence)} trajectories, the first: {describe(evidence[0])}"
+    return evidence.description if isinstance(evidence, Trajectory) else str(evidence)
 
 
 def bibliography() -> Mapping[str, str]:

@@ -171,7 +171,7 @@ def _dense_form(immersion: Immersion, frame: TangentFrame, whole: bool) -> Float
 def _product(immersion: Immersion, frame: TangentFrame, whole: bool, c: Float[Array, " k"]) -> Float[Array, " k"]:
     covector, weights = _covector(immersion, frame, whole)
     bent = immersion.pulled_second_derivative(frame.w, covector, frame.lift(c))
-    return frame.drop(bent) + frame.basis.T @ (weights * (frame.basis @ c))
+    return frame.covector_components(bent) + frame.basis.T @ (weights * (frame.basis @ c))
 
 
 def _extremes(immersion: Immersion, frame: TangentFrame, whole: bool, method: str) -> EigenRange:

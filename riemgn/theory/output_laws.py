@@ -104,7 +104,7 @@ def equivalence(pair: Evidence) -> Findings:
     traj, path = pair
     shared = min(traj.ts.size, path.ts.size)
     if not bool(np.allclose(np.asarray(traj.ts[: shared - 1]), np.asarray(path.ts[: shared - 1]), rtol=1e-12, atol=0)):
-        raise ValueError("The claim `equivalence` compares a trajectory and a manifold path saved at the same times.")
+        raise ValueError("The claim `equivalence` compares two trajectories saved at the same times.")
     scale = float(np.linalg.norm(np.asarray(traj.outputs[0] - traj.problem.y)))
     ending = shared if traj.ts.size == path.ts.size else shared - 1  # an early end is at a time of its own
     gap = float(np.linalg.norm(np.asarray(traj.outputs[:ending] - path.outputs[:ending]), axis=1).max()) / scale

@@ -58,7 +58,7 @@ def test_a_trajectory_holds_every_point_and_its_quantities():
     np.testing.assert_allclose(stats["cond"], np.linalg.cond(NET.jac(NET.w0)), rtol=1e-9)
     np.testing.assert_array_equal(stats["per_step"]["step_size"], np.full(STEPS, 0.5))
     assert set(trajectory.arrays()) == {"ts", "params", "outputs", "losses", "grad_norms", "sigma_min"}
-    assert f"in {STEPS} steps" in str(trajectory)
+    assert f"{STEPS} steps" in str(trajectory)
     assert "gauss-newton" in str(trajectory)
 
 

@@ -334,7 +334,7 @@ def locate(immersion, point):
 
 
 def _narrowness(immersion, w):
-    return immersion.frame(w).narrowness()
+    return immersion.frame(w).inverse_condition_bound()
 
 
 def push_forward(immersion, w, a):

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 from ...flow import GGNScoreFlow
 from ...problem import Problem
-from ..output_manifold import OutputManifold
-from ..path import checked_manifold, checked_retraction
-from ..retraction import AbstractRetraction
+from ..output_manifold import checked_manifold, OutputManifold
+from ..retraction import AbstractRetraction, checked_retraction
 
 
 def to_geomstats(manifold: OutputManifold, chart: bool = False, *, radius: float = 0.5) -> Any:
@@ -40,8 +39,7 @@ def to_geomstats(manifold: OutputManifold, chart: bool = False, *, radius: float
 
     Reference: geomstats, Miolane et al., JMLR 21 (2020) 223; theory.md section 2.
     """
-    if not isinstance(manifold, OutputManifold):
-        raise ValueError(f"`manifold` must be an OutputManifold, got {type(manifold).__name__}.")
+    checked_manifold(manifold)
     if not 0 < radius < float("inf"):
         raise ValueError(f"`radius` must be positive and finite, got {radius}.")
     _check_double(manifold.problem)
