@@ -14,7 +14,14 @@ from jaxtyping import Array, Float
 
 from ._validation import is_traced
 from .flow import AbstractFlow
-from .linalg import extremes, FEWEST_ROWS, least_singular_value, range_norm_and_least, tridiagonal_of, where_or_compute
+from .linalg import (
+    extreme_eigenvalues,
+    MIN_ROWS,
+    min_singular_value,
+    range_norm_and_min,
+    tridiagonal_of,
+    where_or_compute,
+)
 from .method import AbstractMethod
 from .problem import Problem
 from .result import EXPECTED, result_name, RESULTS, SUCCEEDED
@@ -299,11 +306,11 @@ def sample(problem: Problem, params: Float[Array, "t p"], rank: Array, spectra: 
 
     def spectra_at(w):
         point = problem.linearise(w, formed=False)
-        grad_norm, sigma = range_norm_and_least(point.jac, point.loss_gradient, rank)
+        grad_norm, sigma = range_norm_and_min(point.jac, point.loss_gradient, rank)
         loss = problem.loss(point.outputs, problem.y)
         return {"outputs": point.outputs, "losses": loss, "grad_norms": grad_norm, "sigma_min": sigma}
 
-    if spectra and FEWEST_ROWS <= problem.n < problem.p:
+    if spectra and MIN_ROWS <= problem.n < problem.p:
         return _sample_wide(problem, params, rank)
     return jax.lax.map(spectra_at if spectra else outputs_at, params)
 
@@ -321,12 +328,12 @@ def _sample_wide(problem: Problem, params: Float[Array, "t p"], rank: Array) -> 
 
         def from_svd():
             point = problem.linearise(w, formed=False)
-            return range_norm_and_least(point.jac, point.loss_gradient, rank)
+            return range_norm_and_min(point.jac, point.loss_gradient, rank)
 
-        value, sound = least_singular_value(bounds, lambda: problem.linearise(w, formed=False).jac, problem.n)
+        value, sound = min_singular_value(bounds, lambda: problem.linearise(w, formed=False).jac, problem.n)
         return where_or_compute(sound & (rank == problem.n), (grad_norm, value), from_svd)
 
     quantities, tridiagonals = jax.lax.map(reduce, params)
-    rows = (params, quantities["grad_norms"], jax.vmap(extremes)(*tridiagonals))
+    rows = (params, quantities["grad_norms"], jax.vmap(extreme_eigenvalues)(*tridiagonals))
     grad_norms, sigma_min = jax.lax.map(spectra_of, rows)
     return quantities | {"grad_norms": grad_norms, "sigma_min": sigma_min}

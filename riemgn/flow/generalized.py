@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Int
 
 from .._types import Count, Scalar, Weights
-from ..linalg import damped_direction_and_branch
+from ..linalg import damped_direction
 from ..problem import Linearisation
 from .base import AbstractSpectralFlow
 from .damping import AbstractDamping, as_damping, is_zero
@@ -44,4 +44,4 @@ class GeneralizedGaussNewtonFlow(AbstractSpectralFlow):
     def direction_and_branch(
         self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
     ) -> tuple[Weights, Count]:
-        return damped_direction_and_branch(point.jac, point.loss_gradient, damping, 1.0, rank)
+        return damped_direction(point.jac, point.loss_gradient, damping, rank=rank)[:2]

@@ -73,7 +73,9 @@ class GGNScoreFlow(AbstractFlow):
     def _direction(self, w: Weights, point: Linearisation) -> Weights:
         seen = point.whitened()
         pull = self.weight.astype(w.dtype) * self.penalty.gradient(w)
-        return score_direction(seen.jac, seen.loss_gradient, pull, self.penalty.hessian_diagonal(w), self.c.astype(w.dtype))
+        return score_direction(
+            seen.jac, seen.loss_gradient, pull, self.penalty.hessian_diagonal(w), self.c.astype(w.dtype)
+        )[0]
 
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         """`F(w) = g(f(w)) + tau sum_i h_mu(w_i)`."""

@@ -11,10 +11,10 @@ from .._validation import checked_number
 from ..linalg import (
     BRANCHES,
     checked_matrix_free,
-    damped_direction_and_branch,
+    damped_direction,
     GradientProduct,
     MatrixFree,
-    pseudo_inverse_direction_and_branch,
+    pseudo_inverse_direction,
 )
 from ..problem import Linearisation
 from .base import AbstractSpectralFlow
@@ -93,7 +93,7 @@ class GaussNewtonFlow(AbstractSpectralFlow):
     def direction_and_branch(
         self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
     ) -> tuple[Weights, Count]:
-        return pseudo_inverse_direction_and_branch(point.jac, point.loss_gradient, rank)
+        return pseudo_inverse_direction(point.jac, point.loss_gradient, rank)[:2]
 
 
 class LevenbergMarquardtFlow(AbstractSpectralFlow):
@@ -131,7 +131,7 @@ class LevenbergMarquardtFlow(AbstractSpectralFlow):
     def direction_and_branch(
         self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
     ) -> tuple[Weights, Count]:
-        return damped_direction_and_branch(point.jac, point.loss_gradient, damping, 1.0, rank)
+        return damped_direction(point.jac, point.loss_gradient, damping, rank=rank)[:2]
 
 
 class InterpolatedFlow(AbstractSpectralFlow):
@@ -163,4 +163,4 @@ class InterpolatedFlow(AbstractSpectralFlow):
     def direction_and_branch(
         self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
     ) -> tuple[Weights, Count]:
-        return damped_direction_and_branch(point.jac, point.loss_gradient, damping, 1 - damping, rank)
+        return damped_direction(point.jac, point.loss_gradient, damping, 1 - damping, rank)[:2]

@@ -1,7 +1,7 @@
-"""Linear algebra of the flows: thin SVD of the Jacobian, spectral filter, damped solves. Knows matrices, not models."""
+"""Linear algebra of the flows: thin SVD, damped solves and Krylov solvers for plain matrices."""
 
 from .batched_cond import any_in_batch as any_in_batch, where_or_compute as where_or_compute
-from .diagonal_plus_gram import recycled_score_direction as recycled_score_direction, score_direction as score_direction
+from .diagonal_plus_gram import score_direction as score_direction
 from .jacobian_operator import (
     AbstractJacobian as AbstractJacobian,
     FilledJacobian as FilledJacobian,
@@ -15,42 +15,29 @@ from .jacobian_operator import (
 from .least_squares import (
     BRANCHES as BRANCHES,
     damped_direction as damped_direction,
-    damped_direction_and_branch as damped_direction_and_branch,
-    direction_and_rank as direction_and_rank,
     pseudo_inverse_direction as pseudo_inverse_direction,
-    pseudo_inverse_direction_and_branch as pseudo_inverse_direction_and_branch,
 )
 from .matrix_free import (
     AbstractProducts as AbstractProducts,
     checked_matrix_free as checked_matrix_free,
     GradientProduct as GradientProduct,
-    KrylovSolution as KrylovSolution,
     largest_eigenvalue as largest_eigenvalue,
     MatrixFree as MatrixFree,
 )
 from .min_singular_value import (
-    extremes as extremes,
-    FEWEST_ROWS as FEWEST_ROWS,
-    least_singular_value as least_singular_value,
+    extreme_eigenvalues as extreme_eigenvalues,
+    MIN_ROWS as MIN_ROWS,
+    min_singular_value as min_singular_value,
     tridiagonal_of as tridiagonal_of,
 )
-from .preconditioned_cg import (
-    first_recycled as first_recycled,
-    Recycled as Recycled,
-    recycled_direction as recycled_direction,
-)
-from .range import range_factors as range_factors
+from .preconditioned_cg import Recycled as Recycled, recycled_direction as recycled_direction
 from .svd import (
     numerical_rank as numerical_rank,
-    range_norm_and_least as range_norm_and_least,
+    range_factors as range_factors,
+    range_norm_and_min as range_norm_and_min,
     singular_values as singular_values,
     spectral_direction as spectral_direction,
     spectrum as spectrum,
     thin_svd as thin_svd,
     ThinSVD as ThinSVD,
-)
-from .triangle import (
-    condition_estimate as condition_estimate,
-    least_squares as least_squares,
-    minimum_norm as minimum_norm,
 )

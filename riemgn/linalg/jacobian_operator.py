@@ -1,4 +1,4 @@
-"""A Jacobian known by its products, its kernel and its rows, formed only where a factorisation asks for it."""
+"""A Jacobian given by its products and its kernel, formed only if its entries are needed."""
 
 import abc
 import itertools
@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 from .._types import Jac, Outputs, Scalar, Weights
 
 BLOCKS = 4
-BLOCKS_PAY = 256  # rows from which on blocks are worth their copies
+BLOCK_MIN_ROWS = 256  # smaller products are quicker in one piece, because blocks cost copies
 
 
 class AbstractJacobian(eqx.Module):
-    """`J` (n, p) that writes like a matrix: `jac @ v` is `J v`, `u @ jac` is `u^T J`, for vectors (p,) and (n,)."""
+    """A Jacobian `J` (n, p) with `jac @ v` for `J v` and `u @ jac` for `u^T J`."""
 
     @property
     @abc.abstractmethod
@@ -35,40 +35,40 @@ class AbstractJacobian(eqx.Module):
         """`J^T u`, shape (p,)."""
 
     @abc.abstractmethod
-    def kernel(self) -> Float[Array, "n n"]:
-        """`K = J J^T`."""
-
-    @abc.abstractmethod
-    def squared_norm(self) -> Scalar:
-        """`|J|_F^2`, the trace of `K`."""
-
-    @abc.abstractmethod
-    def scale_rows(self, factors: Outputs) -> "AbstractJacobian":
-        """`diag(factors) J`."""
-
-    @abc.abstractmethod
-    def scale_columns(self, factors: Weights) -> "AbstractJacobian":
-        """`J diag(factors)`."""
-
-    @abc.abstractmethod
     def formed(self) -> Jac:
         """`J` as an array."""
 
+    def kernel(self) -> Float[Array, "n n"]:
+        """`K = J J^T`."""
+        return outer_gram(self.formed())
+
+    def squared_norm(self) -> Scalar:
+        """`|J|_F^2`, the trace of `K`."""
+        return jnp.sum(self.formed() ** 2)
+
+    def scale_rows(self, factors: Outputs) -> "Jac | AbstractJacobian":
+        """`diag(factors) J`."""
+        return factors[:, None] * self.formed()
+
+    def scale_columns(self, factors: Weights) -> "Jac | AbstractJacobian":
+        """`J diag(factors)`."""
+        return self.formed() * factors
+
 
 def formed(jac: Jac | AbstractJacobian) -> Jac:
-    """`J` as an array, whichever way `jac` came."""
+    """Return `jac` as an array."""
     return jac.formed() if isinstance(jac, AbstractJacobian) else jac
 
 
 def kernel_of(jac: Jac | AbstractJacobian) -> Float[Array, "n n"]:
-    """`K = J J^T` of `J`, `jac`, by the operator's own way where it has one."""
+    """Compute `K = J J^T` for `J = jac`."""
     return jac.kernel() if isinstance(jac, AbstractJacobian) else outer_gram(jac)
 
 
 def outer_gram(a: Float[Array, "n p"]) -> Float[Array, "n n"]:
-    """`A A^T` of `a`, by `BLOCKS` blocks of rows where it is large: of two blocks that are transposes one is computed, 5/8 of the operations."""
+    """Compute `A A^T` for `A = a`, for many rows in blocks of which the upper ones are copied."""
     n = a.shape[0]
-    if n < BLOCKS_PAY:
+    if n < BLOCK_MIN_ROWS:
         return a @ a.T
     edges = [n * i // BLOCKS for i in range(BLOCKS + 1)]
     parts = [a[low:high] for low, high in itertools.pairwise(edges)]
@@ -77,24 +77,25 @@ def outer_gram(a: Float[Array, "n p"]) -> Float[Array, "n n"]:
 
 
 def squared_norm(jac: Jac | AbstractJacobian) -> Scalar:
-    """`|J|_F^2` of `J`, `jac`."""
+    """Compute `|J|_F^2` for `J = jac`."""
     return jac.squared_norm() if isinstance(jac, AbstractJacobian) else jnp.sum(jac**2)
 
 
 def scale_rows(factors: Outputs, jac: Jac | AbstractJacobian) -> Jac | AbstractJacobian:
-    """`diag(factors) J` of `J`, `jac`."""
+    """Compute `diag(factors) J` for `J = jac`."""
     return jac.scale_rows(factors) if isinstance(jac, AbstractJacobian) else factors[:, None] * jac
 
 
 def scale_columns(jac: Jac | AbstractJacobian, factors: Weights) -> Jac | AbstractJacobian:
-    """`J diag(factors)` of `J`, `jac`."""
+    """Compute `J diag(factors)` for `J = jac`."""
     return jac.scale_columns(factors) if isinstance(jac, AbstractJacobian) else jac * factors
 
 
 class FilledJacobian(AbstractJacobian):
-    """`[J, diag(fill)]` (n, p + n) of a `jac` J whose rows are zero where `fill` is not, so that a batch cut short loses no rank by its empty rows.
+    """`[J, diag(fill)]` (n, p + n): a Jacobian with empty rows, made to have full rank.
 
-    Its pseudo-inverse and `(K + rho I)^{-1}` act on the rows of `J` and on the empty ones apart: the first p entries of a direction are those of `J`.
+    Use it for an incomplete batch: `fill` is non-zero exactly where a row of `jac` is empty. The
+    first p entries of a direction are then those of `J` without its empty rows.
     """
 
     jac: Jac | AbstractJacobian
@@ -121,13 +122,6 @@ class FilledJacobian(AbstractJacobian):
 
     def squared_norm(self) -> Scalar:
         return squared_norm(self.jac) + jnp.sum(self.fill**2)
-
-    def scale_rows(self, factors: Outputs) -> "FilledJacobian":
-        return FilledJacobian(scale_rows(factors, self.jac), factors * self.fill)
-
-    def scale_columns(self, factors: Weights) -> "FilledJacobian":
-        p = self.jac.shape[1]
-        return FilledJacobian(scale_columns(self.jac, factors[:p]), self.fill * factors[p:])
 
     def formed(self) -> Jac:
         return jnp.concatenate([formed(self.jac), jnp.diag(self.fill)], axis=1)

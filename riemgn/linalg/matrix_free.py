@@ -12,12 +12,11 @@ import lineax as lx
 
 from .._types import Count, Flag, Outputs, Scalar, Weights
 
-# Products with the Jacobian and its transpose, each, that the estimate of its largest singular value takes.
-POWER_STEPS = 20
+POWER_STEPS = 20  # of the estimate of the largest eigenvalue; each takes one product with J and one with J^T
 
 
 class KrylovSolution(eqx.Module):
-    """A direction `w_dot` (p,), the conjugate-gradient `steps` it took, and whether they `converged`."""
+    """A direction `w_dot` (p,), the number of `steps` it took, and whether they `converged`."""
 
     w_dot: Weights
     steps: Count
@@ -31,20 +30,15 @@ class AbstractProducts(eqx.Module):
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
     ) -> KrylovSolution:
-        """The direction, NaN where it was not found.
+        """Find the direction for the `loss_gradient` (n,); it is NaN if the solve did not converge.
 
-        Arguments:
-
-        - `forward`: `v -> J v`, (p,) to (n,).
-        - `backward`: `u -> J^T u`, (n,) to (p,).
-        - `at`: any vector (p,), for its shape and type.
-        - `loss_gradient`: `g`, shape (n,).
-        - `damping`: `rho`.
+        `forward` is `v -> J v`, `backward` is `u -> J^T u`, and `at` is any vector (p,), for its
+        shape and dtype.
         """
 
 
 class GradientProduct(AbstractProducts):
-    """`-J^T g`, the direction of gradient flow: one product, nothing to solve; the damping is not used."""
+    """`-J^T g`, the direction of gradient flow: one product. The damping is not used."""
 
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
@@ -53,16 +47,19 @@ class GradientProduct(AbstractProducts):
 
 
 class MatrixFree(AbstractProducts):
-    """Damped directions by conjugate gradients on the smaller side; the Jacobian is never formed.
+    """Damped directions by conjugate gradients, without forming the Jacobian.
 
-    `(K + rho I) z = -g, w' = J^T z` where n < p, else `(G + rho I) w' = -J^T g`; each step costs one `J v` and one `J^T u`. The solve ends when the
-    residual's largest entry is below `rtol` times that of the right-hand side in the worst place, `|r_i| <= rtol (|b_i| + max |b|)`. The number of
-    steps grows like `sqrt(1 + |J|^2 / rho) log(1 / rtol)`, and the relative error of the direction is at most about `rtol (1 + |J|^2 / rho)`.
+    `(K + rho I) z = -g, w' = J^T z` if n < p, else `(G + rho I) w' = -J^T g`. Each step costs one
+    `J v` and one `J^T u`. The solve ends when every entry of the residual satisfies
+    `|r_i| <= rtol (|b_i| + max |b|)`, `b` being the right-hand side. The number of steps grows like
+    `sqrt(1 + |J|^2 / rho) log(1 / rtol)`. The relative error of the direction is at most about
+    `rtol (1 + |J|^2 / rho)`, so use a small `rtol` if the damping is weak.
 
     Arguments:
 
-    - `rtol`: tolerance of the residual, 1e-8 by default.
-    - `max_steps`: a solve that needs more has not converged, and its direction is NaN: drivers stop there and say so.
+    - `rtol`: relative tolerance of the residual (default 1e-8).
+    - `max_steps`: maximum number of steps of one solve (default 1000). If it is reached, the
+      direction is NaN and `solve` or `iterate` stops with the status `krylov_limit`.
 
     Raises: `ValueError` for a tolerance outside (0, 1) or a number of steps below 1.
 
@@ -71,7 +68,7 @@ class MatrixFree(AbstractProducts):
     >>> rg.solve(rg.task.circle(), flow, t1=1.0).ts[-1].item()
     1.0
 
-    Reference: Hestenes and Stiefel (1952), by lineax.
+    Reference: Hestenes and Stiefel (1952), implemented by lineax.
     """
 
     rtol: float = eqx.field(static=True, default=1e-8)
@@ -86,14 +83,14 @@ class MatrixFree(AbstractProducts):
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
     ) -> KrylovSolution:
-        """`-(G + rho I)^{-1} J^T g` for `rho > 0`, NaN where the solve did not converge."""
+        """Solve for `-(G + rho I)^{-1} J^T g`, `rho > 0`; NaN if the solve did not converge."""
         dual = loss_gradient.size < at.size
 
         def apply(x):
             return (forward(backward(x)) if dual else backward(forward(x))) + damping * x
 
         right = -loss_gradient if dual else -backward(loss_gradient)
-        # lineax asks |r_i| <= atol + rtol |b_i| in every entry: the largest entry of b sets the scale of all
+        # lineax asks |r_i| <= atol + rtol |b_i|: the largest entry of b sets the scale of all
         scale = jnp.max(jnp.abs(right))
         safe = jnp.where(scale > 0, scale, 1.0)
         operator = lx.FunctionLinearOperator(apply, right, lx.positive_semidefinite_tag)
@@ -105,26 +102,27 @@ class MatrixFree(AbstractProducts):
 
 
 def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Scalar:
-    """An estimate from below of the largest eigenvalue of `J^T J`, by `POWER_STEPS` steps of the power method from a seeded vector.
+    """Estimate the largest eigenvalue of `J^T J` from below by the power method.
 
-    0 where the products vanish or are not finite. `forward`: `v -> J v`, `backward`: `u -> J^T u`, at the parameters `at` (p,).
+    `forward` is `v -> J v`, `backward` is `u -> J^T u`, `at` any vector (p,). The result is 0 if
+    the products vanish or are not finite.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.2.
     """
 
     def advance(_, v):
-        pushed = backward(forward(v))
-        return pushed / jnp.linalg.norm(pushed)
+        image = backward(forward(v))
+        return image / jnp.linalg.norm(image)
 
     v = jax.lax.fori_loop(0, POWER_STEPS, advance, jr.normal(jr.key(0), at.shape, at.dtype))
-    found = jnp.sum(forward(v) ** 2)
-    return jnp.where(jnp.isfinite(found), found, 0.0)  # products that vanish gave 0 / 0
+    value = jnp.sum(forward(v) ** 2)
+    return jnp.where(jnp.isfinite(value), value, 0.0)  # products that vanish gave 0 / 0
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
-    """`value` as it is; `undamped` says that there is no damping.
+    """Return `value`, a `matrix_free` argument; `undamped` says that there is no damping.
 
-    Raises: `ValueError` unless it is None, or a `MatrixFree` beside a positive damping.
+    Raises: `ValueError` unless it is None, or a `MatrixFree` with a positive damping.
     """
     if value is not None and not isinstance(value, MatrixFree):
         raise ValueError(f"`matrix_free` must be a MatrixFree or None, got {value!r}.")

@@ -1,8 +1,10 @@
-"""Thin SVD of the Jacobian and the spectral filter that every flow is an instance of."""
+"""Thin SVD of the Jacobian, its spectrum and rank, and the spectral filter behind every flow."""
 
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -10,12 +12,13 @@ from .._types import Flag, Jac, Outputs, Scalar, Weights
 from .batched_cond import where_or_compute
 from .jacobian_operator import AbstractJacobian, formed, kernel_of
 
-# The eigenvalues of `K` give the smallest singular value of `J` to about `eps cond(K)`: below this condition number that is 1e-8 in float64.
-SOUND_KERNEL = 5e-9
+# The eigenvalues of `K` give the smallest singular value of `J` to about `eps cond(K)`: below this
+# bound that is a relative 1e-8 in float64.
+MAX_KERNEL_ERROR = 5e-9
 
 
 class ThinSVD(eqx.Module):
-    """`J = U S V^T` with `k = min(n, p)`: `u` (n, k), `s` (k,) in descending order, `vt` (k, p), by definition of the thin one."""
+    """`J = U S V^T`, `k = min(n, p)`: `u` (n, k), `s` (k,) in descending order, `vt` (k, p)."""
 
     u: Float[Array, "n k"]
     s: Float[Array, " k"]
@@ -23,16 +26,10 @@ class ThinSVD(eqx.Module):
 
 
 def thin_svd(jac: Jac) -> ThinSVD:
-    """Thin SVD by a QR of the tall orientation and an SVD of its k x k triangle.
+    """Compute the thin SVD of `jac`, of any shape, by a QR and an SVD of its k x k triangle.
 
-    `J = Q R,  R = U' S V^T,  U = Q U'` (for a wide `J` the same with `J^T`). `J^T J` is never formed, so singular values down to
-    `eps * s_max` are seen; the normal equations lose everything below `sqrt(eps) * s_max`.
-
-    Arguments:
-
-    - `jac`: Jacobian (n, p), any shape and rank.
-
-    Returns: a `ThinSVD`.
+    `J = Q R,  R = U' S V^T,  U = Q U'`, with `J^T` for a wide `J`. It resolves singular values down
+    to `eps * s_max`, whereas `J^T J` would lose everything below `sqrt(eps) * s_max`.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.6 (R-SVD).
     """
@@ -46,49 +43,47 @@ def thin_svd(jac: Jac) -> ThinSVD:
 
 
 def singular_values(jac: Jac) -> Float[Array, " k"]:
-    """Singular values of `jac` in descending order, shape (min(n, p),), without the singular vectors."""
+    """Compute the singular values of `jac` in descending order, shape (min(n, p),)."""
     n, p = jac.shape
     r = jnp.linalg.qr(jac if n >= p else jac.T, mode="r")
     return jnp.linalg.svd(r, compute_uv=False)
 
 
 def _kernel_spectrum(jac: Jac | AbstractJacobian) -> tuple[Float[Array, " n"], Flag]:
-    """Square roots of the eigenvalues of `K = J J^T`, descending, and whether `eps cond(K)` is at most `SOUND_KERNEL`."""
+    """Square roots of the eigenvalues of `K`, descending, and whether the smallest is accurate."""
     values = jnp.linalg.eigvalsh(kernel_of(jac))[::-1]
-    sound = jnp.finfo(values.dtype).eps * values[0] <= SOUND_KERNEL * values[-1]
-    return jnp.sqrt(jnp.maximum(values, 0.0)), sound
+    accurate = jnp.finfo(values.dtype).eps * values[0] <= MAX_KERNEL_ERROR * values[-1]
+    return jnp.sqrt(jnp.maximum(values, 0.0)), accurate
 
 
 def spectrum(jac: Jac | AbstractJacobian) -> Float[Array, " k"]:
-    """`singular_values` at the least cost: by the eigenvalues of `K` where n < p and `eps cond(K)` is at most `SOUND_KERNEL`.
+    """Compute the singular values as quickly as possible, the smallest to a relative 1e-8.
 
-    The smallest singular value is then right to a relative 1e-8, and full rank is certain; elsewhere it is that of `singular_values`.
-
-    Arguments:
-
-    - `jac`: Jacobian (n, p), an array or an operator; an operator is formed only where its kernel is too ill-conditioned.
+    If n < p and `eps cond(K)` is at most `MAX_KERNEL_ERROR`, it uses the eigenvalues of `K`, else
+    `singular_values`, for which it forms `jac` (n, p) if that is an operator.
 
     Reference: Weyl's bound `|dlambda| <= |dK|_2`, with `|dK|_2` a few `eps |K|_2`.
     """
     if jac.shape[0] >= jac.shape[1]:
         return singular_values(formed(jac))
-    s, sound = _kernel_spectrum(jac)
-    return where_or_compute(sound, s, lambda: singular_values(formed(jac)))
+    s, accurate = _kernel_spectrum(jac)
+    return where_or_compute(accurate, s, lambda: singular_values(formed(jac)))
 
 
-def range_norm_and_least(
+def range_norm_and_min(
     jac: Jac | AbstractJacobian, loss_gradient: Outputs, rank: Int[Array, ""] | int
 ) -> tuple[Scalar, Scalar]:
-    """`|P g|`, with `P` the projector on the leading `rank` left singular vectors of `J`, and the last of their singular values.
+    """Compute `|P g|` and the smallest singular value, of the leading `rank` singular triplets.
 
-    From one triangle: the QR of `[J, g]` holds `Q^T g` beside `R` (of `J^T`, where n < p, `R^T` alone holds both), and the SVD of `R` turns it.
-    Where n < p, `rank = n` and the kernel allows it as in `spectrum`, `|P g| = |g|` and no QR is taken.
+    `P` is the projector on their left singular vectors. The QR of `[J, g]` contains `Q^T g` and
+    `R`, and the SVD of `R` gives the singular vectors. If n < p, only `J^T` is factorised. If also
+    `rank = n` and `spectrum` would use `K`, `|P g| = |g|` needs no factorisation.
 
     Arguments:
 
     - `jac`: Jacobian (n, p), an array or an operator.
     - `loss_gradient`: `g`, shape (n,).
-    - `rank`: how many singular values count as non-zero, at least 1.
+    - `rank`: number of singular values that count as non-zero, at least 1.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., sections 5.3 and 8.6.
     """
@@ -96,45 +91,70 @@ def range_norm_and_least(
 
     def by_triangle():
         if n < p:
-            triangle, seen = jnp.linalg.qr(formed(jac).T, mode="r").T, loss_gradient
+            triangle, rotated = jnp.linalg.qr(formed(jac).T, mode="r").T, loss_gradient
         else:
             r = jnp.linalg.qr(jnp.concatenate([formed(jac), loss_gradient[:, None]], axis=1), mode="r")
-            triangle, seen = r[:p, :p], r[:p, p]
+            triangle, rotated = r[:p, :p], r[:p, p]
         u, s, _ = jnp.linalg.svd(triangle)
-        return jnp.linalg.norm(jnp.where(jnp.arange(s.size) < rank, seen @ u, 0.0)), s[rank - 1]
+        return jnp.linalg.norm(jnp.where(jnp.arange(s.size) < rank, rotated @ u, 0.0)), s[rank - 1]
 
     if n >= p:
         return by_triangle()
-    s, sound = _kernel_spectrum(jac)
-    return where_or_compute(sound & (rank == n), (jnp.linalg.norm(loss_gradient), s[-1]), by_triangle)
+    s, accurate = _kernel_spectrum(jac)
+    return where_or_compute(accurate & (rank == n), (jnp.linalg.norm(loss_gradient), s[-1]), by_triangle)
 
 
 def numerical_rank(s: Float[Array, " k"], shape: tuple[int, int]) -> Int[Array, ""]:
-    """Number of singular values above `max(n, p) * eps * s_max`, the rounding error of the decomposition itself.
+    """Count the singular values above `max(n, p) * eps * s_max`, the rounding error of the SVD.
 
-    Arguments:
-
-    - `s`: singular values in descending order.
-    - `shape`: the shape (n, p) of the matrix.
+    `s` holds the singular values in descending order, `shape` is that of the matrix, (n, p).
     """
     return jnp.sum(s > max(shape) * jnp.finfo(s.dtype).eps * s[0])
 
 
 def spectral_direction(svd: ThinSVD, loss_gradient: Outputs, gain: Callable, rank: Int[Array, ""] | int) -> Weights:
-    """The direction `-V phi(S^2) S^+ U^T g` of the flow with gain `phi`, kept to the leading `rank` singular values.
+    """Compute the direction `-V phi(S^2) S^+ U^T g` from the leading `rank` singular values.
 
     Arguments:
 
-    - `svd`: thin SVD of the Jacobian.
-    - `loss_gradient`: `g = grad g(f)`, shape (n,).
+    - `svd`: thin SVD of the Jacobian; `loss_gradient`: `g = grad g(f)`, shape (n,).
     - `gain`: the function `phi` of the eigenvalues `s^2` of `K = J J^T`.
-    - `rank`: how many singular values count as non-zero; the minimum-norm solution leaves the others alone.
+    - `rank`: number of singular values that count as non-zero.
 
-    Returns: the velocity of the parameters, shape (p,).
+    Returns: the velocity of the parameters, shape (p,), of minimum norm.
 
-    Reference: design.md section 1.
+    Reference: Statements, definitions.
     """
-    kept = (jnp.arange(svd.s.size) < rank) & (svd.s > 0)
-    s = jnp.where(kept, svd.s, 1.0)
-    coefficients = jnp.where(kept, gain(s**2) / s, 0.0) * (svd.u.T @ loss_gradient)
+    used = (jnp.arange(svd.s.size) < rank) & (svd.s > 0)
+    s = jnp.where(used, svd.s, 1.0)
+    coefficients = jnp.where(used, gain(s**2) / s, 0.0) * (svd.u.T @ loss_gradient)
     return -(svd.vt.T @ coefficients)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def range_factors(jac: Jac, rank: int) -> tuple[Float[Array, "n k"], Float[Array, "k k"], Float[Array, "k p"]]:
+    """Factorise `J = B R V^T`, with orthonormal columns of `B` (range) and `V` (row space).
+
+    These are the leading `rank` singular triplets. Singular vectors have no derivative where
+    singular values meet, but their span has. So the derivative is that of a matrix that keeps its
+    rank, in the gauge `B^T dB = 0`, `V^T dV = 0`, in which `dR` is not diagonal:
+
+        dB = (I - B B^T) dJ V R^-1      dV^T = R^-1 B^T dJ (I - V V^T)      dR = B^T dJ V
+
+    Returns: `B` (n, k), `R` (k, k), `V^T` (k, p) of `jac` (n, p), with `k` the `rank`.
+
+    Reference: derived; compare Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973).
+    """
+    svd = thin_svd(jac)
+    return svd.u[:, :rank], jnp.diag(svd.s[:rank]), svd.vt[:rank]
+
+
+@range_factors.defjvp
+def _range_factors_jvp(rank, primals, tangents):
+    (jac,), (d_jac,) = primals, tangents
+    b, r, vt = range_factors(jac, rank)
+    by_rows, by_columns = d_jac @ vt.T, b.T @ d_jac
+    d_r = b.T @ by_rows
+    d_b = jnp.linalg.solve(r.T, (by_rows - b @ d_r).T).T
+    d_vt = jnp.linalg.solve(r, by_columns - d_r @ vt)
+    return (b, r, vt), (d_b, d_r, d_vt)

@@ -59,7 +59,7 @@ class GaussNewton(AbstractMethod):
         point = problem.linearise(w, formed=False)
         size = self.step_size.astype(w.dtype)
         report = {"step_size": size}
-        d = pseudo_inverse_direction(point.jac, point.loss_gradient, state.memory)
+        d = pseudo_inverse_direction(point.jac, point.loss_gradient, state.memory).w_dot
         if self.line_search:
             slope = point.loss_gradient @ (point.jac @ d)
             size = armijo(

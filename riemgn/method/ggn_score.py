@@ -9,7 +9,7 @@ from jaxtyping import Array
 from .._repr import setting_text, short_repr
 from .._types import Count, Key, Outputs, Scalar, Weights
 from .._validation import checked_number
-from ..linalg import first_recycled, recycled_score_direction, score_direction
+from ..linalg import Recycled, score_direction
 from ..penalty import AbstractPenalty, checked_penalty, checked_score_damping
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
@@ -106,7 +106,7 @@ class GGNScore(AbstractMethod):
         )
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        recycled = first_recycled(min(problem.n, problem.p), w.dtype) if self.recycle else None
+        recycled = Recycled.start(min(problem.n, problem.p), w.dtype) if self.recycle else None
         return first_state(w, (self.batches.start(problem), recycled), *REPORT)
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
@@ -117,10 +117,7 @@ class GGNScore(AbstractMethod):
         tau = self.weight.astype(w.dtype)
         c = tau if self.damping is None else self.damping.astype(w.dtype)
         pull, metric = tau * self.penalty.gradient(w), self.penalty.hessian_diagonal(w)
-        if recycled is None:
-            d = score_direction(seen.jac, seen.loss_gradient, pull, metric, c)
-        else:
-            d, recycled = recycled_score_direction(seen.jac, seen.loss_gradient, pull, metric, c, recycled)
+        d, recycled = score_direction(seen.jac, seen.loss_gradient, pull, metric, c, recycled)
         change = at_batch.point.jac @ d
         along, local = jnp.sum(at_batch.point.loss_hessian * change**2), jnp.sum(metric * d**2)
         decrement = jnp.sqrt(along + c * local)

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from .._repr import short_repr
 from .._types import Count, Key, Scalar, Weights
 from .._validation import checked_number, finite_number, positive
-from ..linalg import direction_and_rank, FilledJacobian, squared_norm
+from ..linalg import damped_direction, FilledJacobian, squared_norm
 from ..problem import Problem
 from .base import AbstractMethod, first_state, MethodState
 from .batch import Batches, BatchPoint, linearise_batch
@@ -119,9 +119,9 @@ def batch_direction(at_batch: BatchPoint, damping: Scalar | None, cut_short: boo
     jac, g, counted = at_batch.point.jac, at_batch.point.loss_gradient, at_batch.counted
     n, p = jac.shape
     if not cut_short or n >= p:
-        d, rank = direction_and_rank(jac, g, damping)
+        d, _, rank = damped_direction(jac, g, damping)
         return d, jnp.minimum(rank, jnp.sum(counted))
     # the root mean square of the rows that count lies between the singular values: the condition number does not change
     size = jnp.sqrt(squared_norm(jac) / jnp.sum(counted))
-    d, rank = direction_and_rank(FilledJacobian(jac, jnp.where(counted, 0.0, size)), g, damping)
+    d, _, rank = damped_direction(FilledJacobian(jac, jnp.where(counted, 0.0, size)), g, damping)
     return d[:p], rank - jnp.sum(~counted)

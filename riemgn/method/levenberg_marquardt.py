@@ -116,7 +116,7 @@ class LevenbergMarquardt(AbstractMethod):
             )
         point, rank = problem.linearise(w, formed=False), state.memory[0]
         rho = self._damping_at(state, point, w)
-        d = damped_direction(point.jac, point.loss_gradient, rho, 1.0, rank)
+        d = damped_direction(point.jac, point.loss_gradient, rho, rank=rank).w_dot
         return point, d, point.jac @ d, {"damping": rho}
 
     def _damping_at(self, state: MethodState, point: Linearisation, w: Weights) -> Scalar:

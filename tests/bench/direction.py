@@ -3,9 +3,6 @@
 The network's Jacobian is multiplied from the small side to the
 stated condition number, so that it costs what it costs. Reference for Gauss-Newton, and for damping that is tiny: Jacobian + `jnp.linalg.qr` of the
 tall orientation (of the stacked matrix with damping); for damping that allows it: Jacobian + product + Cholesky. "SVD": by the thin SVD.
-
-Mixed precision is held to the plain Cholesky direction in float64 and to our own in full precision, on a matrix that is there already; error: to
-the singular value decomposition that the matrix is made of.
 """
 
 from collections.abc import Iterator
@@ -18,12 +15,10 @@ import jax.scipy.linalg as jsl
 import riemgn as rg
 from riemgn.linalg import (
     BRANCHES,
-    damped_direction_and_branch,
-    mixed_direction_and_branch,
-    pseudo_inverse_direction_and_branch,
+    damped_direction,
+    pseudo_inverse_direction,
     spectral_direction,
     thin_svd,
-    ThinSVD,
 )
 from tests.bench.contest import Contender, Contest, Protocol
 from tests.bench.row import Row
@@ -38,8 +33,6 @@ SHAPES = {
     "large, p >> n": (400, 20, 227),
 }  # fmt: skip
 CONDITIONS = (1e2, 1e6, 1e9)
-MIXED_SHAPES = {"quick": (100, 1000), "full": (500, 10_000), "all": (2000, 20_000)}
-MIXED_CONDITIONS = (1e2, 1e4, 1e6, 1e10)  # of the damped kernel
 
 
 @eqx.filter_jit
@@ -76,11 +69,7 @@ def _by_svd(problem, shaper, g, rho, rank):
 @eqx.filter_jit
 def _direction(problem, shaper, g, rho, rank):
     jac = _matrix(problem, shaper)
-    return (
-        pseudo_inverse_direction_and_branch(jac, g, rank)
-        if rho is None
-        else damped_direction_and_branch(jac, g, rho, 1.0, rank)
-    )
+    return pseudo_inverse_direction(jac, g, rank) if rho is None else damped_direction(jac, g, rho, 1.0, rank)
 
 
 def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Contender, Contender]:
@@ -105,7 +94,6 @@ def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Co
 def rows(bench: Contest) -> Iterator[Row]:
     for regime in ("p >> n", "small, p >> n") if bench.quick else SHAPES:
         yield from regime_rows(bench, regime, 1e6, svd=False)
-    yield from mixed_rows(bench, "quick" if bench.quick else "full")
 
 
 def all_rows(bench: Contest) -> Iterator[Row]:
@@ -113,7 +101,6 @@ def all_rows(bench: Contest) -> Iterator[Row]:
     for regime in SHAPES:
         for cond in CONDITIONS:
             yield from regime_rows(bench, regime, cond, svd=True)
-    yield from mixed_rows(bench, "all")
 
 
 def regime_rows(bench: Contest, regime: str, cond: float, svd: bool) -> Iterator[Row]:
@@ -128,36 +115,3 @@ def regime_rows(bench: Contest, regime: str, cond: float, svd: bool) -> Iterator
         yield from bench.compare(
             work, ours, [reference, by_svd] if svd else [reference], Protocol(repetitions=REPETITIONS)
         )
-
-
-@eqx.filter_jit
-def _by_plain_cholesky(jac, g, rho):
-    return -jsl.cho_solve(jsl.cho_factor(jac @ jac.T + rho * jnp.eye(len(jac))), g) @ jac
-
-
-_mixed, _full = eqx.filter_jit(mixed_direction_and_branch), eqx.filter_jit(damped_direction_and_branch)
-
-
-def mixed_rows(bench: Contest, size: str) -> Iterator[Row]:
-    """Levenberg-Marquardt directions of a wide matrix with singular values from 1 to 1e-6, damped to each condition number."""
-    n, p = MIXED_SHAPES[size]
-    keys = jax.random.split(jax.random.key(0), 3)
-    u, v = (jnp.linalg.qr(jax.random.normal(key, (size, n)))[0] for key, size in zip(keys, (n, p), strict=False))
-    svd = ThinSVD(u, jnp.geomspace(1, 1e-6, n), v.T)
-    jac, g = (svd.u * svd.s) @ svd.vt, jax.random.normal(keys[2], (n,))
-    repetitions = 5 if size == "all" else REPETITIONS
-    for cond in MIXED_CONDITIONS:
-        rho = jnp.asarray(1 / cond)
-        exact = spectral_direction(svd, g, lambda s, rho=rho: s / (s + rho), n)
-
-        def error(w_dot, exact=exact) -> float:
-            return float(jnp.linalg.norm(w_dot - exact) / jnp.linalg.norm(exact))
-
-        branch, full_branch = (BRANCHES[int(way)] for way in (_mixed(jac, g, rho, n)[1], _full(jac, g, rho, 1.0, n)[1]))
-        ours = Contender(f"riemgn, precision mixed: {branch}", lambda rho=rho: lambda _: _mixed(jac, g, rho, n)[0])
-        full = Contender(
-            f"riemgn, precision full: {full_branch}", lambda rho=rho: lambda _: _full(jac, g, rho, 1.0, n)[0]
-        )
-        plain = Contender("plain Cholesky", lambda rho=rho: lambda _: _by_plain_cholesky(jac, g, rho))
-        work = f"direction LM, n = {n}, p = {p}, cond(A) {cond:.0e}"
-        yield from bench.compare(work, ours, [plain, full], Protocol(error, patience=60.0, repetitions=repetitions))

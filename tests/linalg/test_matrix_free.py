@@ -42,7 +42,7 @@ def test_matrix_free_velocity_is_the_dense_one_to_its_tolerance(name, damping):
     w_dot, f_dot = velocity(rg.LevenbergMarquardtFlow(damping, matrix_free=rg.MatrixFree(rtol=rtol)), problem)
     point = problem.linearise(problem.w0)
     rho = damping if isinstance(damping, float) else damping(0.3, point, 1)
-    dense = damped_direction(point.jac, point.loss_gradient, rho, 1.0, min(problem.n, problem.p))
+    dense = damped_direction(point.jac, point.loss_gradient, rho, 1.0, min(problem.n, problem.p)).w_dot
     cond = 1 + np.linalg.norm(point.jac, 2) ** 2 / float(rho)
     assert relative_error(w_dot, dense) < np.sqrt(problem.n) * rtol * cond
     assert relative_error(f_dot, point.jac @ w_dot) < 1e-13
@@ -52,7 +52,7 @@ def test_tolerance_and_steps_are_kept():
     problem = matrix_problem(matrix_with(30, 20, np.geomspace(1, 1e-3, 20)))
     _, forward, backward = problem.products(problem.w0)
     point = problem.linearise(problem.w0)
-    dense = damped_direction(point.jac, point.loss_gradient, 1e-4, 1.0, 20)
+    dense = damped_direction(point.jac, point.loss_gradient, 1e-4, 1.0, 20).w_dot
     errors, steps = [], []
     for rtol in (1e-2, 1e-5, 1e-10):
         solution = rg.MatrixFree(rtol=rtol).direction(forward, backward, problem.w0, point.loss_gradient, 1e-4)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from riemgn.linalg import damped_direction, first_recycled, Recycled, recycled_direction
-from riemgn.linalg.preconditioned_cg import RENEWAL_STEPS
+from riemgn.linalg import damped_direction, Recycled, recycled_direction
+from riemgn.linalg.preconditioned_cg import ROWS_PER_STEP
 from riemgn.method import GGNScore
 from riemgn.penalty import PseudoHuberPenalty
 from tests.helpers import relative_error, tanh_net
 
 SIZES = [(64, 150), (150, 64)]
 direction = jax.jit(recycled_direction)
-expected = jax.jit(damped_direction, static_argnums=(3, 4))
+expected = jax.jit(lambda *a: damped_direction(*a).w_dot, static_argnums=(3, 4))
 
 
 def drifting(n, p, count, drift, seed=0):
@@ -31,7 +31,7 @@ def drifting(n, p, count, drift, seed=0):
 
 def followed(n, p, count, drift, damping, start=None):
     """The largest error of a direction against Cholesky, the steps of each system, and the number of inverses computed."""
-    recycled, worst, excess = first_recycled(min(n, p), jnp.float64) if start is None else start, 0.0, []
+    recycled, worst, excess = Recycled.start(min(n, p), jnp.float64) if start is None else start, 0.0, []
     for jac, g in drifting(n, p, count, drift):
         w_dot, recycled = direction(jac, g, damping, recycled)
         worst = max(worst, relative_error(w_dot, expected(jac, g, damping, 1.0, min(n, p))))
@@ -53,7 +53,7 @@ def test_excess_accumulates_until_a_new_inverse_pays():
     assert 2 <= int(recycled.renewals) <= 20
     again = [later for earlier, later in itertools.pairwise(excess) if later < earlier]
     assert set(again) == {0}  # only a new inverse takes the count back
-    assert max(excess) <= 2 * 160 // RENEWAL_STEPS
+    assert max(excess) <= 2 * 160 // ROWS_PER_STEP
 
 
 def test_an_inverse_of_nothing_costs_time_and_not_accuracy():
@@ -76,7 +76,7 @@ def test_where_the_inverse_is_of_no_use_the_ordinary_way_takes_over(damping):
 def test_a_batch_of_systems_gives_each_its_own_direction():
     systems = list(drifting(64, 150, 3, 5.0))
     jacs, loss_gradient = (jnp.stack(each) for each in zip(*systems, strict=True))
-    first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3, *leaf.shape)), first_recycled(64, jnp.float64))
+    first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3, *leaf.shape)), Recycled.start(64, jnp.float64))
     got, recycled = jax.jit(jax.vmap(lambda jac, g, before: recycled_direction(jac, g, jnp.array(1e-2), before)))(
         jacs, loss_gradient, first
     )
@@ -125,7 +125,7 @@ def spread(equations, distinct, dual=True):
 def test_an_eighth_of_the_equations_are_as_many_steps_as_pay(equations, most, dual):
     for distinct in (most, most + 1):
         jac, g = spread(equations, distinct, dual)
-        w_dot, after = direction(jac, g, 0.5, first_recycled(equations, jnp.float64))
+        w_dot, after = direction(jac, g, 0.5, Recycled.start(equations, jnp.float64))
         assert relative_error(w_dot, expected(jac, g, 0.5, 1.0, equations)) < 1e-12
         assert (int(after.renewals), int(after.fresh), int(after.excess)) == (
             (0, 0, distinct) if distinct == most else (1, -1, 0)
