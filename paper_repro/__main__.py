@@ -1,4 +1,4 @@
-"""`python -m paper_repro` is `riemgn reproduce`."""
+"""Run `riemgn reproduce` with `python -m paper_repro`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m riemgn` is `riemgn`."""
+"""Run `riemgn` with `python -m riemgn`."""
 
 from .cli import main
 

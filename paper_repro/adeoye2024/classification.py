@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
-from riemgn.experiment.epochs import taken, walked
+from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.epochs import take_steps, train_epochs
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 
@@ -119,7 +119,7 @@ def method_of(name, label):
     return rg.GradientDescent(WIDTH**0.5 if label == "GD 1/k" else 1.0, line_search=label != "GD 1", **batches)
 
 
-_taken = eqx.filter_jit(taken)
+_take_steps = eqx.filter_jit(take_steps)
 _outputs = eqx.filter_jit(lambda net, params, x: net(params, x))
 
 
@@ -132,11 +132,11 @@ def trained(task, method, epochs, seed):
     key, blocks = jax.random.fold_in(jax.random.key(seed), 1), -(-len(task.y) // method.batches.size)
 
     def advance(carry, count):
-        return _taken(problem, method, carry, key, jnp.asarray(count * blocks))
+        return _take_steps(problem, method, carry, key, jnp.asarray(count * blocks))
 
     start = problem.w0, method.init(problem, problem.w0, jnp.asarray(0))
     jax.block_until_ready(advance(start, 0))
-    points, seconds, (_, state) = walked(advance, start, epochs)
+    points, seconds, (_, state) = train_epochs(advance, start, epochs)
     found = np.array([judged(task, problem.unflatten(w)) for w in points])
     before, after = (np.asarray(problem.unflatten(w)[0]["weight"]) for w in (points[0], points[-1]))
     ends = {
@@ -172,7 +172,7 @@ def epochs_of(name, quick, label):
     return saved_at(ggn if label in ("GGN", "GGN*", "GD 1") else gd)
 
 
-@kept
+@checkpointed
 def run(name, label, seed, quick, data_dir=None):
     """One method from one seed's weights."""
     return trained(

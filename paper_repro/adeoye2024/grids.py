@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from riemgn.experiment.cell_sweep import swept
+from riemgn.experiment.checkpoint import map_checkpointed
 from riemgn.plot.caption import band
 
 from .measures import zeros
@@ -48,7 +48,7 @@ def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
         for variant, point in cases
         for seed in range(sizes.seeds)
     ]
-    cells = swept(run, arguments, f"adeoye2024/{name}")
+    cells = map_checkpointed(run, arguments, f"adeoye2024/{name}")
     rows = [stacked(cells[place : place + sizes.seeds]) for place in range(0, len(cells), sizes.seeds)]
     by_preset = zip(PRESETS, (rows[: len(sizes.points)], rows[len(sizes.points) :]), strict=True)
     runs = [

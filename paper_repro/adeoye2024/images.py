@@ -13,7 +13,7 @@ Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 
 
 import functools
 
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 
 from . import sweeps
 from .sweeps import draw as draw
@@ -46,6 +46,6 @@ def task(name, quick, data_dir=None):
     return sweeps.task_of(sweeps.images(name, quick, data_dir), WIDTHS[quick])
 
 
-@kept
+@checkpointed
 def cell(name, tau, mu, seed, quick, data_dir):
     return sweeps.point(task(name, quick, data_dir), tau, mu, seed)

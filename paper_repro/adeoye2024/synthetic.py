@@ -13,7 +13,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.method import MethodState
 from riemgn.plot.caption import band
 
@@ -74,7 +74,7 @@ def measured(problem, x_test, y_test, w, mu, tau):
     }
 
 
-@kept
+@checkpointed
 def run(
     setting: Setting,
     variant: Variant,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 
 from . import sweeps
@@ -99,6 +99,6 @@ def taught(x, y, epochs):
     return np.asarray(jax.nn.softmax(logits(params, x)))
 
 
-@kept
+@checkpointed
 def cell(tau, mu, seed, quick, data_dir):
     return sweeps.point(task(quick, data_dir)[0], tau, mu, seed)

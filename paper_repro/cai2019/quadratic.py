@@ -17,7 +17,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import jacobian_lipschitz, quadratic_constant
@@ -114,7 +114,7 @@ def digits_panel(ax, data):
     ax.legend(loc="upper left")
 
 
-@kept
+@checkpointed
 def cell(activation, width, seeds):
     """All kinds of signs and all seeds at one width, one compilation."""
     net = rg.MLP((INPUTS, width, 1), activation=activation)

@@ -20,7 +20,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.epochs import taken, walked
+from riemgn.experiment.epochs import take_steps, train_epochs
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 
@@ -144,7 +144,7 @@ def programs(task, name):
     @eqx.filter_jit
     def advance(carry, count, params, x, y, hyper, key):
         method, loss = method_of(name, hyper)
-        return taken(problem_of(params, x, y, loss), method, carry, key, count * blocks)
+        return take_steps(problem_of(params, x, y, loss), method, carry, key, count * blocks)
 
     @eqx.filter_jit
     def errors(w, params, x, y, x_test, y_test):
@@ -162,7 +162,7 @@ def trained(task, name, epochs):
         params, key = task.net.init(key=jr.key(seed)), jr.key(seed + 1)
         hyper = jnp.asarray(hyper)
         carry = first(params, task.x, task.y, hyper)
-        points, seconds, _ = walked(
+        points, seconds, _ = train_epochs(
             lambda carry, count: advance(carry, jnp.asarray(count), params, task.x, task.y, hyper, key),
             carry,
             range(epochs + 1),

@@ -16,7 +16,7 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.cases import flow_of
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory import path_quantities
@@ -81,7 +81,7 @@ def guarantee(alphas, threshold, nu=1.0):
     return np.where(alphas >= threshold, nu * (1 - threshold / (2 * alphas)), np.nan)
 
 
-@kept
+@checkpointed
 def at_the_threshold(seed):
     """The certificates of the convergence theorem at `ABOVE` and at `BELOW` times the worst-case `alpha_0`."""
     threshold = alpha_threshold(network(1.0, seed)).value

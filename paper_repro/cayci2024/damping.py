@@ -15,7 +15,7 @@ Reference: following Cayci, arXiv:2412.14031v4; bounds derived in theory.md C7, 
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.solver.plan import choose_solver
@@ -63,7 +63,7 @@ def data(quick, data_dir=None):
     return result
 
 
-@kept
+@checkpointed
 def cell(cond, seed):
     """All flows on one problem: relative residuals with their bounds, the times to `REACHED`, and how far all that is from the closed forms."""
     case = duplicates(cond, ALPHA, seed)

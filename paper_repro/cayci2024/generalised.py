@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.loss import AbstractLoss
 from riemgn.plot.caption import band
@@ -111,7 +111,7 @@ def problem_with(loss, nu, seed):
     return rg.Problem(base.model, base.params, base.x, jnp.asarray(targets), rg.LogisticLoss()), case.slowest
 
 
-@kept
+@checkpointed
 def cell(loss, nu, seed):
     """The generalised and the plain flow on one problem."""
     problem, _ = problem_with(loss, nu, seed)
@@ -157,7 +157,7 @@ def optimum(problem):
     return y
 
 
-@kept
+@checkpointed
 def damped_rate(nu, c, seed):
     """Rate of the generalised flow with `rho = c nu lambda_min(K_0)` on the quadratic loss."""
     problem, slowest = problem_with("quadratic", nu, seed)

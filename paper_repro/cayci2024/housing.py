@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 
@@ -52,7 +52,7 @@ def data(quick, data_dir=None):
     return result
 
 
-@kept
+@checkpointed
 def run_from(rows, seed, starts, data_dir):
     """Gauss-Newton from one seed's weights and, where it converges, gradient flow beside it."""
     problem = network(rows, seed, data_dir)

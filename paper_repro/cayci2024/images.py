@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.discrete_steps import discrete_quadratic
@@ -94,7 +94,7 @@ def clock(name, fastest):
     return fastest if name == "gf" else 1.0
 
 
-@kept
+@checkpointed
 def cell_of(name, n, width, seed, data_dir, ends):
     """`cell` of one seed's network; `ends` are pairs of a flow's name and its last time."""
     problem = network(*images(name, n, data_dir), width, seed)

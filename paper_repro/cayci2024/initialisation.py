@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.linalg import numerical_rank
 from riemgn.plot.caption import band
@@ -65,7 +65,7 @@ def problem_at(scale, alpha, seed, sizes=DRAWN, paired=False, centred=True):
     return rg.Problem(rg.Scaled(model, alpha), params, jnp.asarray(x), jnp.asarray(y))
 
 
-@kept
+@checkpointed
 def spectrum(seed, paired, centred):
     """Singular values of `J(w0)` over the largest, their numerical rank, and the largest output at the start."""
     problem = problem_at(1.0, 1.0, seed, PAIRED, paired, centred)
@@ -74,7 +74,7 @@ def spectrum(seed, paired, centred):
     return {"values": values / values[0], "rank": rank, "output": float(jnp.abs(problem.outputs(problem.w0)).max())}
 
 
-@kept
+@checkpointed
 def one_run(scale, alpha, seed):
     """How a flow ends, its late rate, and the distance it travels over the theorem's bound; without an alpha at its worst-case `alpha_0`."""
     threshold = alpha_threshold(problem_at(scale, 1.0, seed)).value

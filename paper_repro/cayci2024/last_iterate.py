@@ -15,7 +15,7 @@ Reference: following Cayci, arXiv:2412.14031v4; last iterate derived in theory.m
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory import path_quantities
@@ -71,7 +71,7 @@ def data(quick, data_dir=None):
     return result
 
 
-@kept
+@checkpointed
 def run_from(alpha, seed, sizes, horizon, starts):
     """`one_run` of the diabetes network."""
     return one_run(network(alpha, seed, sizes), horizon, seed, starts)

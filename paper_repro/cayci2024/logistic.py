@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.curvature_spectrum import theta_min
@@ -62,7 +62,7 @@ def problem_at(softness, seed):
     return rg.Problem(rg.Scaled(rg.Centred(net, params), ALPHA), params, jnp.asarray(x), soft, rg.LogisticLoss())
 
 
-@kept
+@checkpointed
 def cell(softness, seed):
     """Both flows on one problem."""
     problem = problem_at(softness, seed)

@@ -13,7 +13,7 @@ Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C2, C15 (pa
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import alpha_threshold
@@ -54,7 +54,7 @@ def data(quick, data_dir=None):
     return result
 
 
-@kept
+@checkpointed
 def cell(alpha, seed):
     """All flows at one output scale. Displacements and radii are those of w, `1 / alpha` of the solver's coordinates."""
     case = duplicates(COND, alpha, seed)

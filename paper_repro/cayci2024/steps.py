@@ -14,7 +14,7 @@ Reference: following Cayci, arXiv:2412.14031v4, whose discrete iterates we know 
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import second_derivative_norm
@@ -93,7 +93,7 @@ def count(traj):
     return float(traj.stats["num_steps"]) if traj.status == "loss_tolerance_met" else float("nan")
 
 
-@kept
+@checkpointed
 def quick_cell(cond, seed):
     """Gauss-Newton and the schedules that do not crawl: counts, residuals, and the contraction of each step against its bound."""
     case = duplicates(cond, ALPHA, seed)
@@ -135,7 +135,7 @@ def padded(values, length=40):
     return np.concatenate([values, np.full(length, np.nan)])[:length]
 
 
-@kept
+@checkpointed
 def slow_cell(cond, seed):
     """The methods whose number of steps grows in proportion to cond(K): their counts."""
     case = duplicates(cond, ALPHA, seed)
@@ -165,7 +165,7 @@ def frozen_count(name, case):
     return float(high)
 
 
-@kept
+@checkpointed
 def order_cell(seed):
     """Largest distance of the iterates at `t = k eta <= T1` from the flow, in units of |r_0|, for each step size."""
     case = duplicates(ORDER_COND, ALPHA, seed)

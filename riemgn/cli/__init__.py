@@ -1,3 +1,3 @@
-"""The command line: commands, what they work in, what they print."""
+"""The command line `riemgn`."""
 
-from .commands import main as main
+from .commands import main as main, report_interrupt as report_interrupt, run_and_exit as run_and_exit

@@ -1,4 +1,4 @@
-"""What a command works in: float type and compiled programs, and the progress it shows."""
+"""The environment of a command: float64, cached programs, and the progress that it shows."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def prepare_jax() -> None:
-    """float64 and compiled programs kept on disk: RIEMGN_CACHE names the folder, "off" keeps none."""
+    """Use float64, and cache compiled programs in the folder RIEMGN_CACHE ("off": no cache)."""
     import jax
 
     from .._types import enable_x64
@@ -21,7 +21,7 @@ def prepare_jax() -> None:
         return
     settings = {
         "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,  # seventy small programs of 0.06 s each add up
+        "jax_persistent_cache_min_compile_time_secs": 0.0,  # many small programs of 0.06 s each add up
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     for name, value in settings.items():
@@ -31,30 +31,50 @@ def prepare_jax() -> None:
 
 @contextmanager
 def progress(total: int) -> Iterator[tuple[Any, Any]]:
-    """(started(item), advanced(line)): a bar on a terminal, lines on stderr where there is none."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    """Yield `(start(item), advance(line))`: a bar on a terminal, otherwise lines on stderr."""
     if not sys.stderr.isatty():
         yield (lambda item: None), (lambda line: print(line, file=sys.stderr, flush=True))
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar() as bar:
         task = bar.add_task("starting", total=total)
 
-        def advanced(line: str) -> None:
+        def advance(line: str) -> None:
             bar.console.print(line, markup=False, highlight=False)
             bar.advance(task)
 
-        yield (lambda item: bar.update(task, description=item.name)), advanced
+        yield (lambda item: bar.update(task, description=item.name)), advance
 
 
-EVERY = 5.0  # seconds between two lines of progress where there is no terminal
+EVERY = 5.0  # seconds between two lines of progress without a terminal
 
 
 @contextmanager
-def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function of the number done and of all, which shows the time left: a bar on a terminal, a line now and then on stderr where there is none."""
+def countdown(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield `update(done, total)`, which shows the remaining time: a bar, or a line every 5 s."""
+    if sys.stderr.isatty():
+        with _bar() as bar:
+            task = bar.add_task(name, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    from ..experiment.parallel import duration
+
+    start = last = time.perf_counter()
+    first: int | None = None
+
+    def update(done: int, total: int) -> None:
+        nonlocal last, first
+        first, now = done if first is None else first, time.perf_counter()
+        if now - last < EVERY and done < total:
+            return
+        last, left = now, ""
+        if first < done < total:
+            left = f", about {duration((now - start) * (total - done) / (done - first))} left"
+        print(f"{name}: {done} of {total} cells, {duration(now - start)} elapsed{left}", file=sys.stderr, flush=True)
+
+    yield update
+
+
+def _bar() -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -65,33 +85,6 @@ def countdown(what: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn,
     )
 
-    if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-    from ..experiment.parallel import duration
-
-    start = last = time.perf_counter()
-    first: int | None = None
-
-    def say(done: int, total: int) -> None:
-        nonlocal last, first
-        first, now = done if first is None else first, time.perf_counter()
-        if now - last < EVERY and done < total:
-            return
-        last = now
-        left = (
-            f", about {duration((now - start) * (total - done) / (done - first))} left" if first < done < total else ""
-        )
-        print(f"{what}: {done} of {total} cells, {duration(now - start)} gone{left}", file=sys.stderr, flush=True)
-
-    yield say
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn())
+    return Progress(*columns, *left, console=Console(stderr=True), transient=True)

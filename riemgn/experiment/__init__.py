@@ -1,10 +1,11 @@
-"""Experiments: a spec says what to run, `run` runs it, the store keeps it. Knows no terminal and no picture."""
+"""Experiments: describe a run, run it, sweep over many, store the results, and reproduce the papers' items."""
 
 from .provenance import provenance as provenance, source_hash as source_hash
-from .records import load_curves as load_curves, load_runs as load_runs
 from .run import Record as Record, run as run
 from .spec import FLOW_FORMULAS as FLOW_FORMULAS, run_spec as run_spec, RunSpec as RunSpec, SOLVERS as SOLVERS
 from .storage import (
+    load_curves as load_curves,
+    load_runs as load_runs,
     prepare_folder as prepare_folder,
     read_json as read_json,
     read_record as read_record,
@@ -14,5 +15,5 @@ from .storage import (
     write_page as write_page,
     write_record as write_record,
 )
-from .sweep import Plan as Plan, run_plan as run_plan, sweep as sweep
+from .sweep import run_plan as run_plan, sweep as sweep, SweepPlan as SweepPlan
 from .sweep_spec import read_sweep_plan as read_sweep_plan, read_sweep_spec as read_sweep_spec, SweepSpec as SweepSpec

@@ -1,72 +1,141 @@
-"""Examining the standing problems one after the other, or several at a time."""
+"""Certify claims on the standard problems, and keep the certificates in a file."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 
-from ..theory import certify
+from ..theory import certify, CLAIMS
 from .cases import Case, CASES
-from .parallel import side_by_side
+from .parallel import map_unordered
+from .provenance import package_sources, provenance, source_hash
+from .storage import prepare_folder, read_json, write_json
 
 Entry = dict[str, Any]
 
+STATUSES = ("fails", "undecided", "not applicable", "holds")  # worst first
+
 
 def select_cases(claims: Sequence[str], quick: bool) -> list[Case]:
-    """The cases of the named claims, of all when none is named; the short set keeps what is marked `quick`."""
+    """Return the cases of the given claims (default: all), or with `quick` only the short ones."""
     return [case for case in CASES if (not claims or case.claim in claims) and (case.quick or not quick)]
 
 
 def seeds_of(case: Case, quick: bool, seeds: int | None = None) -> range:
-    """The seeds a case is examined with: as many as asked, or one in the short set and the case's own number in the full one."""
-    asked = seeds if seeds is not None else 1 if quick else case.seeds
-    return range(asked if case.seeds > 1 else 1)
+    """Return the seeds of a case: `seeds` of them, by default one with `quick`, else `case.seeds`."""
+    number = seeds if seeds is not None else 1 if quick else case.seeds
+    return range(number if case.seeds > 1 else 1)
 
 
-def examine_cases(
+def certify_cases(
     work: Sequence[tuple[Case, Sequence[int]]],
-    known: Callable[[str, str, int], Entry | None] = lambda *key: None,
+    load: Callable[[str, str, int], Entry | None] = lambda *key: None,
     rigorous: bool = False,
     rtol: float | None = None,
     jobs: int = 1,
 ) -> Iterator[Entry]:
-    """Solve and certify: the certificates' own entries, with problem, seed and seconds, each as it is done.
+    """Solve and certify, and yield the entry of each certificate with its problem, seed and seconds.
 
     Arguments:
 
     - `work`: cases, each with its seeds.
-    - `known`: function of (claim, problem, seed) that gives the entry of an earlier run, or None.
+    - `load`: function of (claim, problem, seed) that returns a stored entry or None.
     - `rigorous`: prove the hypotheses at the starting points by ball arithmetic.
-    - `rtol`: relative tolerance of every solve, by default each case's own.
-    - `jobs`: cases at a time, each in a process of its own; their entries then come in the order in which cases end.
+    - `rtol`: relative tolerance of every solve (default: that of each case).
+    - `jobs`: number of parallel processes; with more than one, the entries come in any order.
     """
-    left = []
+    tasks = []
     for case, seeds in work:
-        entries = [known(case.claim, case.title, seed) for seed in seeds]
-        yield from (entry for entry in entries if entry is not None)
-        missing = [seed for seed, entry in zip(seeds, entries, strict=True) if entry is None]
-        left += [(case, missing)] if missing else []
+        entries = {seed: load(case.claim, case.title, seed) for seed in seeds}
+        yield from (entry for entry in entries.values() if entry is not None)
+        missing = [seed for seed, entry in entries.items() if entry is None]
+        tasks += [(CASES.index(case), missing, rigorous, rtol)] if missing else []
     if jobs == 1:
-        for case, seeds in left:
-            yield from _examined(case, seeds, rigorous, rtol)
+        for task in tasks:
+            yield from _certify_case(*task)
         return
-    places = {(case.claim, case.title): place for place, case in enumerate(CASES)}
-    tasks = ((places[case.claim, case.title], seeds, rigorous, rtol) for case, seeds in left)
-    for entries in side_by_side(_examined_here, tasks, jobs):
+    for entries in map_unordered(_certify_case_list, tasks, jobs):
         yield from entries
 
 
-def _examined(case: Case, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> Iterator[Entry]:
+def _certify_case(index: int, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> Iterator[Entry]:
+    """Certify `CASES[index]`; a case contains lambdas, which cannot be pickled by name."""
+    case = CASES[index]
     for seed in seeds:
         start = time.perf_counter()
         title = f"{case.title}, seed {seed}" if case.seeds > 1 else case.title
         certificate = certify(case.claim, case.evidence(seed, rtol), subject=title, rigorous=rigorous)
         yield {**certificate.to_dict(), "problem": case.title, "seed": seed, "seconds": time.perf_counter() - start}
-    if len(seeds) > 1:  # the programs of a long run add up to more memory maps than a process may have
+    if len(seeds) > 1:  # a process has a limited number of memory maps, and compiled programs use them up
         jax.clear_caches()
 
 
-def _examined_here(place: int, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> list[Entry]:
-    """In a process of its own, where a case (it holds functions without a name) arrives as its place in the list."""
-    return list(_examined(CASES[place], seeds, rigorous, rtol))
+def _certify_case_list(*task: Any) -> list[Entry]:
+    return list(_certify_case(*task))
+
+
+class Ledger:
+    """The certificates of one command, kept in a file so that an interrupted command continues.
+
+    Arguments:
+
+    - `path`: JSON file, or None. Entries of a file from the same sources are reused.
+    - `quick`, `rigorous`, `rtol`: settings of the command, stored in the file.
+
+    Raises: `ValueError` if the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path | None, quick: bool, rigorous: bool = False, rtol: float | None = None):
+        self.path = path
+        digest = source_hash(package_sources(), "rigorous" if rigorous else "float64", repr(rtol))
+        self.settings = {"quick": quick, "rigorous": rigorous, "rtol": rtol, "source_hash": digest}
+        self.entries: list[Entry] = []
+        self._stored: dict[tuple, Entry] = {}
+        if path is not None:
+            prepare_folder(path.parent)  # fail before the work
+            record = read_json(path) if path.is_file() else {}
+            if record.get("source_hash") == digest:
+                self._stored = {_key(entry): entry for entry in record["certificates"]}
+
+    def load(self, claim: str, problem: str, seed: int) -> Entry | None:
+        """Return the entry of an earlier run, or None."""
+        return self._stored.get((claim, problem, seed))
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry and write the file."""
+        self.entries.append(entry)
+        if self.path is not None:
+            added = {_key(entry) for entry in self.entries}
+            others = [entry for key, entry in self._stored.items() if key not in added]
+            write_json(self.path, {**self.settings, **provenance(), "certificates": self.entries + others})
+
+    def worst(self) -> list[tuple[Entry, dict[str, int]]]:
+        """Return the worst entry of each claim and problem, and the number of seeds for each status."""
+        groups: dict[tuple[str, str], list[Entry]] = {}
+        order = {claim: place for place, claim in enumerate(CLAIMS)}
+        for entry in sorted(self.entries, key=lambda entry: order.get(entry["claim"], len(order))):
+            groups.setdefault((entry["claim"], entry["problem"]), []).append(entry)
+        return [(min(group, key=_rank), count_statuses(group)) for group in groups.values()]
+
+    def all_hold(self, claims: Sequence[str]) -> bool:
+        """Whether each claim (default: of the entries) holds on some problem and fails on none."""
+        required = set(claims) or {entry["claim"] for entry in self.entries}
+        holding = {entry["claim"] for entry in self.entries if entry["status"] == "holds"}
+        return required <= holding and not any(entry["status"] == "fails" for entry in self.entries)
+
+
+def count_statuses(entries: Sequence[Entry]) -> dict[str, int]:
+    """Return how many entries have each status; statuses without entries are left out."""
+    counts = {status: sum(entry["status"] == status for entry in entries) for status in STATUSES}
+    return {status: count for status, count in counts.items() if count}
+
+
+def _key(entry: Entry) -> tuple[str, str, int]:
+    return entry["claim"], entry["problem"], entry["seed"]
+
+
+def _rank(entry: Entry) -> tuple[int, float]:
+    margin = entry.get("margin")
+    return STATUSES.index(entry["status"]), float("inf") if margin is None else margin

@@ -1,4 +1,4 @@
-"""Training by epochs: the points at chosen epochs, and the seconds of training until each."""
+"""Train by epochs: parameters at chosen epochs and the seconds of training until each."""
 
 import itertools
 import time
@@ -8,18 +8,22 @@ import jax.random as jr
 import numpy as np
 
 
-def taken(problem, method, carry, key, steps):
-    """`carry = (w, state)` after `steps` more steps, a number that may be traced; the key of a step is `fold_in(key, steps before it)`."""
+def take_steps(problem, method, carry, key, steps):
+    """Take `steps` steps of a method from `carry = (w, state)`; `steps` may be traced.
+
+    Step number `k` uses the key `fold_in(key, k)`.
+    """
     return jax.lax.fori_loop(
         0, steps, lambda _, carry: method.step(problem, *carry, jr.fold_in(key, carry[1].count)), carry
     )
 
 
-def walked(advance, carry, epochs):
-    """Train until the last of `epochs` (ascending, 0 first); `advance(carry, count)` trains for `count` epochs more.
+def train_epochs(advance, carry, epochs):
+    """Train until the last of `epochs` (ascending, 0 first); `advance(carry, count)` trains `count` epochs.
 
-    Returns: the parameters at `epochs`, the seconds of training until each, and `carry` at the end. What `advance` compiles at its first call is
-    counted: call it before, with `count` 0.
+    Call `advance(carry, 0)` before, because its compilation would count as training time.
+
+    Returns: the parameters at `epochs`, the seconds of training until each, and the last `carry`.
     """
     points, seconds = [carry[0]], [0.0]
     for before, now in itertools.pairwise(epochs):

@@ -1,4 +1,4 @@
-"""One function over many arguments: here, in processes of this machine (joblib, loky), or on the workers of a dask scheduler."""
+"""Apply a function to many arguments: in this process, in processes of this machine, or on dask workers."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -9,36 +9,36 @@ from typing import Any, cast
 from .._signals import heeded_interrupts, leave_interrupts_to_the_first
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-CONNECT = 20.0  # seconds until a scheduler has answered
+CONNECT = 20.0  # seconds to wait for an answer of the scheduler
 
 
 class WorkerDiedError(RuntimeError):
-    """A process that worked for us ended without a word: killed, or out of memory."""
+    """A worker process was killed, for example because the machine ran out of memory."""
 
 
-def side_by_side(
+def map_unordered(
     function: Callable[..., Any], arguments: Iterable[tuple], jobs: int = 1, scheduler: str | None = None
 ) -> Iterator[Any]:
-    """`function(*each)` of all arguments, each result as it is done; with one job and no scheduler here and in order.
+    """Yield `function(*each)` for all arguments, each result as soon as it is finished.
 
-    Arguments are taken up as places get free, results are handed over one by one: neither piles up. The processes take over whether float64 is on,
-    and compute with one thread each.
+    With one job and no scheduler, everything runs in this process and in order. Arguments are taken
+    only when a worker is free. Workers use the same float precision as this process, and one thread.
 
     Arguments:
 
-    - `function`: what can be pickled by cloudpickle.
-    - `jobs`: processes on this machine.
-    - `scheduler`: address of a dask.distributed scheduler such as `"tcp://host:8786"`, whose workers then do the work.
+    - `function`: must be picklable by cloudpickle if there are workers.
+    - `jobs`: number of processes on this machine.
+    - `scheduler`: address of a dask.distributed scheduler, for example `"tcp://host:8786"`.
 
-    Raises: `WorkerDiedError`; `ValueError`, one sentence, for a scheduler that cannot be reached.
+    Raises: `WorkerDiedError`; `ValueError` if the scheduler cannot be reached.
     """
     if jobs == 1 and scheduler is None:
-        with heeded_interrupts() as heed:
+        with heeded_interrupts() as reraise_interrupt:
             for each in arguments:
                 try:
                     result = function(*each)
                 finally:
-                    heed()
+                    reraise_interrupt()
                 yield result
         return
     import jax
@@ -46,23 +46,21 @@ def side_by_side(
 
     x64 = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
     with ExitStack() as stack:
-        backend = stack.enter_context(_local(jobs) if scheduler is None else _dask(scheduler))
-        work = (delayed(_as_here)(x64, function, each) for each in arguments)
+        backend = stack.enter_context(_processes(jobs) if scheduler is None else _dask(scheduler))
+        work = (delayed(_call)(x64, function, each) for each in arguments)
+        options = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "2*n_jobs", **backend}
         try:
-            pool = cast(Any, Parallel)(
-                return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", **backend
-            )  # joblib states no types
-            yield from pool(work)
+            yield from cast(Any, Parallel)(**options)(work)  # joblib has no type annotations
         except BrokenProcessPool:
-            raise WorkerDiedError("A worker process died, killed or out of memory") from None
-        except Exception as trouble:
-            if type(trouble).__name__ == "KilledWorker":  # of distributed, which may not be installed
-                raise WorkerDiedError("A worker of the scheduler died again and again") from None
+            raise WorkerDiedError("A worker process was killed or ran out of memory") from None
+        except Exception as error:
+            if type(error).__name__ == "KilledWorker":  # of distributed, which is optional
+                raise WorkerDiedError("A worker of the scheduler died several times") from None
             raise
 
 
-def _as_here(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
-    """In a process of its own, which knows nothing of the settings of the first."""
+def _call(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
+    """Call `function` in a worker, which does not share the settings of the main process."""
     if x64:
         from .._types import enable_x64
 
@@ -71,13 +69,11 @@ def _as_here(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
 
 
 @contextmanager
-def _local(jobs: int) -> Iterator[dict[str, Any]]:
+def _processes(jobs: int) -> Iterator[dict[str, Any]]:
     from joblib import parallel_config
 
-    with (
-        one_thread_each(),
-        parallel_config(backend="loky", inner_max_num_threads=1, initializer=leave_interrupts_to_the_first),
-    ):
+    loky = {"backend": "loky", "inner_max_num_threads": 1, "initializer": leave_interrupts_to_the_first}
+    with single_threaded_children(), cast(Any, parallel_config)(**loky):
         yield {"n_jobs": jobs}
 
 
@@ -91,15 +87,15 @@ def _dask(address: str) -> Iterator[dict[str, Any]]:
 
     try:
         client = Client(address, timeout=CONNECT, set_as_default=True)
-    except (OSError, TimeoutError, ValueError) as trouble:
-        raise ValueError(f"The scheduler '{address}' cannot be reached: {type(trouble).__name__}.") from None
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ValueError(f"The scheduler '{address}' cannot be reached: {type(error).__name__}.") from None
     with client, parallel_config(backend="dask"):
         yield {"n_jobs": -1}
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes started inside give XLA one thread, as they fill the cores by their number."""
+def single_threaded_children() -> Iterator[None]:
+    """Make XLA use one thread in processes that are started inside the block."""
     before = os.environ.get("XLA_FLAGS")
     os.environ["XLA_FLAGS"] = f"{before or ''} {ONE_THREAD}".strip()
     try:
@@ -112,14 +108,14 @@ def one_thread_each() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, for the lines that tell of work under way.
+    """Format seconds for a line of progress.
 
     >>> duration(42), duration(150), duration(7500)
     ('42 s', '2 min 30 s', '2 h 05 min')
     """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

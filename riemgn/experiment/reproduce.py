@@ -1,4 +1,4 @@
-"""Finds the papers' items, runs them, keeps their numbers and pictures, and says what holds."""
+"""Find the items of the papers, run them, store their numbers and figures, and judge their checks."""
 
 import importlib
 import importlib.util
@@ -6,25 +6,36 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
+
+from .._types import enable_x64
+from ..data import DataUnavailableError
+from ..plot import figure, style
 from ..plot.caption import caption, checked_setup, tidy_ticks
-from .cells import as_arrays, cells_kept_in
+from .checkpoint import checkpoints_in
+from .parallel import map_unordered
+from .provenance import is_checkout, package_sources, provenance, source_hash
+from .storage import as_arrays, prepare_folder, read_json, write_figure, write_json
 from .verdict import departures, golden_entry, judge
 
+# the folder beside the package, in a checkout and in an installation alike
 ROOT = Path(__file__).resolve().parents[2] / "paper_repro"
-ESSAY = "essay"  # a kind of item whose picture has no one setting to state below it
+ESSAY = "essay"  # kind of an item whose figure has no single setting to state in a caption
 
 
 @dataclass(frozen=True)
 class Item:
     """One `[[item]]` of a paper's claims.toml.
 
-    `kind` says what it is to the paper; `theory` names the statements checked and `claims` those of them that `riemgn certify` knows; `needs` are the
-    data sets that are not bundled; the seconds are what to expect at each size on one core, compilation included.
+    - `kind`: how the item relates to the paper.
+    - `theory`: statements that it checks; `claims`: those that `riemgn certify` knows.
+    - `needs`: data sets that are not bundled.
+    - `quick_seconds`, `full_seconds`: expected time on one core, with compilation.
     """
 
     root: Path
@@ -55,7 +66,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one item. `verdict` is "holds", "fails", "departs from golden", "no data" or "not run"; `notes` say more."""
+    """The result of one item.
+
+    - `verdict`: "holds", "fails", "departs from golden", "no data" or "not run".
+    - `resumed`: whether the stored numbers of an earlier run were used.
+    - `golden`: "matches", "departs", "none" or "updated".
+    - `notes`: sentences that explain the verdict.
+    - `numbers`, `pictures`: paths of the written files.
+    """
 
     item: Item
     verdict: str
@@ -72,24 +90,23 @@ class Outcome:
         return self.verdict == "holds"
 
     def to_dict(self) -> dict[str, Any]:
-        described = asdict(self.item)
-        del described["root"]
-        pictures = {kind: str(path) for kind, path in self.pictures.items()}
-        rest = {"verdict": self.verdict, "checks": self.checks, "seconds": self.seconds, "resumed": self.resumed}
+        values = {name: value for name, value in vars(self).items() if name not in ("item", "numbers", "pictures")}
+        described = {name: value for name, value in asdict(self.item).items() if name != "root"}
         numbers = None if self.numbers is None else str(self.numbers)
-        return {
-            **described,
-            **rest,
-            "golden": self.golden,
-            "notes": self.notes,
-            "numbers": numbers,
-            "pictures": pictures,
-        }
+        pictures = {kind: str(path) for kind, path in self.pictures.items()}
+        return {**described, **values, "numbers": numbers, "pictures": pictures}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: size, where to, whether to start anew or to rewrite the golden numbers."""
+    """How to run items.
+
+    - `out`: folder for numbers and figures.
+    - `quick`: use the small sizes.
+    - `data_dir`: folder with data files.
+    - `force`: run again what is stored.
+    - `update_golden`: replace the golden numbers by the measured ones.
+    """
 
     out: Path
     quick: bool = False
@@ -99,39 +116,37 @@ class Settings:
 
 
 def discover(root: Path | None = None) -> list[Item]:
-    """All items of all papers, in the order of their files."""
+    """Return all items of all papers, in the order of their files.
+
+    Raises: `ValueError` if a claims.toml is not a list of items.
+    """
     root = ROOT if root is None else Path(root)
     items = []
     for path in sorted(root.glob("*/claims.toml")):
         try:
-            entries = tomllib.loads(path.read_text(encoding="utf-8")).get("item", [])
-            items += [Item(root=root, paper=path.parent.name, **_frozen(entry)) for entry in entries]
-        except (tomllib.TOMLDecodeError, TypeError) as trouble:
-            raise ValueError(f"The file '{path}' is no list of items: {trouble}.") from None
+            for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("item", []):
+                values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+                items.append(Item(root=root, paper=path.parent.name, **values))
+        except (tomllib.TOMLDecodeError, TypeError) as error:
+            raise ValueError(f"The file '{path}' is not a list of items: {error}.") from None
     return items
 
 
-def _frozen(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+def select(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
+    """Return the items named PAPER or PAPER/ITEM (default: all).
 
-
-def select(items: Sequence[Item], wanted: Sequence[str]) -> list[Item]:
-    """The items named PAPER or PAPER/ITEM, all when none is named.
-
-    Raises: `ValueError` that lists the known ones.
+    Raises: `ValueError` that lists the known names.
     """
-    for name in wanted:
+    for name in names:
         if not any(name.rstrip("/") in (item.paper, item.name) for item in items):
             known = ", ".join(item.name for item in items) or "none"
             raise ValueError(f"Unknown paper or item {name!r}; known are {known}.")
-    names = {name.rstrip("/") for name in wanted}
-    return [item for item in items if not names or {item.paper, item.name} & names]
+    chosen = {name.rstrip("/") for name in names}
+    return [item for item in items if not chosen or {item.paper, item.name} & chosen]
 
 
 def default_out() -> Path:
-    """`figures` in a checkout of the project, else `riemgn-figures`, in the current directory."""
-    from .provenance import is_checkout
-
+    """Return `figures` in a checkout of the project, else `riemgn-figures`, in the current directory."""
     return Path("figures" if is_checkout(Path.cwd()) else "riemgn-figures")
 
 
@@ -143,12 +158,16 @@ def reproduce(
     on_start: Callable[[Item], None] = lambda item: None,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Run the items, `jobs` at a time; each is saved when it is done, so that an interruption costs only what is under way.
+    """Run the items and store each as soon as it is finished, so that you can interrupt and continue.
 
-    `on_start` is called before an item when they run one by one, `on_done` after each.
+    Arguments:
+
+    - `jobs`: number of parallel processes (default 1).
+    - `on_start`: called before each item if `jobs` is 1.
+    - `on_done`: called with the outcome after each item.
+
+    Raises: `ValueError` for `jobs` below 1 or a folder that cannot be written to.
     """
-    from . import prepare_folder
-
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}.")
     prepare_folder(settings.out)
@@ -159,9 +178,7 @@ def reproduce(
             outcomes.append(run_item(item, settings))
             on_done(outcomes[-1])
         return outcomes
-    from .parallel import side_by_side
-
-    for outcome in side_by_side(run_item, ((item, settings) for item in items), jobs):
+    for outcome in map_unordered(run_item, ((item, settings) for item in items), jobs):
         outcomes.append(outcome)
         on_done(outcome)
     order = {item.name: place for place, item in enumerate(items)}
@@ -169,48 +186,50 @@ def reproduce(
 
 
 def run_item(item: Item, settings: Settings) -> Outcome:
-    """Run, store, draw and judge one item, or take up what is stored from the same sources at the same size."""
-    import jax
-
-    import riemgn
-
-    from ..data import DataUnavailableError
-    from . import prepare_folder, read_json, write_json
-
-    riemgn.enable_x64()
+    """Run, store, draw and judge one item; numbers stored by the same sources at the same size are reused."""
+    enable_x64()
     target = prepare_folder(settings.out / item.paper) / item.id
     numbers = target.with_name(f"{item.id}.json")
-    stamp = _stamp(item, settings.quick)
-    stored = None if settings.force else _stored(numbers, stamp)
-    module = None
-    if stored is None:
-        start = time.perf_counter()
-        module = load_module(item)
+    digest = _source_hash(item, settings.quick)
+    resumed = not settings.force and _is_current(numbers, digest)
+    if not resumed:
+        module, start = load_module(item), time.perf_counter()
         try:
-            with cells_kept_in(target.with_name(f".{item.id}.cells"), stamp):
-                data = module.data(settings.quick, data_dir=settings.data_dir)
-            data = {**data, "checks": [judge(check) for check in data["checks"]]}
-            if item.kind != ESSAY:
-                data["setup"] = checked_setup(data)
-        except ValueError as trouble:
-            verdict = "no data" if isinstance(trouble, DataUnavailableError) and item.needs else "not run"
-            return Outcome(item, verdict, notes=[str(trouble)], seconds=time.perf_counter() - start)
+            data = _compute(item, module, settings, target.with_name(f".{item.id}.cells"), digest)
+        except ValueError as error:
+            verdict = "no data" if isinstance(error, DataUnavailableError) and item.needs else "not run"
+            return Outcome(item, verdict, notes=[str(error)], seconds=time.perf_counter() - start)
         seconds = time.perf_counter() - start
-        jax.clear_caches()  # compiled programs hold memory that the next item has no use for
-        write_json(numbers, {**_metadata(item, settings.quick, stamp, seconds), "data": data})
-    record = read_json(numbers)  # what is drawn and judged is what is stored
+        jax.clear_caches()  # frees the memory of programs that the next item does not use
+        write_json(numbers, {**_metadata(item, settings.quick, digest, seconds), "data": data})
+    record = read_json(numbers)  # drawn and judged is what was stored
     pictures = {kind: target.with_name(f"{item.id}.{kind}") for kind in ("pdf", "png")}
-    newer = [path.is_file() and path.stat().st_mtime_ns >= numbers.stat().st_mtime_ns for path in pictures.values()]
-    if stored is None or not all(newer):
-        pictures = _draw(item, module or load_module(item), record["data"], target)
-    outcome = Outcome(
-        item, "", record["data"]["checks"], record["seconds"], stored is not None, numbers=numbers, pictures=pictures
-    )
-    return _judged(outcome, settings)
+    modified = numbers.stat().st_mtime_ns
+    if not resumed or not all(path.is_file() and path.stat().st_mtime_ns >= modified for path in pictures.values()):
+        with style():
+            pictures = write_figure(draw_item(item, load_module(item), record["data"]), target)
+    checks = record["data"]["checks"]
+    outcome = Outcome(item, "", checks, record["seconds"], resumed, numbers=numbers, pictures=pictures)
+    if settings.update_golden:
+        _write_golden(item, checks, settings.quick)
+    verdict, golden, notes = judgement(item, checks, settings.quick)
+    golden = "updated" if settings.update_golden else golden
+    return replace(outcome, verdict=verdict, golden=golden, notes=notes)
+
+
+def _compute(item: Item, module: ModuleType, settings: Settings, checkpoints: Path, digest: str) -> dict[str, Any]:
+    """Return the data of an item with judged checks."""
+    with checkpoints_in(checkpoints, digest):
+        data = module.data(settings.quick, data_dir=settings.data_dir)
+    data = {**data, "checks": [judge(check) for check in data["checks"]]}
+    return data if item.kind == ESSAY else {**data, "setup": checked_setup(data)}
 
 
 def load_module(item: Item) -> ModuleType:
-    """The item's module, `paper_repro.<paper>.<item>`."""
+    """Import the module of an item, `paper_repro.<paper>.<item>`.
+
+    Raises: `ValueError` if it does not exist.
+    """
     path = item.folder / f"{item.id}.py"
     if not path.is_file():
         raise ValueError(f"The item '{item.name}' has no file '{path}'.")
@@ -224,18 +243,8 @@ def load_module(item: Item) -> ModuleType:
     return module
 
 
-def _draw(item: Item, module: ModuleType, data: dict[str, Any], target: Path) -> dict[str, Path]:
-    from ..plot import style
-    from . import write_figure
-
-    with style():
-        return write_figure(drawn(item, module, data), target)
-
-
-def drawn(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
-    """The item's figure from its stored data; make and save it inside `riemgn.plot.style()`."""
-    from ..plot import figure
-
+def draw_item(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
+    """Return the figure of stored data; create and save it inside `riemgn.plot.style()`."""
     fig = figure()
     module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
     tidy_ticks(fig)
@@ -244,60 +253,45 @@ def drawn(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
     return fig
 
 
-def _judged(outcome: Outcome, settings: Settings) -> Outcome:
-    """The verdict: first whether every check holds, then whether the numbers are those of before."""
-    from . import read_json, write_json
-
-    item, size, checks = outcome.item, _size(settings.quick), outcome.checks
-    if settings.update_golden:
-        known = read_json(item.golden) if item.golden.is_file() else {}
-        others = {key: known[key] for key in ("quick", "full") if key in known and key != size}
-        write_json(item.golden, {**others, size: golden_entry(checks)})
-    verdict, golden, notes = judgement(item, checks, settings.quick)
-    golden = "updated" if settings.update_golden else golden
-    return Outcome(
-        item, verdict, checks, outcome.seconds, outcome.resumed, golden, notes, outcome.numbers, outcome.pictures
-    )
-
-
 def judgement(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> tuple[str, str, list[str]]:
-    """The verdict on judged checks, whether the golden numbers are matched ("matches", "departs", "none"), and notes."""
-    from . import read_json
-
-    known, size = read_json(item.golden) if item.golden.is_file() else {}, _size(quick)
-    if size in known:
-        notes = departures(checks, known[size])
+    """Return the verdict on judged checks, "matches", "departs" or "none" for the golden numbers, and notes."""
+    stored, size = _golden(item), _size(quick)
+    if size in stored:
+        notes = departures(checks, stored[size])
         golden = "departs" if notes else "matches"
     else:
         golden, notes = "none", [f"no golden numbers at {size} size; --update-golden writes them"]
-    failed = [check["name"] for check in checks if not check["holds"]]
+    failed = any(not check["holds"] for check in checks)
     return "fails" if failed else "departs from golden" if golden == "departs" else "holds", golden, notes
+
+
+def _golden(item: Item) -> dict[str, Any]:
+    return read_json(item.golden) if item.golden.is_file() else {}
+
+
+def _write_golden(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> None:
+    entries = {size: numbers for size, numbers in _golden(item).items() if size in ("quick", "full")}
+    write_json(item.golden, {**entries, _size(quick): golden_entry(checks)})
 
 
 def _size(quick: bool) -> str:
     return "quick" if quick else "full"
 
 
-def _stamp(item: Item, quick: bool) -> str:
-    from .provenance import package_sources, source_hash
-
-    own = item.folder.rglob("*.py")
-    return source_hash([*package_sources(), *own], item.name, "quick" if quick else "full")
+def _source_hash(item: Item, quick: bool) -> str:
+    own = [*item.root.glob("*.py"), *item.folder.rglob("*.py")]
+    return source_hash([*package_sources(), *own], item.name, _size(quick))
 
 
-def _stored(numbers: Path, stamp: str) -> dict[str, Any] | None:
-    from . import read_json
-
+def _is_current(numbers: Path, digest: str) -> bool:
+    """Whether the stored numbers come from sources with this hash."""
     try:
-        record = read_json(numbers)
+        return read_json(numbers).get("source_hash") == digest
     except ValueError:
-        return None
-    return record if record.get("source_hash") == stamp else None
+        return False
 
 
-def _metadata(item: Item, quick: bool, stamp: str, seconds: float) -> dict[str, Any]:
-    from . import provenance
-
+def _metadata(item: Item, quick: bool, digest: str, seconds: float) -> dict[str, Any]:
     described = {"paper": item.paper, "item": item.id, "title": item.title, "claim": item.claim, "arxiv": item.arxiv}
     size = {"kind": item.kind, "theory": item.theory, "quick": quick, "seconds": seconds}
-    return {**described, **size, "source_hash": stamp, **provenance()}
+    return {**described, **size, "source_hash": digest, **provenance()}

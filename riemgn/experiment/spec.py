@@ -1,8 +1,9 @@
-"""RunSpec: everything that decides one run, checked, frozen and hashed."""
+"""RunSpec: all settings of one run, checked, frozen and hashed."""
 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import diffrax
@@ -29,77 +30,77 @@ SOLVERS: dict[str, type[diffrax.AbstractSolver] | None] = {
 }
 
 
+def _field(default: Any, description: str, **constraints: Any) -> Any:
+    return Field(default=default, description=description, **constraints)
+
+
+def _number(default: Any, description: str, **constraints: Any) -> Any:
+    return _field(default, description, allow_inf_nan=False, **constraints)
+
+
+def _choice(default: str, description: str, names: Any) -> Any:
+    return _field(default, f"{description}: {', '.join(names)}.")
+
+
 class RunSpec(BaseModel):
-    """One flow on one network and one data set. `run_spec(**fields)` builds it and says what is wrong in one sentence.
+    """Settings of one flow on one network and one data set.
 
-    Arguments:
-
-    - `data`: name of a data set or path of a table; `data_dir`, `subset`, `target`: as in `load_data`.
-    - `width`, `depth`, `activation`, `scaling`, `bias`: the network; `depth` counts hidden layers.
-    - `alpha`: output scale; `centre`: whether the outputs start at zero, `f = alpha (phi(w) - phi(w0))` (theory.md section 5).
-    - `cond`: condition number of the coordinates `w = w0 + A v`; None keeps the network's own.
-    - `loss`, `flow`: short names. `damping`: value of `rho` (units of the eigenvalues of `K`; for "interpolated" in [0, 1]; for
-        "spectral", "residual", "gradient" the factor `c`). `damping_kind`: the schedule; `damping_rate`, `damping_power`: its shape.
-    - `t1`: end time, in the flow's own time; `rtol`, `atol`, `max_steps`, `solver`: of the integrator.
-    - `seed`: of the subset, the network and `A`; `loss_tol`, `ball_radius`: stop there; `error`: solve twice to measure the error.
+    The description of each field is the help text of `riemgn run`. Use `run_spec(**fields)` to create
+    a spec with a readable error for a wrong value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field(default="diabetes", min_length=1)
-    data_dir: str | None = None
-    subset: int | None = Field(default=None, ge=1)
-    target: str | None = None
-    width: int = Field(default=32, ge=1)
-    depth: int = Field(default=1, ge=1)
-    activation: Literal[tuple(ACTIVATIONS)] = "tanh"  # pyright: ignore[reportInvalidTypeForm]
-    scaling: Literal[SCALINGS] = "ntk"  # pyright: ignore[reportInvalidTypeForm]
-    bias: bool = True
-    alpha: float = Field(default=1000.0, gt=0, allow_inf_nan=False)
-    centre: bool = True
-    cond: float | None = Field(default=None, ge=1, allow_inf_nan=False)
-    loss: Literal[tuple(LOSSES)] = "squared"  # pyright: ignore[reportInvalidTypeForm]
-    flow: Literal[tuple(FLOW_FORMULAS)] = "gn"  # pyright: ignore[reportInvalidTypeForm]
-    damping: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    damping_kind: Literal[DAMPINGS] = "constant"  # pyright: ignore[reportInvalidTypeForm]
-    damping_rate: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    damping_power: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    t1: float = Field(default=20.0, gt=0, allow_inf_nan=False)
-    rtol: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
-    atol: float = Field(default=1e-10, gt=0, allow_inf_nan=False)
-    max_steps: int = Field(default=4096, ge=1)
-    solver: Literal[tuple(SOLVERS)] = "auto"  # pyright: ignore[reportInvalidTypeForm]
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    loss_tol: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    ball_radius: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    error: bool = False
+    data: str = _field("diabetes", "Data set (see `riemgn list`) or path of a .csv file.", min_length=1)
+    data_dir: str | None = _field(None, "Folder that contains the data files.")
+    subset: int | None = _field(None, "Number of rows to use.", ge=1)
+    target: str | None = _field(None, "Target: value, onehot, binary:LABEL, or a column of a .csv file.")
+    width: int = _field(32, "Units in each hidden layer.", ge=1)
+    depth: int = _field(1, "Number of hidden layers.", ge=1)
+    activation: Literal[tuple(ACTIVATIONS)] = _choice("tanh", "Activation", ACTIVATIONS)  # pyright: ignore[reportInvalidTypeForm]
+    scaling: Literal[SCALINGS] = _choice("ntk", "Scaling with the width", SCALINGS)  # pyright: ignore[reportInvalidTypeForm]
+    bias: bool = _field(True, "Use biases.")
+    alpha: float = _number(1000.0, "Output scale.", gt=0)
+    centre: bool = _field(True, "Subtract the outputs at the start: f = alpha (phi(w) - phi(w0)).")
+    cond: float | None = _number(None, "Condition number of the coordinates v in w = w0 + A v.", ge=1)
+    loss: Literal[tuple(LOSSES)] = _choice("squared", "Loss", LOSSES)  # pyright: ignore[reportInvalidTypeForm]
+    flow: Literal[tuple(FLOW_FORMULAS)] = _choice("gn", "Flow", FLOW_FORMULAS)  # pyright: ignore[reportInvalidTypeForm]
+    damping: float | None = _number(None, "Damping rho of the flows lm, interpolated and ggn.", ge=0)
+    damping_kind: Literal[DAMPINGS] = _choice("constant", "Damping schedule", DAMPINGS)  # pyright: ignore[reportInvalidTypeForm]
+    damping_rate: float = _number(1.0, "Rate of the exponential damping.", ge=0)
+    damping_power: float = _number(1.0, "Power of the residual and the gradient damping.", ge=0)
+    t1: float = _number(20.0, "End time, in the time of the flow.", gt=0)
+    rtol: float = _number(1e-8, "Relative tolerance of a step.", gt=0)
+    atol: float = _number(1e-10, "Absolute tolerance of a step.", gt=0)
+    max_steps: int = _field(4096, "Maximum number of steps.", ge=1)
+    solver: Literal[tuple(SOLVERS)] = _choice("auto", "Solver", SOLVERS)  # pyright: ignore[reportInvalidTypeForm]
+    seed: int = _field(0, "Seed of the subset, the network and the coordinates.", ge=0, lt=2**32)
+    loss_tol: float | None = _number(None, "Stop if the loss is this close to its infimum.", gt=0)
+    ball_radius: float | None = _number(None, "Stop at this distance from the start.", gt=0)
+    error: bool = _field(False, "Solve twice to estimate the error of the outputs.")
 
     @model_validator(mode="after")
-    def _damping_fits_the_flow(self) -> Self:
-        if self.flow in ("gf", "gn") and self.damping is not None:
+    def _check_damping(self) -> Self:
+        if self.damping is None:
+            if self.flow in ("lm", "interpolated"):
+                raise ValueError(f"The flow '{self.flow}' needs a damping, for example 0.1, got none.")
+            if self.damping_kind != "constant":
+                raise ValueError(f"The {self.damping_kind} damping of the flow '{self.flow}' needs a value, got none.")
+        elif self.flow in ("gf", "gn"):
             raise ValueError(f"The flow '{self.flow}' takes no damping, got {self.damping:g}.")
-        if self.flow in ("lm", "interpolated") and self.damping is None:
-            raise ValueError(f"The flow '{self.flow}' needs a damping such as 0.1, got none.")
-        if (
-            self.flow == "interpolated"
-            and self.damping is not None
-            and (self.damping_kind != "constant" or not self.damping <= 1)
-        ):
-            raise ValueError(
-                f"The flow 'interpolated' takes a constant damping in [0, 1], got {self.damping_kind} {self.damping:g}."
-            )
-        if self.damping is None and self.damping_kind != "constant":
-            raise ValueError(f"The {self.damping_kind} damping of the flow '{self.flow}' needs a value, got none.")
+        elif self.flow == "interpolated" and (self.damping_kind != "constant" or self.damping > 1):
+            given = f"{self.damping_kind} {self.damping:g}"
+            raise ValueError(f"The flow 'interpolated' takes a constant damping in [0, 1], got {given}.")
         return self
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the canonical JSON of all fields, 64 hexadecimal digits: the same for the same spec on every machine."""
+        """SHA-256 of all fields as canonical JSON, 64 hexadecimal digits."""
         return spec_hash(self)
 
 
 def run_spec(**fields: Any) -> RunSpec:
-    """The `RunSpec` of these fields.
+    """Create a `RunSpec`.
 
     Raises: `ValueError`, one sentence that quotes the first wrong value.
 
@@ -110,24 +111,33 @@ def run_spec(**fields: Any) -> RunSpec:
     """
     try:
         return RunSpec(**fields)
-    except ValidationError as trouble:
-        raise ValueError(sentence(trouble.errors()[0], RunSpec)) from None
+    except ValidationError as error:
+        raise ValueError(sentence(error.errors()[0], RunSpec)) from None
 
 
 def spec_hash(spec: BaseModel) -> str:
-    """SHA-256 over the canonical JSON of all fields of a spec, 64 hexadecimal digits."""
+    """Return the SHA-256 of all fields of a spec as canonical JSON, 64 hexadecimal digits."""
     canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def sentence(error: Any, model: type[BaseModel]) -> str:
-    """What pydantic found wrong with the fields of `model`, in one sentence that quotes the value."""
+    """Describe pydantic's `error` in the fields of `model` in one sentence that quotes the value."""
+    name, value = key_path(error["loc"]), error["input"]
     if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    name, value = ".".join(str(part) for part in error["loc"]), error["input"]
+        return f"`{name}`: {error['ctx']['error']}" if name else str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":
         return f"Unknown field `{name}` with the value {value!r}; known are {', '.join(model.model_fields)}."
     if error["type"] == "literal_error":
         return f"Unknown {name} {value!r}; known are {error['ctx']['expected'].replace(' or ', ', ')}."
-    said = re.sub("^(Input|String|List|Tuple) should", "must", error["msg"])
-    return f"`{name}` {said}, got {value!r}."
+    message = re.sub("^(Input|String|List|Tuple) should", "must", error["msg"])
+    return f"`{name}` {message}, got {value!r}."
+
+
+def key_path(keys: Sequence[str | int]) -> str:
+    """Format the keys that lead to a value.
+
+    >>> key_path(("axes", "alpha", 2))
+    'axes.alpha[2]'
+    """
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")

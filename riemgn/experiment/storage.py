@@ -1,4 +1,7 @@
-"""The only file that writes: records, JSON, pages and pictures, each written beside its place and renamed, so that no half file is ever seen."""
+"""Read and write records, JSON, pages and pictures. This is the only module of the package that writes files.
+
+Every file is written under a temporary name and renamed, so that no incomplete file is ever visible.
+"""
 
 import io
 import json
@@ -7,131 +10,152 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..trajectory import CURVES, labels, TIME
 
 SCHEMA = 1
+RUN = "record"
+RUN_COLUMNS = ("data", "width", "depth", "alpha", "cond", "loss", "damping", "t1")
+END_COLUMNS = {"losses": "loss", "grad_norms": "grad_norm", "sigma_min": "sigma_min"}
 
 
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """`folder`, made if need be. Call it before long work: a folder that cannot be written to should cost no solve.
+    """Create `folder` if it is missing.
 
-    Raises: `ValueError`, one sentence, where it cannot be made or written to.
+    Raises: `ValueError` if it cannot be created or written to.
     """
     folder = Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as trouble:
-        raise _unwritable(folder, trouble) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"The folder '{folder}' cannot be written to: no permission.")
     return folder
 
 
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Check, before long work, that `folder` can be created and written to. Nothing is left behind.
+
+    Raises: `ValueError` if it cannot.
+    """
+    folder = Path(folder).expanduser()
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        prepare_folder(folder)
+    finally:
+        for path in missing:
+            if path.is_dir():
+                path.rmdir()
+
+
 def write_record(
     folder: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any], name: str = "record"
 ) -> tuple[Path, Path]:
-    """`arrays` as `<name>.npz` and `metadata` as `<name>.json` (`"schema": 1`) in `folder`; the JSON comes last: the record is whole.
+    """Write `arrays` to `<name>.npz` and then `metadata` to `<name>.json` in `folder`.
 
     Returns: the paths of the two files.
 
-    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    Raises: `ValueError` if the folder cannot be written to.
     """
     folder = prepare_folder(folder)
-    values = {key: np.asarray(value) for key, value in arrays.items()}
-    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **values))  # pyright: ignore[reportArgumentType]
+    values: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
+    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **values))
     return npz, write_json(folder / f"{name}.json", metadata)
 
 
 def write_records(
     folder: str | os.PathLike[str], records: Iterable[tuple[str, Mapping[str, np.ndarray], Mapping[str, Any]]]
 ) -> Path:
-    """Records `(name, arrays, metadata)` as a folder of their own, filled beside its place and renamed: they are there all or not at all.
+    """Write records `(name, arrays, metadata)` to a new folder, all of them or none.
 
-    Raises: `ValueError`, one sentence, where it cannot be written, or is there already.
+    Raises: `ValueError` if the folder exists or cannot be written to.
     """
     folder = Path(folder).expanduser()
     prepare_folder(folder.parent)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = _part(folder)
     try:
-        beside.mkdir()
+        part.mkdir()
         for name, arrays, metadata in records:
-            with open(beside / f"{name}.npz", "wb") as stream:
-                np.savez(stream, **{key: np.asarray(value) for key, value in arrays.items()})  # pyright: ignore[reportArgumentType]
-            (beside / f"{name}.json").write_text(_as_text(metadata), encoding="utf-8")
-        os.rename(beside, folder)
-    except OSError as trouble:
-        raise _unwritable(folder.parent, trouble) from None
+            values: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
+            with open(part / f"{name}.npz", "wb") as stream:
+                np.savez(stream, **values)
+            (part / f"{name}.json").write_text(_as_text(metadata), encoding="utf-8")
+        os.rename(part, folder)
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what an interrupted `write_records` has left below a folder that no one writes to."""
-    for beside in folder.glob(".*.part"):
-        shutil.rmtree(beside, ignore_errors=True)
+    """Remove what an interrupted `write_records` left in `folder`, to which no process may be writing."""
+    for part in folder.glob(".*.part"):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the metadata that `write_record` wrote in `folder` under `name`.
+    """Read the arrays and the metadata that `write_record` wrote to `folder` under `name`.
 
-    Raises: `ValueError`, one sentence, where there is no such record or it cannot be read.
+    Raises: `ValueError` if there is no such record or it cannot be read.
     """
     path = Path(folder).expanduser() / f"{name}.npz"
     metadata = read_json(path.with_suffix(".json"))
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return dict(stored), metadata
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as trouble:
-        raise ValueError(f"The record '{path}' cannot be read: {type(trouble).__name__}.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"The record '{path}' cannot be read: {type(error).__name__}.") from None
 
 
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
-    """`value` as one JSON object in the file `path`, `"schema": 1` first; NumPy and JAX values become plain ones, NaN and infinity null."""
-    path = Path(path).expanduser()
-    prepare_folder(path.parent)
-    text = _as_text(value)
-    return _write(path, lambda stream: stream.write(text.encode()))
-
-
-def _as_text(value: Mapping[str, Any]) -> str:
-    return json.dumps({"schema": SCHEMA, **as_json(value)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    """Write `value` as one JSON object with `"schema": 1` first; NaN and infinity become null."""
+    return write_page(path, _as_text(value))
 
 
 def write_page(path: str | os.PathLike[str], text: str) -> Path:
-    """The `text` of a page as the file `path`, in UTF-8.
+    """Write `text` to the file `path` in UTF-8.
 
-    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    Raises: `ValueError` if the folder cannot be written to.
     """
-    path = Path(path).expanduser()
-    prepare_folder(path.parent)
-    return _write(path, lambda stream: stream.write(text.encode()))
+    return write_picture(path, text.encode())
 
 
 def write_picture(path: str | os.PathLike[str], content: bytes) -> Path:
-    """The bytes of a picture that was drawn elsewhere, an animation say, under its full name.
+    """Write the bytes of a picture, for example an animation, to the file `path`.
 
-    Raises: `ValueError`, one sentence, for a folder that cannot be written to.
+    Raises: `ValueError` if the folder cannot be written to.
     """
     path = Path(path).expanduser()
     prepare_folder(path.parent)
     return _write(path, lambda stream: stream.write(content))
 
 
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in the JSON file `path` of this package.
+def write_pickle(path: Path, value: Any) -> Path:
+    """Write `value` with joblib; read it with `joblib.load`."""
+    prepare_folder(path.parent)
+    return _write(path, lambda stream: joblib.dump(value, stream))
 
-    Raises: `ValueError`, one sentence, where the file is missing, is no JSON, or has another schema.
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the object in a JSON file of this package.
+
+    Raises: `ValueError` if the file is missing, is not JSON, or has another schema.
     """
     path = Path(path).expanduser()
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as trouble:
-        raise ValueError(f"The file '{path}' cannot be read: {_reason(trouble)}.") from None
+    except OSError as error:
+        raise ValueError(f"The file '{path}' cannot be read: {_reason(error)}.") from None
     except ValueError:
         raise ValueError(f"The file '{path}' is not JSON.") from None
     schema = value.get("schema") if isinstance(value, dict) else None
@@ -141,7 +165,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
-    """A matplotlib `figure` as `<path>.pdf` and `<path>.png`, without dates, so that the same numbers give the same bytes.
+    """Write a matplotlib `figure` to `<path>.pdf` and `<path>.png`; same numbers give the same bytes.
 
     Returns: `{"pdf": path, "png": path}`.
     """
@@ -150,7 +174,7 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
     fixed = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     fonts = logging.getLogger("fontTools")
     level = fonts.level
-    fonts.setLevel(logging.ERROR)  # it warns of the dates in the fonts that matplotlib ships
+    fonts.setLevel(logging.ERROR)  # it warns about the dates in the fonts that matplotlib ships
     try:
         return {
             kind: _write(
@@ -164,14 +188,94 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
 
 
 def svg_text(figure: Any) -> str:
-    """A matplotlib `figure` as one SVG document, without date; nothing is written."""
+    """Return a matplotlib `figure` as one SVG document without a date."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return stream.getvalue().decode()
 
 
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """Load every finished run in `folder`, from sweeps and from `riemgn run`, one row each.
+
+    The columns are the axes of the sweep (for a single run: data, width, alpha and others), `flow`,
+    `seed`, `result`, `message`, `t_end`, the first and last loss, gradient norm and smallest singular
+    value, `max_error`, `num_steps`, `n`, `p`, `dtype`, `device`, `seconds` without compilation,
+    `compile_seconds`, `lanes` (runs that shared the compiled program), `commit`, and `path` of the
+    record without its suffix. Missing values are NaN. A sweep that was interrupted and resumed gives
+    the same table, except for `seconds`, `compile_seconds` and `path`.
+
+    Raises: `ValueError` if the folder contains no records or a record cannot be read.
+
+    >>> import tempfile, riemgn as rg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     axes, flows = {"angle": [0.5, 1.0]}, [rg.GaussNewtonFlow()]
+    ...     _ = rg.sweep(rg.task.circle, axes=axes, flows=flows, t1=1.0, out=folder)
+    ...     rg.load_runs(folder)["angle"].tolist()
+    [0.5, 1.0]
+    """
+    return pd.DataFrame([_row(path, metadata) for path, metadata in _records(folder)])
+
+
+def load_curves(folder: str | Path) -> xr.Dataset:
+    """Load the curves of every finished run in `folder`, over the dimensions `run` and `time`.
+
+    The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`, with the `long_name` and
+    `units` of `Trajectory.to_xarray`. Each run has its own times `ts`, and shorter runs end with NaN.
+    The columns of `load_runs` are coordinates along `run`.
+
+    Raises: `ValueError` if the folder contains no records or a record cannot be read.
+
+    >>> import tempfile, riemgn as rg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     axes, flows = {"angle": [0.5, 1.0]}, [rg.GaussNewtonFlow()]
+    ...     _ = rg.sweep(rg.task.circle, axes=axes, flows=flows, t1=1.0, out=folder)
+    ...     rg.load_curves(folder)["losses"].dims
+    ('run', 'time')
+    """
+    records = list(_records(folder))
+    arrays = [read_record(path.parent, path.name)[0] for path, _ in records]
+    longest = max((each["ts"].size for each in arrays if "ts" in each), default=0)
+    curves = {}
+    for name, words in {"ts": TIME, **CURVES}.items():
+        if any(name in each for each in arrays):
+            values = np.full((len(arrays), longest), np.nan)
+            for row, each in zip(values, arrays, strict=True):
+                if name in each:
+                    row[: each[name].size] = each[name]
+            curves[name] = (("run", "time"), values, labels(*words))
+    table = pd.DataFrame([_row(path, metadata) for path, metadata in records])
+    return xr.Dataset(curves, coords={str(name): ("run", column.to_numpy()) for name, column in table.items()})
+
+
+def _records(folder: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the path without suffix and the metadata of every record, sorted by path."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder '{folder}'.")
+    cells = (path for path in folder.rglob("cells/*/*.json") if not path.parent.name.startswith("."))
+    paths = sorted([*folder.rglob(f"{RUN}.json"), *cells])
+    if not paths:
+        raise ValueError(f"The folder '{folder}' contains no records.")
+    for path in paths:
+        yield path.with_suffix(""), read_json(path)
+
+
+def _row(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    spec, summary, stats = (metadata.get(name) or {} for name in ("spec", "summary", "stats"))
+    row = dict(metadata.get("point", {name: spec[name] for name in RUN_COLUMNS if name in spec}))
+    row["flow"] = metadata.get("flow", spec.get("flow"))
+    row |= {name: metadata.get(name) for name in ("seed", "result", "message")}
+    row["t_end"] = summary.get("t_end")
+    for name, short in END_COLUMNS.items():
+        if name in summary:
+            row |= zip((f"{short}_start", f"{short}_end"), summary[name], strict=True)
+    row |= {"max_error": summary.get("max_error"), "num_steps": stats.get("num_steps")}
+    last = ("n", "p", "dtype", "device", "seconds", "compile_seconds", "lanes", "commit")
+    return row | {name: metadata.get(name) for name in last} | {"path": str(path)}
+
+
 def as_json(value: Any) -> Any:
-    """`value` with NumPy and JAX arrays as nested lists, paths as text, NaN and infinities as None."""
+    """Convert arrays to nested lists, paths to text, and NaN and infinities to None."""
     if isinstance(value, Mapping):
         return {str(key): as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -184,28 +288,51 @@ def as_json(value: Any) -> Any:
         return os.fspath(value)
     array = np.asarray(value)
     if array.dtype.kind not in "biufU":
-        raise ValueError(f"A record holds numbers, text, lists and tables, got {type(value).__name__}.")
+        raise ValueError(f"A record contains numbers, text, lists and tables, got {type(value).__name__}.")
     return as_json(array.tolist())
 
 
-def _write(path: Path, fill: Callable[[Any], Any]) -> Path:
-    """Fill a file beside `path`, then rename it there; whatever stops the filling, the file beside is removed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+def as_arrays(value: Any) -> Any:
+    """Convert rectangular lists of numbers to NumPy arrays (null becomes NaN) and keep the rest."""
+    if isinstance(value, dict):
+        return {key: as_arrays(entry) for key, entry in value.items()}
+    if not isinstance(value, list):
+        return value
     try:
-        with open(beside, "wb") as stream:
+        array = np.asarray(value)
+        if array.dtype == object:
+            array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return [as_arrays(entry) for entry in value]
+    return array if array.size and array.dtype.kind in "bif" else [as_arrays(entry) for entry in value]
+
+
+def _as_text(value: Mapping[str, Any]) -> str:
+    return json.dumps({"schema": SCHEMA, **as_json(value)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _write(path: Path, fill: Callable[[Any], Any]) -> Path:
+    """Fill a temporary file next to `path` and rename it; remove it if filling fails."""
+    part = _part(path)
+    try:
+        with open(part, "wb") as stream:
             fill(stream)
-        os.replace(beside, path)
-    except OSError as trouble:
-        raise _unwritable(path.parent, trouble) from None
+        os.replace(part, path)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from None
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return path
 
 
-def _unwritable(folder: Path, trouble: OSError) -> ValueError:
-    return ValueError(f"The folder '{folder}' cannot be written to: {_reason(trouble)}.")
+def _unwritable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(f"The folder '{folder}' cannot be written to: {_reason(error)}.")
 
 
-def _reason(trouble: OSError) -> str:
-    reason = trouble.strerror or type(trouble).__name__
+def _reason(error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
     return reason[:1].lower() + reason[1:]

@@ -137,9 +137,9 @@ def _item(found: Found, known: dict[str, Any], folder: Folder) -> Item | None:
 
 
 def _drawn(item: Any, data: dict[str, Any]) -> Any:
-    from ..experiment.reproduce import drawn, load_module
+    from ..experiment.reproduce import draw_item, load_module
 
-    return drawn(item, load_module(item), data)
+    return draw_item(item, load_module(item), data)
 
 
 def _checked(check: CheckEntry) -> dict[str, Any]:

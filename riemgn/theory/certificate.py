@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 RELATIONS = {"equal": "=", "at_most": "<=", "at_least": ">="}
-COLUMNS = "{:<35} {:>11} {:>2} {:>11}  {:<9}"  # name, value, relation, bound, status
 
 
 class Status(StrEnum):
@@ -201,16 +200,20 @@ class Certificate:
         )
 
     def __str__(self) -> str:
+        return self.table()
+
+    def table(self, width: int = 80) -> str:
+        """Return the table of hypotheses and conclusions with at most `width` columns (at least 80)."""
         source = f"Source: Statement {self.theory}, {self.reference}"
         lines = [f"{self.claim}: {self.status}"]
         for text in (self.statement, f"Evidence: {self.subject}", source):
-            lines += textwrap.wrap(text, 79, subsequent_indent="  ")
-        lines.append("\n" + COLUMNS.format("hypothesis", "value", "", "bound", "status").rstrip())
+            lines += textwrap.wrap(text, width - 1, subsequent_indent="  ")
+        lines += ["", _columns(width, "hypothesis", "value", "", "bound", "status")]
         for part in self.hypotheses:
-            lines += _row(part.name, part.value, part.relation, part.threshold, part.status)
-        lines.append("\n" + COLUMNS.format("conclusion", "measured", "", "predicted", "status").rstrip())
+            lines += _row(width, part.name, part.value, part.relation, part.threshold, part.status)
+        lines += ["", _columns(width, "conclusion", "measured", "", "predicted", "status")]
         for part in self.conclusions:
-            lines += _row(part.name, part.measured, part.relation, part.predicted, part.status)
+            lines += _row(width, part.name, part.measured, part.relation, part.predicted, part.status)
             slack = f" (tolerance {part.resolution:.2g})" if part.resolution else ""
             lines.append(f"  margin {part.margin:.3g}{slack}, numerical error {part.error:.2g}")
         if any(math.isinf(part.error) for part in self.conclusions):
@@ -285,9 +288,13 @@ def with_errors(loose: Findings, tight: Findings | None) -> tuple[Conclusion, ..
     return tuple(found)
 
 
-def _row(name: str, value: float, relation: str, bound: float, status: Status) -> list[str]:
-    first, *others = textwrap.wrap(name, 35, subsequent_indent="  ") or [""]
-    return [COLUMNS.format(first, f"{value:.5g}", RELATIONS[relation], f"{bound:.5g}", status).rstrip(), *others]
+def _row(width: int, name: str, value: float, relation: str, bound: float, status: Status) -> list[str]:
+    first, *others = textwrap.wrap(name, width - 45, subsequent_indent="  ") or [""]
+    return [_columns(width, first, f"{value:.5g}", RELATIONS[relation], f"{bound:.5g}", status), *others]
+
+
+def _columns(width: int, name: str, value: str, relation: str, bound: str, status: str) -> str:
+    return f"{name:<{width - 45}} {value:>11} {relation:>2} {bound:>11}  {status}"
 
 
 def _plain(value: Any) -> Any:

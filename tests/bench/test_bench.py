@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from riemgn import cli
-from riemgn.cli.tables import print_row
 from tests.bench import large, supervisor
+from tests.bench.__main__ import main as bench_main
 from tests.bench.clock import Deadline
 from tests.bench.contest import Contender, Contest, Protocol
 from tests.bench.row import quickest, Row, row_from, Timing
+from tests.bench.table import print_row
 
 OURS = Timing("riemgn", 0.5, 1e-7, 2.0)
 MACHINE = {
@@ -165,14 +166,14 @@ def fake(monkeypatch, tmp_path):
 
 def call(capsys, *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as left:
-        cli.main(words)
+        bench_main(words)
     printed = capsys.readouterr()
     return left.value.code, printed.out, printed.err
 
 
 @pytest.mark.checkout
 def test_bench_prints_the_machine_and_one_table(capsys, fake):
-    status, out, _ = call(capsys, "bench", "stiff", "--quick", "--json", "out.json")
+    status, out, _ = call(capsys, "stiff", "--quick", "--json", "out.json")
     assert status == 0 and fake == [(("stiff",), True)]
     assert out.splitlines()[0].startswith("one of two cores") and "50 (numpy)" in out
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
@@ -214,7 +215,7 @@ def test_a_row_without_a_peer_says_its_note(capsys):
 
 @pytest.mark.checkout
 def test_bench_measures_all_but_the_largest_where_none_is_named(capsys, fake):
-    assert call(capsys, "bench")[0] == 0
+    assert call(capsys)[0] == 0
     assert fake == [(supervisor.BY_DEFAULT, False)] and set(supervisor.BENCHMARKS) > set(supervisor.BY_DEFAULT)
 
 
@@ -244,7 +245,7 @@ def test_an_interrupted_bench_keeps_what_it_printed(capsys, fake, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(supervisor, "measure", interrupted)
-    status, out, err = call(capsys, "bench", "--json", "out.json")
+    status, out, err = call(capsys, "--json", "out.json")
     assert status == 130 and "stiff work" in out and "1 rows are done" in err
     assert len(json.loads(Path("out.json").read_text())["rows"]) == 1
 
@@ -254,13 +255,13 @@ def test_ours_failing_is_status_1(capsys, fake, monkeypatch):
     monkeypatch.setattr(
         supervisor, "measure", lambda names, quick: iter([("flow", Row("work", Timing("riemgn", note="fails: it")))])
     )
-    status, out, _ = call(capsys, "bench")
+    status, out, _ = call(capsys)
     assert status == 1 and "work (fails: it)" in out
 
 
 @pytest.mark.checkout
 def test_an_unknown_benchmark_is_one_sentence(capsys):
-    status, out, err = call(capsys, "bench", "stif")
+    status, out, err = call(capsys, "stif")
     assert (
         status == 2
         and out == ""
@@ -270,7 +271,17 @@ def test_an_unknown_benchmark_is_one_sentence(capsys):
     )
 
 
-def test_outside_a_checkout_bench_says_what_to_do(capsys, monkeypatch, tmp_path):
+def test_bench_needs_a_checkout(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.import_module("riemgn.experiment.provenance"), "PACKAGE", tmp_path / "riemgn")
-    status, _, err = call(capsys, "bench")
-    assert status == 2 and err.count("\n") == 1 and "clone the repository" in err and str(tmp_path) in err
+    with pytest.raises(SystemExit) as left:
+        cli.main(["bench"])
+    err = capsys.readouterr().err
+    assert left.value.code == 2 and err.count("\n") == 1 and "clone the repository" in err and str(tmp_path) in err
+
+
+@pytest.mark.checkout
+def test_riemgn_bench_starts_the_benchmarks(capfd):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["bench", "stif"])
+    err = capfd.readouterr().err
+    assert left.value.code == 2 and "Unknown benchmark 'stif'" in err

@@ -8,7 +8,8 @@ import pytest
 
 from riemgn import cli
 from riemgn.experiment import reproduce as runner
-from riemgn.experiment.cells import as_arrays, kept
+from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.storage import as_arrays
 from riemgn.experiment.verdict import departures, golden_entry, judge
 
 CLAIMS = """
@@ -169,9 +170,9 @@ def test_an_interruption_keeps_what_is_done_and_no_half_file(papers, tmp_path, c
 
 CELLS = """
 from pathlib import Path
-from riemgn.experiment.cells import kept
+from riemgn.experiment.checkpoint import checkpointed
 
-@kept
+@checkpointed
 def square(i):
     with Path(__file__).with_suffix(".cells").open("a") as log:
         log.write(str(i))
@@ -216,7 +217,7 @@ def test_the_cells_of_an_interrupted_item_are_not_done_again(papers, tmp_path, c
 
 def test_cells_outside_a_run_are_computed_each_time():
     calls = []
-    assert kept(calls.append)(1) is None and kept(calls.append)(1) is None and calls == [1, 1]
+    assert checkpointed(calls.append)(1) is None and checkpointed(calls.append)(1) is None and calls == [1, 1]
 
 
 def test_an_item_without_its_data_does_not_stop_the_others(papers, capsys):
@@ -245,7 +246,7 @@ def test_an_item_without_its_data_set_counts_only_where_it_was_asked_for(papers,
 def test_a_broken_list_of_items_is_one_sentence(papers, capsys):
     (papers / "claims.toml").write_text("[[item]]\nid = 'x'\n")
     status, _, err = reproduce(capsys)
-    assert status == 2 and "is no list of items" in err and "Traceback" not in err
+    assert status == 2 and "is not a list of items" in err and "Traceback" not in err
 
 
 def test_items_run_side_by_side(papers, tmp_path, monkeypatch):

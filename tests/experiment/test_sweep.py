@@ -17,7 +17,7 @@ import pytest
 
 import riemgn as rg
 from riemgn.experiment import parallel
-from riemgn.experiment.grid import Grid, MOST_CELLS
+from riemgn.experiment.cell import Grid, MAX_CELLS
 from riemgn.experiment.storage import read_record
 
 sweep_module = importlib.import_module("riemgn.experiment.sweep")  # the name is the function's
@@ -77,7 +77,7 @@ def test_cells_come_seed_by_seed_then_by_the_axes_then_by_the_flows():
         ({"a": []}, ["gn"], [0], "`a`"),
         ({}, [], [0], "`flows`"),
         ({}, ["gn"], [], "`seeds`"),
-        ({"a": range(10**9)}, ["gn"], [0], f"{MOST_CELLS}"),
+        ({"a": range(10**9)}, ["gn"], [0], f"{MAX_CELLS}"),
     ],
 )
 def test_an_empty_axis_and_too_many_cells_are_refused(axes, flows, seeds, quoted):
@@ -207,9 +207,9 @@ def test_a_folder_in_use_is_taken_up_only_when_asked_and_only_by_the_same_sweep(
         {"batch": 5},
         {"keep": "all"},
     ):
-        with pytest.raises(ValueError, match="holds another sweep"):
+        with pytest.raises(ValueError, match="contains another sweep"):
             circles(tmp_path, resume=True, **{"axes": {"angle": [0.5]}, **change})
-    with pytest.raises(ValueError, match="holds another sweep"):
+    with pytest.raises(ValueError, match="contains another sweep"):
         circles(tmp_path, partial(rg.task.circle, target=1.0), axes={"angle": [0.5]}, resume=True)
     monkeypatch.setattr(sweep_module, "source_hash", lambda files: "of tomorrow")
     with pytest.raises(ValueError, match="another version"):
@@ -305,7 +305,7 @@ def deadly(flag, angle, radius):
 
 def test_a_worker_that_dies_loses_nothing_that_is_finished(tmp_path, whole):
     make, folder = partial(deadly, str(tmp_path / "flag")), tmp_path / "runs"
-    with pytest.raises(ValueError, match=r"worker process died.*\d of 12 cells are saved.*resume"):
+    with pytest.raises(ValueError, match=r"worker process was killed.*\d of 12 cells are saved.*resume"):
         circles(folder, make, jobs=2)
     before = finished(folder)
     table = circles(folder, make, jobs=2, resume=True)
@@ -404,9 +404,9 @@ def test_an_interrupt_dropped_on_the_way_is_heeded():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            [*parallel.side_by_side(deaf, [(1,), (2,)])]
+            [*parallel.map_unordered(deaf, [(1,), (2,)])]
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert [*parallel.side_by_side(abs, [(-1,), (2,)])] == [1, 2]
+        assert [*parallel.map_unordered(abs, [(-1,), (2,)])] == [1, 2]
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -420,6 +420,6 @@ def test_arguments_are_taken_up_as_places_get_free():
             taken.append(k)
             yield (k,)
 
-    results = parallel.side_by_side(abs, arguments(), 2)
+    results = parallel.map_unordered(abs, arguments(), 2)
     assert [next(results) for _ in range(3)] and len(taken) < 1000
     results.close()

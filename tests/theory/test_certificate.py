@@ -7,7 +7,7 @@ import jax
 import pytest
 
 import riemgn as rg
-from riemgn.experiment.ledger import Ledger
+from riemgn.experiment.certification import Ledger
 from riemgn.theory import Certificate, Claim, CLAIMS, Conclusion, Findings, Hypothesis, Status
 from riemgn.theory.certificate import decide, signed_margin, with_errors
 from riemgn.theory.claim import bibliography, examine
@@ -147,8 +147,8 @@ def test_the_ledger_is_taken_up_and_knows_the_worst(tmp_path):
     first.add(entry(margin=2.0))
     first.add(entry(seed=1, margin=1.0))
     again = Ledger(path, quick=True)
-    assert again.known("c", "p", 1)["margin"] == 1.0 and again.known("c", "p", 2) is None
-    assert Ledger(path, quick=True, rigorous=True).known("c", "p", 1) is None
+    assert again.load("c", "p", 1)["margin"] == 1.0 and again.load("c", "p", 2) is None
+    assert Ledger(path, quick=True, rigorous=True).load("c", "p", 1) is None
     ((worst, counts),) = first.worst()
     assert worst["seed"] == 1 and counts == {"holds": 2}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from riemgn.experiment import cell_sweep as sweep
-from riemgn.experiment.cells import cells_kept_in, is_kept, kept
+from riemgn.experiment import checkpoint
+from riemgn.experiment.checkpoint import checkpointed, checkpoints_in, has_checkpoint
 from tests.helpers import HEED_CTRL_C
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,12 +18,12 @@ MODULE = """
 import sys, time
 from pathlib import Path
 from joblib import delayed, Parallel
-from riemgn.experiment import cell_sweep as sweep
-from riemgn.experiment.cells import cells_kept_in, kept
+from riemgn.experiment import checkpoint
+from riemgn.experiment.checkpoint import checkpointed, checkpoints_in
 
 HERE = Path(__file__).parent
 
-@kept
+@checkpointed
 def cell(i, pause):
     with (HERE / "started").open("a") as log:
         log.write(f"{i}\\n")
@@ -32,12 +32,12 @@ def cell(i, pause):
 
 def main(pause):
     import swept_cells  # by this name the other processes know it
-    sweep.WORTH_PROCESSES, sweep.EVERY = 0.0, 0.1
-    with cells_kept_in(HERE / "cells", "stamp"):
-        print(sweep.swept(swept_cells.cell, [(i, pause) for i in range(10)], "ten", processes=2))
+    checkpoint.PARALLEL_FROM, checkpoint.REPORT_EVERY = 0.0, 0.1
+    with checkpoints_in(HERE / "cells", "stamp"):
+        print(checkpoint.map_checkpointed(swept_cells.cell, [(i, pause) for i in range(10)], "ten", processes=2))
 
 def nested():
-    print(Parallel(2, backend="loky")(delayed(sweep._in_worker)() for _ in range(2)), sweep._in_worker())
+    print(Parallel(2, backend="loky")(delayed(checkpoint._in_worker)() for _ in range(2)), checkpoint._in_worker())
 """
 
 
@@ -69,14 +69,14 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path):
     os.killpg(first.pid, signal.SIGINT)
     out, err = first.communicate(timeout=60)
     done = len(list(cells.glob("*.pickle")))
-    assert first.returncode != 0 and out == "" and "of 10 cells" in err and "left" in err
+    assert first.returncode != 0 and out == "" and "of 10 parts" in err and "left" in err
     assert 4 <= done <= 8 and len(lines(started)) < 10
     before = len(lines(started))
     second = start(tmp_path, "main(0.5)")
     out, err = second.communicate(timeout=120)
     assert out.strip() == str([i * i for i in range(10)]), err
     assert len(lines(started)) - before == 10 - done  # none of those that were kept
-    assert set(lines(started)) == set(range(10)) and not cells.exists() and f"({done} of them before)" in err
+    assert set(lines(started)) == set(range(10)) and not cells.exists() and f"({done} loaded)" in err
 
 
 def test_a_process_of_jobs_knows_that_its_cores_are_taken(tmp_path):
@@ -88,7 +88,7 @@ def test_a_process_of_jobs_knows_that_its_cores_are_taken(tmp_path):
 CALLS: list[int] = []
 
 
-@kept
+@checkpointed
 def square(i):
     CALLS.append(i)
     if i < 0:
@@ -99,31 +99,30 @@ def square(i):
 def test_cells_come_back_in_order_and_only_once(tmp_path):
     CALLS.clear()
     places = [(i,) for i in range(8)]
-    with pytest.raises(KeyboardInterrupt), cells_kept_in(tmp_path / "cells", "a"):
-        assert not is_kept(square, (3,))
-        assert square(3) == 9 and is_kept(square, (3,)) and not is_kept(square, (4,))
-        assert sweep.swept(square, places, "squares") == [i * i for i in range(8)]
+    with pytest.raises(KeyboardInterrupt), checkpoints_in(tmp_path / "cells", "a"):
+        assert not has_checkpoint(square, (3,))
+        assert square(3) == 9 and has_checkpoint(square, (3,)) and not has_checkpoint(square, (4,))
+        assert checkpoint.map_checkpointed(square, places, "squares") == [i * i for i in range(8)]
         assert sorted(CALLS) == list(range(8)) and CALLS[1:] != sorted(
             CALLS[1:]
         )  # shuffled: the first tell the time of all
-        assert sweep.swept(square, places, "squares") == [i * i for i in range(8)] and len(CALLS) == 8
+        assert checkpoint.map_checkpointed(square, places, "squares") == [i * i for i in range(8)] and len(CALLS) == 8
         square(-1)
-    with cells_kept_in(tmp_path / "cells", "b"):  # of other sources
-        assert not is_kept(square, (3,))
-    assert not is_kept(square, (3,))
+    with checkpoints_in(tmp_path / "cells", "b"):  # of other sources
+        assert not has_checkpoint(square, (3,))
+    assert not has_checkpoint(square, (3,))
 
 
-def test_the_time_left_is_that_of_the_cells_that_do_not_compile(monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "EVERY", -1.0)
-    report = sweep._Report("label", 10, 2)
-    for seconds in (30.0, 100.0, 80.0):  # two compile
-        report.done(seconds)
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "label: 5 of 10 cells (2 of them before), 0 s gone, about 2 min 30 s left"
-    report.processes = 2
-    assert report.left(4) == 60.0
+def test_remaining_time_leaves_out_compilation(monkeypatch, caplog):
+    monkeypatch.setattr(checkpoint, "REPORT_EVERY", -1.0)
+    progress = checkpoint._Progress("label", 10, 2)
+    for seconds in (30.0, 100.0, 80.0):  # two of them compile
+        progress.add(seconds)
+    assert caplog.messages[-1] == "label: 5 of 10 parts (2 loaded), 0 s elapsed, about 2 min 30 s left"
+    progress.processes = 2
+    assert progress.remaining(4) == 60.0
 
 
-def test_a_short_sweep_says_nothing(capsys):
-    sweep.swept(square, [(1,), (2,)], "short")
-    assert capsys.readouterr().err == ""
+def test_short_work_logs_no_progress(caplog):
+    checkpoint.map_checkpointed(square, [(1,), (2,)], "short")
+    assert caplog.messages == []
