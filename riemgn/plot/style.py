@@ -57,9 +57,14 @@ FLOW_TITLES: dict[str, str] = {
 }
 
 
-def style() -> AbstractContextManager[None]:
-    """The look, as a context: make and save a figure inside it; the caller's own settings come back after it."""
-    return matplotlib.rc_context(cast(Any, STYLE))  # the type of its keys is younger than the oldest matplotlib allowed
+def style(**settings: Any) -> AbstractContextManager[None]:
+    """Apply the look inside a `with` block, where you make and save a figure.
+
+    `settings` are further matplotlib settings, with `_` for `.`, such as `svg_fonttype="none"`.
+    """
+    others = {name.replace("_", ".", 1): value for name, value in settings.items()}
+    # The type of the keys is newer than the oldest matplotlib that we support.
+    return matplotlib.rc_context(cast(Any, {**STYLE, **others}))
 
 
 def flow_style(name: str) -> dict[str, Any]:

@@ -1,3 +1,3 @@
-"""One page of a folder of results, redrawn from what is stored; computes nothing but counts and medians, and re-reads every verdict."""
+"""Write one HTML page for a folder of results, with every verdict recomputed from its numbers."""
 
 from .page import Report as Report, write_report as write_report
