@@ -1,37 +1,49 @@
 r"""The basin in which full steps converge quadratically.
 
-**What to see.** A full Gauss-Newton step, `w_+ = w - J^+ r` with the residual `r = f - y`, solves the problem as if `f` were linear. What is left of
-the residual is what `f` bends by on the way. If all targets can be met, that is quadratic in `r`, with a constant of the Lipschitz constant `L` of
-`J` and its least singular value `s`. Here `f(u, v) = u v` with the target 1, where `L = 1` and the step is known exactly. Left: one step multiplies
-`|r|` by at most `q = L |r| / (2 s^2)`. Where `q < 1/4`, the *basin*, `s` cannot fall by more than half, the next `q` is at most `(q / (1 - 2q))^2 <
-q`, and the number of right digits doubles with each step. Outside, a step may make things worse: from `u = v = 0.1` the residual grows 25 times
-(middle), shrinks by only 4 a step on the way back, and is quadratic when it has found the basin. If the targets can *not* all be met, the residual
-keeps a part normal to the manifold of outputs, and the manifold's bend enters at first order: on the circle of radius `R`, with the target at
-distance `s` from the centre, the angle to the target is multiplied by about `1 - s/R` (right), so that full steps converge linearly, or, beyond `s =
-2R`, not at all:
+**What to see.** A full Gauss-Newton step `w_+ = w - J^+ r` with the residual `r = f - y` solves
+the problem as if `f` were linear. The residual that remains comes from the curvature of `f`
+along the step. If all targets can be met, the remainder is quadratic in `r`. Its constant
+depends on the Lipschitz constant `L` of `J` and on its smallest singular value `s`. Here the
+model is `f(u, v) = u v` with the target 1, so that `L = 1` and you know the step exactly.
 
-    |r_+| <= L / (2 s_min^2) |r|^2;     f = u v:  r_+ = u v r^2 / (u^2 + v^2)^2;     circle:  phi_+ = phi - (s/R) sin(phi)
+Left: one step multiplies `|r|` by at most `q = L |r| / (2 s^2)`. In the *basin* `q < 1/4`, one
+step reduces `s` by at most half, and the next `q` is at most `(q / (1 - 2q))^2 < q`. The number of correct
+digits then doubles with each step. Outside the basin a step can increase the residual. Middle:
+from `u = v = 0.1` the residual grows 25 times, then shrinks by a factor of only 4 per step, and
+converges quadratically once it is in the basin.
 
-**In code.** The bound is attained where `u = v`:
+Right: if the targets can *not* all be met, the residual keeps a part normal to the output
+manifold, and curvature enters at first order. For a circle of radius `R` and a target at
+distance `s` from its centre, each step multiplies the angle to the target by about `1 - s/R`.
+Full steps then converge linearly, or not at all if `s > 2R`:
+
+    |r_+| <= L / (2 s_min^2) |r|^2
+    product:  r_+ = u v r^2 / (u^2 + v^2)^2,     circle:  phi_+ = phi - (s/R) sin(phi)
+
+**In code.** The bound is attained if `u = v`:
 
 ```python
 import jax.numpy as jnp
 import riemgn as rg
 
 rg.enable_x64()
-problem = rg.Problem(lambda w, x: w[:1] * w[1:], jnp.array([1.3, 1.3]), jnp.zeros((1, 1)), jnp.ones(1))
+problem = rg.Problem(
+    lambda w, x: w[:1] * w[1:], jnp.array([1.3, 1.3]), jnp.zeros((1, 1)), jnp.ones(1)
+)
 traj = rg.iterate(problem, rg.GaussNewton(step_size=1.0), steps=3)
 r, s = traj.outputs[:, 0] - 1, traj.sigma_min
 assert jnp.allclose(r[1:], r[:-1] ** 2 / (2 * s[:-1] ** 2))
 assert abs(r[3]) < 1e-6 < 1e-2 < abs(r[1])
 ```
 
-**What it does not show.** How to get into the basin: shorter steps follow the flow, and damping or a line search keeps the loss from rising. The
-bound is sufficient only: steps from outside may do well. On the circle with `s = R`, a target that can be met, convergence is even cubic, since its
-parameter is its arc length.
+**What it does not show.** How to get into the basin: shorter steps follow the flow, and damping
+or a line search keeps the loss from rising. The bound is sufficient, not necessary, so steps
+from outside can also converge. For the circle with `s = R`, a target that can be met,
+convergence is even cubic, because the parameter of the circle is its arc length.
 
-**References.** Nocedal and Wright, Numerical Optimization, section 10.3; Deuflhard, Newton Methods for Nonlinear Problems, chapter 4; Cai et al.,
-arXiv:1905.11675v2; derived, theory.md C9 (b), C4.
+**References.** Nocedal and Wright, Numerical Optimization, section 10.3. Deuflhard, Newton
+Methods for Nonlinear Problems, chapter 4. Cai et al., arXiv:1905.11675v2. Statements C4 and C9
+(b), derived.
 """
 
 import numpy as np
@@ -54,7 +66,7 @@ def product(w, x):
 
 
 def data(quick, data_dir=None):
-    """Residuals of full steps on the product, with their bound, and angles of full steps on the circle."""
+    """Residuals of full steps on the product with their bound, and angles on the circle."""
     method, checks, runs, circles = rg.GaussNewton(step_size=1.0), [], {}, {}
     above, further, apart, steps = [], [], [], []
     for name in STARTS:
@@ -116,7 +128,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left the factor of one step against its bound, middle residuals from inside and outside, right angles on the circle."""
+    """Left: factor of one step and its bound. Middle: residuals. Right: angles on the circle."""
     fig.set_size_inches(11, 4)
     left, middle, right = fig.subplots(1, 3)
     inside, outside = flow_style("gn")["color"], flow_style("gf")["color"]

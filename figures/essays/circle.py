@@ -1,14 +1,17 @@
 """Curvature slows the flow down, or speeds it up.
 
-**What to see.** The outputs of this model are a circle of radius `R`; the target lies on one ray from the centre, at distance `s`. All flows start at
-the same angle of one radian (left). If `M` were flat the angle would decay like `exp(-t)`. Seen from a target inside, the circle bends around the
-target, the loss is flatter along it and the flow is slower; seen from outside it bends away, and the flow is faster (right). Along the flow the
-Riemannian gradient `u` decays at the rate `Hess_M g[u, u] / |u|^2 = 1 + <grad g, II(u, u)> / |u|^2` with the second fundamental form `II`, and on the
-circle all of it is known:
+**What to see.** The outputs of this model are a circle of radius `R`. The target is on one ray
+from the centre, at distance `s`. All flows start at the same angle of one radian (left). If `M`
+were flat, the angle would decay like `exp(-t)`. If the target is inside, the circle bends
+towards it, the loss along the circle is flatter, and the flow is slower. If the target is
+outside, the circle bends away from it, and the flow is faster (right). Along the flow the
+Riemannian gradient `u` decays at the rate `Hess_M g[u, u] / |u|^2 = 1 + <grad g, II(u, u)> /
+|u|^2`, where `II` is the second fundamental form. On the circle the solution is known:
 
     tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)
 
-**In code.** The Riemannian Hessian at the target's side tells the rate before anything is integrated:
+**In code.** The Riemannian Hessian near the optimum gives the rate before you integrate
+anything:
 
 ```python
 import jax.numpy as jnp
@@ -21,10 +24,12 @@ u = inside.riemannian_grad(w)
 assert abs(inside.riemannian_hess(w, u, u) / (u @ u) - 0.5) < 1e-6  # s / R
 ```
 
-**What it does not show.** A target at the centre: there every point of the circle is as good as another and nothing moves. Nor dimension: a network's
-`M` bends in many directions at once, and only the bend along the flow counts.
+**What it does not show.** A target at the centre: then all points of the circle have the same
+loss and nothing moves. It also does not show higher dimensions: the `M` of a network bends in
+many directions, and only the curvature along the flow counts.
 
-**References.** Cayci, arXiv:2412.14031v4 (rate by the Riemannian Hessian); closed form derived, theory.md C4.
+**References.** Cayci, arXiv:2412.14031v4 (rate by the Riemannian Hessian). Statement C4, closed
+form derived.
 """
 
 import numpy as np
@@ -73,7 +78,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left the circle with its three targets, right the angle over time."""
+    """Left: the circle with its three targets. Right: the angle over time."""
     fig.set_size_inches(9, 4)
     plane, law = fig.subplots(1, 2, width_ratios=(1, 1.3))
     curve(data["circle"], ax=plane, label="$M$: all outputs of the model")

@@ -1,34 +1,40 @@
 r"""What damping does to each mode.
 
-**What to see.** Split the residual `f - y` along the left singular vectors `u_i` of the Jacobian, `J = sum_i s_i u_i v_i^T`. In a linear model these
-parts, the *modes*, know nothing of one another, and every flow here lets mode `i` decay at a rate `phi(s_i)` of its own, the *gain*. Gauss-Newton
-gives all modes the rate 1, gradient flow the rate `s_i^2`. The Levenberg-Marquardt flow `w' = -(J^T J + rho I)^{-1} J^T grad g` lies between (left):
-modes with `s_i^2` well above the damping `rho` are at Gauss-Newton's rate, those well below are left nearly alone, and at `s_i^2 = rho` the rate is
-one half (right):
+**What to see.** Split the residual `f - y` along the left singular vectors `u_i` of the
+Jacobian, `J = sum_i s_i u_i v_i^T`. In a linear model these parts, the *modes*, do not
+interact. In every flow here, mode `i` decays at its own rate `phi(s_i)`, the *gain*.
+Gauss-Newton gives all modes the rate 1, and gradient flow gives mode `i` the rate `s_i^2`. The
+Levenberg-Marquardt flow `w' = -(J^T J + rho I)^{-1} J^T grad g` is in between (left). Modes
+with `s_i^2` well above the damping `rho` have the rate of Gauss-Newton, and modes well below it
+hardly move. At `s_i^2 = rho` the rate is one half (right):
 
     phi(s) = s^2 / (s^2 + rho),    <u_i, f_t - y> = exp(-phi(s_i) t) <u_i, f_0 - y>
     rho -> 0: phi -> 1 (Gauss-Newton),    rho -> infinity: rho phi -> s^2 (gradient flow on a clock rho times slower)
 
-**In code.** A flow knows its gain as a function of the eigenvalues `s^2` of `J J^T`:
+**In code.** A flow has its gain as a function of the eigenvalues `s^2` of `J J^T`:
 
 ```python
 import jax.numpy as jnp
 import riemgn as rg
 
 rg.enable_x64()
-problem = rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.diag(jnp.array([1.0, 0.1])), jnp.array([1.0, 1.0]))
+problem = rg.Problem(
+    rg.LinearModel(), jnp.zeros(2), jnp.diag(jnp.array([1.0, 0.1])), jnp.array([1.0, 1.0])
+)
 rates = rg.LevenbergMarquardtFlow(0.01).gain(jnp.array([1.0, 0.01]), 0.01)
 traj = rg.solve(problem, rg.LevenbergMarquardtFlow(0.01), t1=2.0, ts=[2.0])
 assert jnp.allclose(traj.outputs[-1] - problem.y, -jnp.exp(-rates * 2.0), atol=1e-7)
 assert jnp.allclose(rates, jnp.array([1 / 1.01, 1 / 2]))
 ```
 
-**What it does not show.** Why one would damp: here nothing goes wrong without. Where `J` comes near to losing rank the speed of the parameters is `1
-/ s_min` in Gauss-Newton and at most `1 / (2 sqrt(rho))` with damping; and with noisy targets the modes left alone may be the noise. In a nonlinear
-model the modes turn on the way and mix.
+**What it does not show.** Why you would damp: here nothing goes wrong without damping. Near a
+loss of rank of `J` the speed of the parameters is `1 / s_min` for Gauss-Newton, and at most `1
+/ (2 sqrt(rho))` with damping. With noisy targets the modes that hardly move may contain the
+noise. In a nonlinear model the modes turn along the path and mix.
 
-**References.** Nocedal and Wright, Numerical Optimization, section 10.3; Hansen, Rank-Deficient and Discrete Ill-Posed Problems, section 4.2 (filter
-factors); derived, theory.md C7. Damped flows: Cayci, arXiv:2412.14031v4.
+**References.** Nocedal and Wright, Numerical Optimization, section 10.3. Hansen, Rank-Deficient
+and Discrete Ill-Posed Problems, section 4.2 (filter factors). Cayci, arXiv:2412.14031v4 (damped
+flows). Statement C7, derived.
 """
 
 import numpy as np
@@ -45,7 +51,7 @@ HORIZON, SAMPLES = 5.0, 8
 
 
 def data(quick, data_dir=None):
-    """The parts of the residual over time, by mode, and the rates of the modes, for each damping."""
+    """Parts of the residual over time by mode, and rates of the modes, for each damping."""
     u, v = (
         np.linalg.qr(np.random.default_rng(seed).normal(size=(size, 5)))[0] for seed, size in ((0, SAMPLES), (1, 5))
     )
@@ -101,7 +107,7 @@ def gain(s, rho):
 
 
 def draw(data, fig):
-    """Left the rates of all modes by singular value, right three modes over time at the middle damping."""
+    """Left: rates of the modes by singular value. Right: three modes over time."""
     fig.set_size_inches(9, 4.2)
     left, right = fig.subplots(1, 2)
     for name, label in (("gn", "Gauss-Newton, $1$"), ("gf", "gradient flow, $s^2$")):

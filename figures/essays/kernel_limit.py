@@ -1,15 +1,18 @@
 r"""Scaled up far enough, a network is kernel regression.
 
-**What to see.** Multiply a network's output by a large number `alpha`, `f(w) = alpha (net(w) - net(w_0))`, and train it on a few points of the line
-(left). To fit the targets its weights need to move by only about `1 / alpha`, so that the tangents of the network at the start tell all that happens.
-These tangents are features, one per weight, and the trained network predicts like linear regression in them, that is like regression with the
-*tangent kernel* `k(x, x') = <grad_w f(w_0; x), grad_w f(w_0; x')>`. At `alpha = 1` the network has a curve of its own between the data; as `alpha`
-grows its curve settles on that of the kernel, and the distance falls like `1 / alpha` (right). On the data both are right at every `alpha`:
+**What to see.** Multiply the output of a network by a large number `alpha`, `f(w) = alpha
+(net(w) - net(w_0))`, and train it on a few points of the line (left). To fit the targets, its
+weights need to move by only about `1 / alpha`. The tangents of the network at the start
+therefore determine the result. These tangents are features, one per weight, and the trained
+network predicts like linear regression with these features. This is regression with the
+*tangent kernel* `k(x, x') = <grad_w f(w_0; x), grad_w f(w_0; x')>`. At `alpha = 1` the network
+has its own curve between the data. As `alpha` grows, its curve approaches that of the kernel,
+and the distance falls like `1 / alpha` (right). On the data both are right for every `alpha`:
 
     f_t(X) - y = exp(-t) (f_0(X) - y),                  every alpha
     f_t(x) = (1 - exp(-t)) k(x, X) k(X, X)^{-1} y + O(1 / alpha)
 
-**In code.** With the library's kernels, `J(x) J^T` on new inputs and `J J^T` on the data:
+**In code.** With the kernels of the library, `J(x) J^T` on new inputs and `J J^T` on the data:
 
 ```python
 import jax
@@ -17,20 +20,28 @@ import jax.numpy as jnp
 import riemgn as rg
 
 rg.enable_x64()
-net, x, y = rg.MLP((1, 32, 1)), jnp.array([[-1.0], [0.0], [1.0]]), jnp.array([1.0, -1.0, 0.5])
+net, x, y = (
+    rg.MLP((1, 32, 1)),
+    jnp.array([[-1.0], [0.0], [1.0]]),
+    jnp.array([1.0, -1.0, 0.5]),
+)
 start, new = net.init(key=jax.random.key(0)), jnp.array([[0.5]])
 problem = rg.Problem(rg.Scaled(rg.Centred(net, start), 1e4), start, x, y)
 kernel = problem.ntk(problem.w0, new) @ jnp.linalg.solve(problem.ntk(problem.w0), y)
 end = rg.solve(problem, rg.GaussNewtonFlow(), t1=25.0, ts=[25.0]).params[-1]
-assert jnp.abs(problem.model(problem.unflatten(end), new) - kernel).max() < 1e-2 < jnp.abs(kernel).max()
+assert (
+    jnp.abs(problem.model(problem.unflatten(end), new) - kernel).max()
+    < 1e-2
+    < jnp.abs(kernel).max()
+)
 ```
 
-**What it does not show.** That the kernel's curve is the better one: the limit takes from the network what it could learn about its own features. A
-wide network tends to the same limit without any `alpha`. And gradient flow has the limit too, but reaches it only along the modes of the kernel whose
-time has come.
+**What it does not show.** That the curve of the kernel is the better one: in the limit, the
+network does not learn features. A wide network has the same limit without `alpha`. Gradient
+flow has the limit too, but at a given time it has fitted only the fast modes of the kernel.
 
-**References.** Jacot, Gabriel, Hongler, arXiv:1806.07572; Chizat, Oyallon, Bach, arXiv:1812.07956 (scaling); Cayci, arXiv:2412.14031v4; derived,
-theory.md C6, C11.
+**References.** Jacot, Gabriel, Hongler, arXiv:1806.07572. Chizat, Oyallon, Bach,
+arXiv:1812.07956 (scaling). Cayci, arXiv:2412.14031v4. Statements C6 and C11, derived.
 """
 
 import jax
@@ -89,7 +100,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left the curves on the line, right their distance from the kernel's against alpha."""
+    """Left: the curves on the line. Right: their distance from the kernel's curve."""
     fig.set_size_inches(9, 4)
     left, right = fig.subplots(1, 2, width_ratios=(1.4, 1))
     colour = flow_style("gn")["color"]

@@ -1,12 +1,18 @@
 r"""Mini-batches are projections in turn, or block Gauss-Seidel.
 
-**What to see.** A Gauss-Newton step on one batch of samples moves the weights by the least that makes the model right on that batch, and forgets the
-others. If the model is linear, `f = X w`, each batch asks for `X_B w = y_B`, a plane of weights, and the step is the orthogonal projection on it.
-Going round the batches projects on one plane after the other (left: two weights, two samples, two lines that cross at the angle `theta`): the *block
-Kaczmarz* method. Each round shortens the error by `cos(theta)^2`; samples that say nearly the same are nearly parallel lines, and progress is slow.
-Seen from the outputs, with weights `w = X^T a` and the kernel `K = X X^T`, the same steps solve `K a = y` by *block Gauss-Seidel*: solve the batch's
-own equations for `a_B` with all others held. The two agree to rounding (right). The worse conditioned the samples, the more rounds are needed; larger
-batches need not help, until one batch holds all samples and a single step does:
+**What to see.** A Gauss-Newton step on one batch of samples moves the weights by the smallest
+amount that fits this batch, and ignores the other batches. If the model is linear, `f = X w`,
+each batch requires `X_B w = y_B`, a plane of weights, and the step is the orthogonal projection
+onto it. A pass over the batches projects onto one plane after the other. This is the *block
+Kaczmarz* method (left: two weights, two samples, two lines that cross at the angle `theta`).
+Each pass multiplies the error by `cos(theta)^2`. Samples that are nearly equal give nearly
+parallel lines, and progress is slow.
+
+In terms of the outputs, with weights `w = X^T a` and the kernel `K = X X^T`, the same steps
+solve `K a = y` by *block Gauss-Seidel*: solve the equations of the batch for `a_B` and keep all
+others fixed. Both agree to rounding (right). The worse the samples are conditioned, the more
+passes are needed. Larger batches need not help, until one batch holds all samples and a single
+step suffices:
 
     w_+ = w - X_B^T (X_B X_B^T)^{-1} (X_B w - y_B),    a_B+ = K_BB^{-1} (y_B - sum over the others of K_BC a_C)
     a round multiplies the error by M = (I - P_last) ... (I - P_1),  P_B = X_B^T (X_B X_B^T)^{-1} X_B,
@@ -22,16 +28,25 @@ rg.enable_x64()
 theta, solution = 0.6, jnp.array([1.0, 1.0])
 x = jnp.array([[1.0, 0.0], [jnp.cos(theta), jnp.sin(theta)]])
 problem = rg.Problem(rg.LinearModel(), jnp.zeros(2), x, x @ solution)
-traj = rg.iterate(problem, rg.GramGaussNewton(batch_size=1, order="cyclic"), steps=6, save_every=2, spectra=False)
+traj = rg.iterate(
+    problem,
+    rg.GramGaussNewton(batch_size=1, order="cyclic"),
+    steps=6,
+    save_every=2,
+    spectra=False,
+)
 error = jnp.linalg.norm(traj.params - solution, axis=1)
 assert jnp.allclose(error[2:] / error[1:-1], jnp.cos(theta) ** 2)
 ```
 
-**What it does not show.** A network, whose planes bend: there the same holds while the kernel stays put. Targets that cannot all be met at once: then
-full steps on batches go round for ever and must be shortened. Nor a random order, where the rate is one in the mean.
+**What it does not show.** A network, whose planes are curved: there the same holds as long as
+the kernel stays constant. It also does not show targets that cannot all be met at once: then
+full steps on batches cycle forever, and you must shorten them. For a random order the rate
+holds in the mean.
 
-**References.** Cai et al., arXiv:1905.11675v2; Needell, Tropp, arXiv:1208.3805 (block Kaczmarz); Golub and Van Loan, Matrix Computations, section
-11.2 (Gauss-Seidel); derived, theory.md C12.
+**References.** Cai et al., arXiv:1905.11675v2. Needell, Tropp, arXiv:1208.3805 (block
+Kaczmarz). Golub and Van Loan, Matrix Computations, section 11.2 (Gauss-Seidel). Statement C12,
+derived.
 """
 
 import jax
@@ -48,7 +63,7 @@ ROUNDS = 24
 
 
 def data(quick, data_dir=None):
-    """The zigzag of two samples, and the errors by rounds of both methods for each condition number."""
+    """The zigzag of two samples, and errors per pass of both methods by condition number."""
     x, solution = np.array([[1.0, 0.0], [np.cos(ANGLE), np.sin(ANGLE)]]), np.ones(2)
     path = kaczmarz(x, x @ solution, np.array([-0.4, 2.6]), 1, 6)
     errors = np.linalg.norm(path - solution, axis=1)[::2]
@@ -116,7 +131,7 @@ def kaczmarz(x, y, start, size, rounds):
 
 
 def gauss_seidel(x, y, size, rounds):
-    """The same in the coordinates a of w = X^T a: each batch's equations solved for its own unknowns."""
+    """The same for a in w = X^T a: the equations of each batch solved for its own unknowns."""
     kernel, a, iterates = x @ x.T, np.zeros(len(x)), [np.zeros(x.shape[1])]
     for step in range(rounds * len(x) // size):
         own = (np.arange(size) + step * size) % len(x)
@@ -126,7 +141,7 @@ def gauss_seidel(x, y, size, rounds):
 
 
 def round_of(x, size, error):
-    """Spectral radius and norm of M, the map of the error in one round, on the span of the samples, and `|M^k error|` by rounds k."""
+    """Spectral radius and norm of M on the span of the samples, and `|M^k error|` by passes k."""
     basis = np.linalg.svd(x, full_matrices=False)[2]
     whole = np.eye(x.shape[1])
     for start in range(0, len(x), size):
@@ -138,7 +153,7 @@ def round_of(x, size, error):
 
 
 def draw(data, fig):
-    """Left the zigzag between two lines, right the error by rounds."""
+    """Left: the zigzag between two lines. Right: the error by passes."""
     fig.set_size_inches(9.5, 4.2)
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.3))
     colour = flow_style("gn")["color"]

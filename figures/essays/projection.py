@@ -1,18 +1,23 @@
 """The residual splits: its tangent part moves the flow, its normal part does not.
 
-**What to see.** A model's outputs `f` can only move within the tangent space of the set `M` of all outputs; here `M` is a circle, so along its
-tangent line. The residual `y - f`, the way from the outputs to the target `y`, splits at a right angle into a part `P (y - f)` in that line and a
-normal part (left; `P` is the orthogonal projection on the tangent space). Gauss-Newton moves with exactly the tangent part. So it stops where nothing
-tangent is left, at the point of `M` nearest to the target, and the normal part left there is the misfit that no choice of parameters takes away
-(right). On the way the normal part does not matter: the flow runs on where it vanishes, at the moment when the tangent line passes through the
+**What to see.** The outputs `f` of a model can move only within the tangent space of the set
+`M` of all outputs. Here `M` is a circle, so they move along its tangent line. The residual `y -
+f`, from the outputs to the target `y`, splits at a right angle into the tangent part `P (y -
+f)` and a normal part (left). `P` is the orthogonal projection onto the tangent space.
+Gauss-Newton moves with exactly the tangent part. It therefore stops where the tangent part is
+zero, at the point of `M` nearest to the target. The normal part that remains there is the
+misfit that no parameters can remove (right). Before that, the normal part has no influence: the
+flow continues through the moment when it is zero, where the tangent line passes through the
 target.
 
     y - f = P (y - f) + (I - P)(y - f),    f' = P (y - f)
 
-On a circle of radius `R` with the target at distance `s` from its centre, at the angle `phi` from it, the two parts have the lengths `s sin phi` and
-`|s cos phi - R|`, and the flow's angle obeys `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`: the dashed lines.
+For a circle of radius `R` and a target at distance `s` from its centre, let `phi` be the angle
+to the target. The two parts have the lengths `s sin phi` and `|s cos phi - R|`, and the angle
+satisfies `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`. These are the dashed lines.
 
-**In code.** The velocity of the parameters is `J^+ (y - f)`, with the pseudo-inverse of the Jacobian `J`; the outputs then move with `J J^+ = P`:
+**In code.** The velocity of the parameters is `J^+ (y - f)`, with the pseudo-inverse of the
+Jacobian `J`. The outputs then move with `J J^+ = P`:
 
 ```python
 import jax.numpy as jnp
@@ -24,17 +29,23 @@ M, w = rg.OutputManifold(problem), problem.w0
 residual = problem.y - M.embed(w)
 tangent, normal = M.to_tangent(w, residual), M.normal_part(w, residual)
 assert jnp.allclose(tangent + normal, residual) and abs(tangent @ normal) < 1e-12
-assert jnp.allclose(tangent, -M.riemannian_grad(w))  # the Gauss-Newton velocity of the outputs
+assert jnp.allclose(
+    tangent, -M.riemannian_grad(w)
+)  # the Gauss-Newton velocity of the outputs
 end = jnp.zeros(1)  # the angle 0, the point of the circle nearest to the target
-assert jnp.linalg.norm(M.to_tangent(end, problem.y - M.embed(end))) < 1e-12  # nothing moves where the residual is normal
+assert (
+    jnp.linalg.norm(M.to_tangent(end, problem.y - M.embed(end))) < 1e-12
+)  # nothing moves where the residual is normal
 ```
 
-**What it does not show.** A loss other than the sum of squares: there `-grad g(f)` takes the place of the residual. And that the flow may stop
-elsewhere: at the far side of the circle the residual is normal too, a stationary point that is not the nearest one, and where `J` loses rank the
-tangent space itself changes.
+**What it does not show.** A loss other than the sum of squares: then `-grad g(f)` replaces the
+residual. It also does not show that the flow may stop elsewhere. At the far side of the circle
+the residual is normal too, and this stationary point is not the nearest point. Where `J` loses
+rank, the tangent space itself changes.
 
-**References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), section 3.8 (Riemannian gradient as a projection); Cayci,
-arXiv:2412.14031v4; closed forms derived, theory.md C1 and C4.
+**References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), section 3.8
+(Riemannian gradient as a projection). Cayci, arXiv:2412.14031v4. Statements C1 and C4, closed
+forms derived.
 """
 
 import jax
@@ -52,7 +63,7 @@ PARTS = {
 
 
 def data(quick, data_dir=None):
-    """The flow on the circle and the two parts of its residual at every saved time, beside their closed forms."""
+    """The flow on the circle and the two parts of its residual, with their closed forms."""
     times = np.linspace(0, HORIZON, 101 if quick else 201)
     problem = rg.task.circle(radius=RADIUS, target=TARGET, angle=ANGLE)
     manifold = rg.OutputManifold(problem)
@@ -95,7 +106,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left the residual taken apart at the start, and where the flow ends; right the lengths of the parts over time."""
+    """Left: the two parts at the start, and the end of the flow. Right: their lengths over time."""
     fig.set_size_inches(9.4, 4.4)
     plane, law = fig.subplots(1, 2, width_ratios=(1.15, 1))
     start, end, target = data["path"][0], data["path"][-1], data["target"]

@@ -1,16 +1,22 @@
 """Retractions bring a step back to the surface, and have an order.
 
-**What to see.** A tangent vector `u` points off the curved set `M`; a *retraction* `R` says which point of `M` the step `t u` means. The geodesic,
-the straightest path, is the ideal one and rarely cheap. Here `M` is the unit circle, described by a parameter `w` that runs unevenly, at the angle `w
-+ w^2 / 2` (ticks). The cheapest retraction steps in the parameter: it overshoots, because the parameter speeds up (left). Taking half of that
-acceleration back, or going to the point of `M` nearest to the end of the step, both end short, and far closer for small steps: their distance from
-the geodesic falls like the cube of `t`, that of the parameter step only like its square (right). A retraction of order `q` misses by `O(t^(q + 1))`.
+**What to see.** A tangent vector `u` points away from the curved set `M`. A *retraction* `R`
+maps the step `t u` to a point of `M`. The geodesic, the straightest path, is the ideal
+retraction, but it is rarely cheap. Here `M` is the unit circle with an uneven parameter `w`, at
+the angle `w + w^2 / 2` (ticks). The cheapest retraction steps in the parameter. It overshoots,
+because the parameter speeds up (left). The corrected retraction removes half of that
+acceleration. The projection takes the nearest point of `M` to the end of the step. Both end too
+short, but much closer for small steps: their distance from the geodesic falls like the cube of
+`t`, and that of the parameter step only like the square (right). A retraction of order `q` has
+the error `O(t^(q + 1))`.
 
     chart: t^2 / 2,    corrected: t^3 / 2 - t^4 / 8,    projection: t - arctan t
 
-These are the angles missed; the distance between two points of the circle an angle `d` apart is `2 sin(d / 2)`: the dotted lines.
+These are the errors of the angle. Two points of the circle at an angle `d` have the distance `2
+sin(d / 2)`: the dotted lines.
 
-**In code.** Half the step misses by a quarter, or by an eighth; `rg.geometry.check_retraction` finds the order of any retraction on any manifold.
+**In code.** Half the step has a quarter, or an eighth, of the error.
+`rg.geometry.check_retraction` finds the order of any retraction on any manifold.
 
 ```python
 import jax.numpy as jnp
@@ -18,19 +24,31 @@ import riemgn as rg
 
 rg.enable_x64()
 point = lambda angle: jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-M = rg.OutputManifold(rg.Problem(lambda w, x: point(w[0] + w[0] ** 2 / 2), jnp.zeros(1), jnp.zeros((2, 1)), jnp.array([0.0, 2.0])))
+M = rg.OutputManifold(
+    rg.Problem(
+        lambda w, x: point(w[0] + w[0] ** 2 / 2),
+        jnp.zeros(1),
+        jnp.zeros((2, 1)),
+        jnp.array([0.0, 2.0]),
+    )
+)
 for kind, ratio in (("chart", 4.0), ("corrected", 8.0), ("projection", 8.0)):
-    ends = [M.embed(M.retract(jnp.zeros(1), jnp.array([0.0, t]), kind)) for t in (0.02, 0.01)]
+    ends = [
+        M.embed(M.retract(jnp.zeros(1), jnp.array([0.0, t]), kind)) for t in (0.02, 0.01)
+    ]
     missed = [jnp.linalg.norm(end - point(t)) for end, t in zip(ends, (0.02, 0.01))]
     assert abs(missed[0] / missed[1] - ratio) < 0.1
 ```
 
-**What it does not show.** Cost: on a network the chart step is one least-squares solve, the correction one more, the projection an iteration. Nor
-long steps, where the order says nothing: at `t = 1` the parameter step and the corrected one miss by about as much. On another surface the same three
-kinds have the same orders and other factors.
+**What it does not show.** Cost: for a network, the chart step is one least-squares solve, the
+correction needs a second one, and the projection is an iteration. It also does not show long
+steps, for which the order says nothing: at `t = 1` the parameter step and the corrected step
+have about the same error. On another surface the same three retractions have the same orders
+and other factors.
 
-**References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), sections 3.6 and 5.10; Absil and Malick, SIAM J. Optim. 22 (2012),
-section 4 (projection); Transtrum and Sethna, arXiv:1207.4999 (the correction, "geodesic acceleration"); factors derived, from theory.md section 2.
+**References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), sections 3.6
+and 5.10. Absil and Malick, SIAM J. Optim. 22 (2012), section 4 (projection). Transtrum and
+Sethna, arXiv:1207.4999 (the correction, "geodesic acceleration"). Factors derived.
 """
 
 import jax.numpy as jnp
@@ -67,7 +85,7 @@ def missed(kind, t):
 
 
 def data(quick, data_dir=None):
-    """Where steps of many lengths end, by each retraction, beside the closed forms."""
+    """Ends of steps of many lengths by each retraction, with closed forms."""
     steps = np.logspace(-3, 0, 10 if quick else 19)
     problem = rg.Problem(uneven_circle, jnp.zeros(1), jnp.zeros((2, 1)), jnp.array([0.0, 2.0]))
     manifold, w = rg.OutputManifold(problem), problem.w0
@@ -121,7 +139,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left one long step, right the distances over the length of the step."""
+    """Left: one long step. Right: the errors over the length of the step."""
     fig.set_size_inches(9.6, 4.6)
     plane, law = fig.subplots(1, 2, width_ratios=(1, 1.35))
     curve(data["circle"], ax=plane, label="$M$, ticks at $w = -0.25, 0, ..., 1$")

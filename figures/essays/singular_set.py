@@ -1,35 +1,44 @@
 r"""The singular set, and a flow that stops in finite time.
 
-**What to see.** The outputs of this model fill a half plane; its edge is a *fold*, where the Jacobian `J` loses rank. The target lies beyond the
-edge. Gauss-Newton moves the outputs straight at the target (left), as it does wherever `J` has full rank, and arrives at the edge after the finite
-time `t*`. There it ends: the speed of the parameters, `|w'| ~ 1 / s_min`, grows without bound, and no step size carries an integrator across. The
-loss could still fall, by sliding along the edge, but the flow has no direction left (right: least singular value, loss). `solve` watches `s_min`,
-stops with the result `rank_lost` and keeps the trajectory. The damped flow of Levenberg and Marquardt loses its speed towards the edge instead, lives
-for all times and slides to the best point:
+**What to see.** The outputs of this model fill a half plane. Its edge is a *fold*, where the
+Jacobian `J` loses rank, and the target is beyond the edge. Gauss-Newton moves the outputs
+straight towards the target (left), as it does wherever `J` has full rank, and reaches the edge
+after the finite time `t*`. The flow ends there: the speed of the parameters, `|w'| ~ 1 /
+s_min`, grows without bound, and no step size takes an integrator across. The loss could still
+decrease along the edge, but the flow has no direction left (right: smallest singular value,
+loss). `solve` monitors `s_min`, stops with the status `rank_lost` and keeps the trajectory. The
+damped flow of Levenberg and Marquardt slows down near the edge instead. It exists for all times
+and slides to the best point:
 
     f(w) = (w_1^2, 2 w_2),    y = (-d, 0),    f_0 = (1, 1)
     f_t - y = exp(-t) (f_0 - y),    s_min = 2 sqrt((1 + d) exp(-t) - d),    t* = log(1 + 1/d)
 
-**In code.** The end has a name and a time:
+**In code.** The status and the time of the end:
 
 ```python
 import jax.numpy as jnp
 import riemgn as rg
 
 rg.enable_x64()
-fold = rg.Problem(lambda w, x: jnp.stack([w[0] ** 2, 2 * w[1]]), jnp.array([1.0, 0.5]), jnp.zeros((2, 1)), jnp.array([-1.0, 0.0]))
+fold = rg.Problem(
+    lambda w, x: jnp.stack([w[0] ** 2, 2 * w[1]]),
+    jnp.array([1.0, 0.5]),
+    jnp.zeros((2, 1)),
+    jnp.array([-1.0, 0.0]),
+)
 traj = rg.solve(fold, rg.GaussNewtonFlow(), t1=5.0, throw=False)
 assert traj.status == "rank_lost"
 assert abs(traj.stats["event_time"] - jnp.log(2.0)) < 1e-6
 assert traj.losses[-1] > 0.6 and traj.sigma_min[-1] < 1e-4  # the best loss is 1 / 2
 ```
 
-**What it does not show.** The folds of a network, which no formula tells: there
-the event is all one has (a network scaled by a large `alpha` stays away from them). Nor a loss of rank that the coordinates alone make, as at the
-poles of a sphere, where the manifold itself goes on smoothly.
+**What it does not show.** The folds of a network, for which there is no formula. There you have
+only the event. A network scaled by a large `alpha` stays away from its folds. The essay also
+does not show a loss of rank caused by coordinates alone, as at the poles of a sphere, where the
+manifold itself is smooth.
 
-**References.** Derived, theory.md C14; Cayci, arXiv:2412.14031v4 (the conditions that keep the flow away). Nocedal and Wright, Numerical
-Optimization, section 10.3 (rank-deficient Jacobians).
+**References.** Statement C14, derived. Cayci, arXiv:2412.14031v4 (the conditions that keep the
+flow away). Nocedal and Wright, Numerical Optimization, section 10.3 (rank-deficient Jacobians).
 """
 
 import jax.numpy as jnp
@@ -51,7 +60,7 @@ def fold(w, x):
 
 
 def data(quick, data_dir=None):
-    """Outputs, losses and least singular values of Gauss-Newton for each depth, and of the damped flow for one."""
+    """Outputs, losses and smallest singular values of both flows."""
     ts = np.linspace(0, HORIZON, 161)
     curves, checks = {}, []
     for d in DEPTHS[quick]:
@@ -111,7 +120,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left the output plane, right least singular value and loss over time."""
+    """Left: the output plane. Right: smallest singular value and loss over time."""
     fig.set_size_inches(9.5, 4.6)
     axes = fig.subplot_mosaic([["plane", "sigma"], ["plane", "loss"]], width_ratios=(1, 1.25))
     plane, sigma, loss = axes["plane"], axes["sigma"], axes["loss"]

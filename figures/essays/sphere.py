@@ -1,16 +1,20 @@
 """Straight on a sphere: great circles, and vectors that come back turned.
 
-**What to see.** Left: a geodesic, the path that never turns left or right on the surface, is a great circle on the sphere, not a straight line of
-latitude and longitude (the parameters). Gauss-Newton towards a target off the sphere follows one, since by symmetry nothing pulls it to a side.
-Middle: a vector is carried around a triangle of geodesics and never turned on the way (*parallel transport*); it comes back turned. In a plane it
-would not: this is how curvature shows to someone who cannot leave the surface. Right: the turn is the enclosed area times the curvature `1 / R^2`,
-and equals what the angles of the triangle sum to beyond half a turn.
+**What to see.** Left: a geodesic is the path that never turns left or right on the surface. On
+the sphere it is a great circle, not a straight line in latitude and longitude (the parameters).
+Gauss-Newton towards a target off the sphere follows a great circle, because by symmetry nothing
+pulls it sideways. Middle: a vector is carried around a triangle of geodesics without turning
+(*parallel transport*), and it returns turned. In a plane it would not. This is how curvature
+appears to someone who cannot leave the surface. Right: the turn is the enclosed area times the
+curvature `1 / R^2`. It equals the sum of the angles of the triangle minus `pi`.
 
     exp_p(u) = cos(|u| / R) p + sin(|u| / R) R u / |u|,    turn = area / R^2 = alpha + beta + gamma - pi
 
-Here `p` is a point of the sphere about the origin, `u` tangent to it there, and `exp_p(u)` what the geodesic with velocity `u` reaches in unit time.
+Here `p` is a point of the sphere about the origin, `u` is tangent to it at `p`, and `exp_p(u)`
+is the point that the geodesic with velocity `u` reaches in unit time.
 
-**In code.** To the library the sphere is just the outputs of a model of two parameters; it integrates geodesics and differentiates for the curvature:
+**In code.** For the library the sphere is only the outputs of a model with two parameters. It
+integrates geodesics and differentiates for the curvature:
 
 ```python
 import jax.numpy as jnp
@@ -22,14 +26,20 @@ w = M.problem.w0
 p, u = M.embed(w), M.push_forward(w, jnp.array([0.3, 0.8]))
 great_circle = jnp.cos(M.norm(u) / 2.0) * p + jnp.sin(M.norm(u) / 2.0) * 2.0 * u / M.norm(u)
 assert jnp.allclose(M.embed(M.exp(w, u)), great_circle, atol=1e-8)
-assert abs(M.sectional_curvature(w, u, M.push_forward(w, jnp.array([1.0, 0.0]))) - 1 / 2.0**2) < 1e-10
+assert (
+    abs(M.sectional_curvature(w, u, M.push_forward(w, jnp.array([1.0, 0.0]))) - 1 / 2.0**2)
+    < 1e-10
+)
 ```
 
-**What it does not show.** A surface whose curvature varies: there the turn is the integral of the curvature over the triangle, and the flow leaves
-the geodesic on which it starts (the torus). Nor the poles, where these parameters have no Jacobian of full rank and the geodesic leaves the chart.
+**What it does not show.** A surface of varying curvature: there the turn is the integral of the
+curvature over the triangle, and the flow leaves the geodesic on which it starts (see the
+torus). It also does not show the poles, where the Jacobian of these parameters loses rank and a
+geodesic leaves the chart.
 
-**References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), sections 5.8 and 10.3 (geodesics, parallel transport); do Carmo,
-Differential Geometry of Curves and Surfaces (1976), sections 4-4, 4-5 (transport, Gauss-Bonnet); the flow's angle derived, theory.md C4.
+**References.** Boumal, An Introduction to Optimization on Smooth Manifolds (2023), sections 5.8
+and 10.3 (geodesics, parallel transport). do Carmo, Differential Geometry of Curves and Surfaces
+(1976), sections 4-4, 4-5 (transport, Gauss-Bonnet). Statement C4, angle of the flow derived.
 """
 
 import jax.numpy as jnp
@@ -59,14 +69,14 @@ def point(polar, azimuth):
 
 
 def great_circle(p, q, shares):
-    """Points of the unit sphere at shares of the way from `p` to `q`, and the velocity at `p` that gets to `q` in unit time."""
+    """Points of the unit sphere between `p` and `q`, and the velocity at `p` that reaches `q`."""
     angle = np.arccos(p @ q)
     u = (q - np.cos(angle) * p) / np.sin(angle)
     return np.cos(angle * shares)[:, None] * p + np.sin(angle * shares)[:, None] * u, angle * u
 
 
 def triangle(size):
-    """Corners of the equilateral triangle of circumradius `size` on the unit sphere, anticlockwise, and its area."""
+    """Corners and area of the equilateral triangle of circumradius `size` on the unit sphere."""
     centre, up = point(*CENTRE), -point(CENTRE[0] + np.pi / 2, CENTRE[1])
     ways = 2 * np.pi * np.arange(3)[:, None] / 3
     corners = np.cos(size) * centre + np.sin(size) * (np.cos(ways) * up + np.sin(ways) * np.cross(centre, up))
@@ -74,7 +84,7 @@ def triangle(size):
 
 
 def carried(manifold, radius, corners):
-    """A unit vector transported around the triangle, at its three corners and back at the first; and by what angle it comes back turned."""
+    """A unit vector transported around the triangle, at each corner, and its final turn."""
     vectors = []
     for p, q in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         _, velocity = great_circle(p, q, np.ones(1))
@@ -128,7 +138,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Left the flow and its great circle, in the middle a carried vector, right turns against areas."""
+    """Left: the flow and its great circle. Middle: a carried vector. Right: turns and areas."""
     fig.set_size_inches(12, 4.8)
     places = fig.add_gridspec(1, 4, width_ratios=(0.09, 1.15, 1.15, 1))  # the first leaves room for a label
     law, (flow, loop) = (

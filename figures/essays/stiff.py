@@ -1,16 +1,20 @@
 r"""Stiff: when the step is held by stability and not by accuracy.
 
-**What to see.** Gradient flow of a linear model with two modes, one that is over after a unit of time and one that takes `k^2` units, where `k =
-cond(J)`. After the first few units the solution hardly moves, and long steps would be accurate. An explicit Runge-Kutta method cannot take them: a
-step of length `h` multiplies the fast mode, long dead, by a polynomial `R(-h)`, and where `|R| > 1` its rounding errors grow until the step is cut.
-So the step stays at the method's *stability limit*, and the number of steps grows like `k^2` (left, lines: horizon over limit). Asking for less
-accuracy does not help (right). An implicit method solves an equation in each stage, damps dead modes at any `h`, and takes steps as long as accuracy
-allows: about as many at every `k`, and more only where more digits are asked for:
+**What to see.** Gradient flow of a linear model with two modes: one takes a unit of time and
+the other `k^2` units, where `k = cond(J)`. After the first few units the solution hardly moves,
+and long steps would be accurate. An explicit Runge-Kutta method cannot take them. A step of
+length `h` multiplies the fast mode, which is zero by then, by a polynomial `R(-h)`. If `|R| >
+1`, its rounding errors grow until the step is cut. The step therefore stays at the *stability
+limit* of the method, and the number of steps grows like `k^2` (left; the lines are horizon
+divided by limit). A looser tolerance does not help (right). An implicit method solves an
+equation in each stage and damps the fast mode for any `h`, so that accuracy determines its
+steps. It needs about the same number of steps for every `k`, and more only for more digits:
 
     f(w) = (w_1, w_2 / k),    f_t = (exp(-t), exp(-t / k^2)),    explicit: at least about t_1 / limit steps, |R(-limit)| = 1
 
-**In code.** `solve` estimates the time scales that a flow passes through, fastest rate times horizon, and takes the implicit Kvaerno5 beyond 5000 of
-them, for gradient flow here but not for Gauss-Newton, whose modes all have the rate 1:
+**In code.** `solve` estimates the number of time scales, the fastest rate times the horizon.
+Beyond 5000 it uses the implicit method Kvaerno5. This happens for gradient flow here, but not
+for Gauss-Newton, because all its modes have the rate 1:
 
 ```python
 import jax.numpy as jnp
@@ -18,20 +22,25 @@ import riemgn as rg
 
 rg.enable_x64()
 k = 1e3
-problem = rg.Problem(rg.LinearModel(), jnp.array([1.0, k]), jnp.diag(jnp.array([1.0, 1 / k])), jnp.zeros(2))
+problem = rg.Problem(
+    rg.LinearModel(), jnp.array([1.0, k]), jnp.diag(jnp.array([1.0, 1 / k])), jnp.zeros(2)
+)
 slow = rg.solve(problem, rg.GradientFlow(), t1=10 * k**2, ts=[k**2], rtol=1e-6)
 quick = rg.solve(problem, rg.GaussNewtonFlow(), t1=10.0, ts=[1.0], rtol=1e-6)
 assert slow.stats["solver"] == "Kvaerno5" and slow.stats["num_steps"] < 300
 assert abs(slow.outputs[0, 1] - jnp.exp(-1.0)) < 1e-4
-assert "not stiff" in quick.stats["solver_reason"] and jnp.allclose(quick.outputs[0], jnp.exp(-1.0), atol=1e-4)
+assert "not stiff" in quick.stats["solver_reason"] and jnp.allclose(
+    quick.outputs[0], jnp.exp(-1.0), atol=1e-4
+)
 ```
 
-**What it does not show.** The price of a step: an implicit one factorises a matrix of the size of the smaller of n and p, an explicit one takes
-products only, so that on large, mildly stiff problems the many cheap steps win. Nor a stiff flow that is also curved, where the implicit equation
-takes more iterations.
+**What it does not show.** The price of a step: an implicit step factorises a matrix whose size
+is the smaller of n and p, and an explicit step needs only products. On large, mildly stiff
+problems many cheap steps are faster. It also does not show a stiff flow with strong curvature,
+where the implicit equation needs more iterations.
 
-**References.** Hairer and Wanner, Solving Ordinary Differential Equations II, sections IV.1-IV.3; Kvaerno, BIT 44 (2004); derived, theory.md C10
-(rates of gradient flow).
+**References.** Hairer and Wanner, Solving Ordinary Differential Equations II, sections
+IV.1-IV.3. Kvaerno, BIT 44 (2004). Statement C10 (rates of gradient flow), derived.
 """
 
 import diffrax
@@ -50,7 +59,7 @@ MOST_STEPS = 100_000
 
 
 def data(quick, data_dir=None):
-    """Steps of each solver against the condition number and against the tolerance, with the stability limits."""
+    """Steps of each solver by condition number and by tolerance, with the stability limits."""
     solvers = {name: getattr(diffrax, name)() for name in EXPLICIT[quick]} | {
         "Kvaerno5": choose_solver(rg.GradientFlow(), 1.0, 1e9)[0]
     }
@@ -105,7 +114,7 @@ def horizon(k):
 
 
 def run(k, solver, rtol):
-    """Accepted steps to the horizon, and the error of the outputs at the slow mode's own time and at the end."""
+    """Accepted steps to the horizon, and errors of the outputs at `k^2` and at the end."""
     problem = rg.Problem(rg.LinearModel(), np.array([1.0, k]), np.diag([1.0, 1 / k]), np.zeros(2))
     ts = np.array([k**2, horizon(k)])
     traj = rg.solve(
@@ -122,7 +131,7 @@ def run(k, solver, rtol):
 
 
 def stability_limit(tableau):
-    """The least `h > 0` at which `|R(-h)| = 1`, `R(z) = 1 + z b^T (I - z A)^{-1} 1` the stability function of an explicit method."""
+    """The smallest `h > 0` with `|R(-h)| = 1`, where `R(z) = 1 + z b^T (I - z A)^{-1} 1`."""
     stages = len(tableau.b_sol)
     a = np.zeros((stages, stages))
     for i, row in enumerate(tableau.a_lower):
@@ -133,7 +142,7 @@ def stability_limit(tableau):
 
 
 def draw(data, fig):
-    """Left steps against the condition number, right against the tolerance."""
+    """Left: steps by condition number. Right: steps by tolerance."""
     fig.set_size_inches(9, 4)
     left, right = fig.subplots(1, 2)
     for name in data["by_cond"]:

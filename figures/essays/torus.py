@@ -1,15 +1,19 @@
 """The flow belongs to the surface, not to its coordinates.
 
-**What to see.** The outputs of this model are a torus; its two parameters are the angle `w_1` around the hole and `w_2` around the tube. Both flows
-run twice, once in these coordinates and once in slanted ones, `w = w_0 + A v`. Gradient flow takes two different paths over the surface: what is
-steep depends on the units and axes of the parameters. Gauss-Newton takes one, the steepest descent of the loss as measured on the surface itself
-(left; right the same paths, all written in the angles). What else can be measured without leaving the surface is the same in all coordinates too:
-colour is the Gauss curvature `K`, positive outside, where the torus bends like a ball, negative at the hole, where it bends like a saddle.
+**What to see.** The outputs of this model are a torus. Its two parameters are the angle `w_1`
+around the hole and `w_2` around the tube. Both flows run twice, in these coordinates and in
+slanted ones, `w = w_0 + A v`. Gradient flow takes two different paths over the surface, because
+the steepest direction depends on the units and axes of the parameters. Gauss-Newton takes one
+path, the steepest descent of the loss as measured on the surface itself (left; right the same
+paths as angles). All other quantities that you can measure without leaving the surface are the
+same in all coordinates too. The colour shows the Gauss curvature `K`. It is positive on the
+outside, where the torus bends like a ball, and negative at the hole, where it bends like a
+saddle.
 
     J_v = J_w A,    range J_v = range J_w,    P_v = P_w,    K = cos w_2 / (r (R + r cos w_2))
 
-Here `J` is the Jacobian of the outputs in either coordinates, `P` the projection on its range, `R = 2` the radius of the ring and `r = 0.7` that of
-the tube.
+Here `J` is the Jacobian of the outputs in either coordinates, `P` the projection onto its
+range, `R = 2` the radius of the ring and `r = 0.7` that of the tube.
 
 **In code.** The Riemannian gradient and the curvature from the Jacobians of two charts:
 
@@ -25,15 +29,20 @@ w, v = problem.w0, slanted.w0  # the same point
 a, b = M.push_forward(w, jnp.array([1.0, 0.0])), M.push_forward(w, jnp.array([0.0, 1.0]))
 assert jnp.allclose(M.riemannian_grad(w), N.riemannian_grad(v))
 assert abs(M.sectional_curvature(w, a, b) - N.sectional_curvature(v, a, b)) < 1e-10
-assert abs(M.sectional_curvature(w, a, b) - jnp.cos(2.2) / (0.7 * (2.0 + 0.7 * jnp.cos(2.2)))) < 1e-10
+assert (
+    abs(M.sectional_curvature(w, a, b) - jnp.cos(2.2) / (0.7 * (2.0 + 0.7 * jnp.cos(2.2))))
+    < 1e-10
+)
 ```
 
-**What it does not show.** That the path is short or quick: it is no geodesic, and how fast the flow is depends on how the surface bends, in these
-coordinates as in all others. Nor rounding: in coordinates whose Jacobian is conditioned like 1e12 the path is the same in exact arithmetic and loses
-digits on a computer. The slanted coordinates here are linear; "One trajectory, two spaces" has curved ones.
+**What it does not show.** That the path is short or fast: it is not a geodesic, and the speed
+of the flow depends on the curvature of the surface, in these coordinates as in all others. It
+also does not show rounding: if the Jacobian has the condition number 1e12, the path is the same
+in exact arithmetic but loses digits on a computer. The slanted coordinates here are linear.
+"One trajectory, two spaces" has curved ones.
 
-**References.** Cayci, arXiv:2412.14031v4; do Carmo, Differential Geometry of Curves and Surfaces (1976), section 3-3 (curvature of the torus);
-invariance derived, theory.md C3.
+**References.** Cayci, arXiv:2412.14031v4. do Carmo, Differential Geometry of Curves and
+Surfaces (1976), section 3-3 (curvature of the torus). Statement C3, derived.
 """
 
 import jax.numpy as jnp
@@ -55,7 +64,7 @@ KINDS = {"gn angles": "gn", "gf angles": "gf", "gf slanted": "interpolated"}
 
 
 def data(quick, data_dir=None):
-    """The surface with its curvature, and both flows in both charts, as outputs and as angles."""
+    """The surface with its curvature, and both flows in both charts."""
     grid, count, start = np.linspace(-np.pi, np.pi, 41 if quick else 61), 121 if quick else 241, np.array(START)
     problem, runs = rg.task.torus(MAJOR, MINOR, start=START), {}
     for flow, kind in (("gn", rg.GaussNewtonFlow()), ("gf", rg.GradientFlow())):
@@ -109,7 +118,7 @@ def torus_points(u, v):
 
 
 def curvature(problem, grid):
-    """Gauss curvature at the angles `grid` around the tube; it is the same all around the hole."""
+    """Gauss curvature at the angles `grid` around the tube."""
     manifold = rg.OutputManifold(problem)
 
     def at(v):
@@ -120,7 +129,7 @@ def curvature(problem, grid):
 
 
 def draw(data, fig):
-    """Left the surface, right the plane of its angles."""
+    """Left: the surface. Right: the plane of its angles."""
     fig.set_size_inches(12, 4.8)
     places = fig.add_gridspec(1, 2, width_ratios=(1.7, 1))
     space, plane = fig.add_subplot(places[0], projection="3d", computed_zorder=False), fig.add_subplot(places[1])

@@ -1,17 +1,21 @@
 """One trajectory, two spaces: Gauss-Newton belongs to the outputs, gradient flow to the parameters.
 
-**What to see.** Two people fit `a exp(-k x)` to two data points. One works with the amplitude `a` and the rate `k`, the other with `a` and the
-lifetime `1 / k`; both start at the same function. Left and middle, the paths of their parameters: gradient flow goes straight down where each of them
-happens to see the steepest slope. Right, the same runs as outputs, the two fitted values. Gradient flow has become two different fits on the way.
-Gauss-Newton is one: with as many free outputs as data it goes straight to the data `y`, whoever describes it, and its two parameter paths are the
+**What to see.** Two people fit `a exp(-k x)` to two data points. One uses the amplitude `a` and
+the rate `k`, the other `a` and the lifetime `1 / k`. Both start at the same function. Left and
+middle: the paths of their parameters. Gradient flow follows the steepest slope in the
+coordinates of each person. Right: the same runs as outputs, the two fitted values. Gradient
+flow gives two different fits along the way. Gauss-Newton gives one. With as many free outputs
+as data it goes straight to the data `y` in any coordinates, and its two parameter paths are the
 same path in two languages.
 
     Gauss-Newton: f' = -P grad g(f),    gradient flow: f' = -K(w) grad g(f),    K = J J^T
 
-The projection `P` on the tangent space depends only on the set of outputs. The matrix `K`, the empirical tangent kernel, depends on the coordinates:
-under `w = c(v)` the Jacobian `J` becomes `J Dc`, whose range is the same and whose product with its transpose is not.
+The projection `P` onto the tangent space depends only on the set of outputs. The matrix `K`,
+the empirical tangent kernel, depends on the coordinates: under `w = c(v)` the Jacobian `J`
+becomes `J Dc`, which has the same range, but not the same product with its transpose.
 
-**In code.** The velocities of the outputs at the start, here with three data and two parameters:
+**In code.** The velocities of the outputs at the start, here with three data points and two
+parameters:
 
 ```python
 import jax.numpy as jnp
@@ -19,20 +23,33 @@ import riemgn as rg
 
 rg.enable_x64()
 x, y = jnp.array([[0.5], [1.0], [2.0]]), jnp.array([1.6, 1.0, 0.3])
-by_rate = rg.Problem(lambda w, x: w[0] * jnp.exp(-w[1] * x[:, 0]), jnp.array([1.0, 0.25]), x, y)
-by_lifetime = rg.Problem(lambda v, x: v[0] * jnp.exp(-x[:, 0] / v[1]), jnp.array([1.0, 4.0]), x, y)
-newton = [-rg.OutputManifold(problem).riemannian_grad(problem.w0) for problem in (by_rate, by_lifetime)]
-descent = [problem.ntk(problem.w0) @ (y - problem.outputs(problem.w0)) for problem in (by_rate, by_lifetime)]
+by_rate = rg.Problem(
+    lambda w, x: w[0] * jnp.exp(-w[1] * x[:, 0]), jnp.array([1.0, 0.25]), x, y
+)
+by_lifetime = rg.Problem(
+    lambda v, x: v[0] * jnp.exp(-x[:, 0] / v[1]), jnp.array([1.0, 4.0]), x, y
+)
+newton = [
+    -rg.OutputManifold(problem).riemannian_grad(problem.w0)
+    for problem in (by_rate, by_lifetime)
+]
+descent = [
+    problem.ntk(problem.w0) @ (y - problem.outputs(problem.w0))
+    for problem in (by_rate, by_lifetime)
+]
 assert jnp.allclose(newton[0], newton[1])  # P (y - f): one velocity of the outputs
-assert jnp.linalg.norm(descent[0] - descent[1]) > 0.1 * jnp.linalg.norm(descent[1])  # J J^T (y - f): another one
+assert jnp.linalg.norm(descent[0] - descent[1]) > 0.1 * jnp.linalg.norm(
+    descent[1]
+)  # J J^T (y - f): another one
 ```
 
-**What it does not show.** More data than parameters: then the outputs live on a curved surface and the Gauss-Newton path is not straight, but still
-the same in all coordinates ("The flow belongs to the surface, not to its coordinates"). Nor where coordinates end: at `a = 0` every rate gives the
-same outputs, `J` loses rank, and no flow can say which way `k` should go.
+**What it does not show.** More data than parameters: then the outputs are on a curved surface.
+The Gauss-Newton path is not straight, but still the same in all coordinates ("The flow belongs
+to the surface, not to its coordinates"). It also does not show where coordinates end: at `a =
+0` all rates give the same outputs, `J` loses rank, and no flow can determine `k`.
 
-**References.** Amari, Natural gradient works efficiently in learning, Neural Computation 10 (1998) (natural
-gradient); Cayci, arXiv:2412.14031v4; derived, theory.md C3 and C6.
+**References.** Amari, Natural gradient works efficiently in learning, Neural Computation 10
+(1998). Cayci, arXiv:2412.14031v4. Statements C3 and C6, derived.
 """
 
 import jax.numpy as jnp
@@ -48,7 +65,7 @@ HORIZONS = {"gn": 12.0, "gf": 400.0}
 
 
 def decay(params, x):
-    """`a exp(-k x)` at `x[:, 0]`; the second parameter is `k` where `x[:, 1]` is 1 and `1 / k` where it is -1: one program for both."""
+    """`a exp(-k x)` at `x[:, 0]`; the second parameter is `k^x[:, 1]` with 1 or -1 there."""
     return params[0] * jnp.exp(-(params[1] ** x[:, 1]) * x[:, 0])
 
 
@@ -120,13 +137,13 @@ def gap(first, second):
 
 
 def distance(runs):
-    """How far the outputs of gradient flow in one coordinate system stray from its path in the other, at any time."""
+    """Largest distance between the outputs of gradient flow in the two coordinate systems."""
     one, other = runs["gf rate"]["outputs"], runs["gf lifetime"]["outputs"]
     return float(np.linalg.norm(one[:, None] - other[None], axis=2).min(axis=1).max())
 
 
 def draw(data, fig):
-    """Left and middle the parameters, in either coordinate system, right the outputs."""
+    """Left and middle: parameters in both coordinate systems. Right: outputs."""
     fig.set_size_inches(11, 4.2)
     axes = dict(zip(("rate", "lifetime", "outputs"), fig.subplots(1, 3), strict=True))
     for name, label in (("rate", "rate $k$"), ("lifetime", "lifetime $1/k$")):

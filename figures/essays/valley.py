@@ -1,16 +1,20 @@
 r"""Gradient flow crawls along a valley, Gauss-Newton walks home.
 
-**What to see.** A model with two parameters, `v` and `b`, and two outputs. Its loss is a curved valley (top). Gradient flow `w' = -J^T grad g` falls
-to the floor at once and then crawls: along the floor the loss hardly changes, so the gradient is tiny. The Gauss-Newton flow `w' = -J^+ grad g` asks
-how the *outputs* should move and takes the step of the parameters that does it; in three units of time it is nearly home. The number `k` is the
-condition number of the Jacobian at the optimum, `cond(J) = s_max / s_min`, here the unit in which `v` is measured. Whatever `k`, the loss of
-Gauss-Newton is one and the same curve; that of gradient flow ends at the rate `2 / k^2` (bottom):
+**What to see.** A model with two parameters, `v` and `b`, and two outputs. Its loss is a curved
+valley (top). Gradient flow `w' = -J^T grad g` falls to the floor at once and then crawls: along
+the floor the loss hardly changes, so the gradient is tiny. The Gauss-Newton flow `w' = -J^+
+grad g` first determines how the *outputs* should move, and then takes the step of the
+parameters that achieves it. After three units of time it is nearly at the optimum. The number
+`k` is the condition number of the Jacobian at the optimum, `cond(J) = s_max / s_min`, here the
+unit of `v`. For every `k`, the loss of Gauss-Newton is the same curve. That of gradient flow
+finally decays at the rate `2 / k^2` (bottom):
 
     f(v, b) = (v / k, b - (v / k)^2 / 2),    y = 0
     Gauss-Newton:   f_t = exp(-t) f_0,           g_t = exp(-2 t) g_0
     gradient flow:  g_t falls like exp(-2 t s_min^2) in the end,   s_min = 1 / k
 
-**In code.** Along the floor the gradient is `k^2` times shorter than the way home; the Gauss-Newton velocity is the way home:
+**In code.** Along the floor the gradient is `k^2` times shorter than the way to the optimum.
+The Gauss-Newton velocity is that way:
 
 ```python
 import jax.numpy as jnp
@@ -18,19 +22,28 @@ import riemgn as rg
 
 rg.enable_x64()
 k = 100.0
-problem = rg.Problem(lambda w, x: jnp.stack([w[0] / k, w[1] - (w[0] / k) ** 2 / 2]), jnp.array([0.01, 0.0]), jnp.zeros((2, 1)), jnp.zeros(2))
+problem = rg.Problem(
+    lambda w, x: jnp.stack([w[0] / k, w[1] - (w[0] / k) ** 2 / 2]),
+    jnp.array([0.01, 0.0]),
+    jnp.zeros((2, 1)),
+    jnp.zeros(2),
+)
 point = problem.linearise(problem.w0)
 assert abs(jnp.linalg.cond(point.jac) / k - 1) < 1e-6
-crawl, walk = (flow.direction(point, jnp.array(0.0), 2) for flow in (rg.GradientFlow(), rg.GaussNewtonFlow()))
+crawl, walk = (
+    flow.direction(point, jnp.array(0.0), 2)
+    for flow in (rg.GradientFlow(), rg.GaussNewtonFlow())
+)
 assert jnp.allclose(crawl[0], -0.01 / k**2) and jnp.allclose(walk[0], -0.01)
 ```
 
-**What it does not show.** Time is the flow's own: a unit of it costs a linear solve in Gauss-Newton and only products in gradient flow. Nor a
-residual that cannot be driven to zero: then the bend of the output manifold enters the rate of Gauss-Newton, as on the circle. Nor noise: along the
-floor the data say little of `v`, and walking home quickly fits that little too.
+**What it does not show.** Cost: time is that of the flow, and one unit costs a linear solve for
+Gauss-Newton and only products for gradient flow. It also does not show a residual that cannot
+become zero: then the curvature of the output manifold enters the rate of Gauss-Newton, as on
+the circle. With noise, the data say little about `v`, and a fast method fits this noise too.
 
-**References.** Cayci, arXiv:2412.14031v4 (rates free of the condition number); derived, theory.md C3, C6, C10. Nocedal and Wright, Numerical
-Optimization, section 10.3.
+**References.** Cayci, arXiv:2412.14031v4 (rates free of the condition number). Nocedal and
+Wright, Numerical Optimization, section 10.3. Statements C3, C6 and C10, derived.
 """
 
 import jax.numpy as jnp
@@ -54,7 +67,7 @@ def outputs(w, x):
 
 
 def data(quick, data_dir=None):
-    """Paths and losses of both flows for each condition number, and the valley's loss on a grid."""
+    """Paths and losses of both flows by condition number, and the loss on a grid."""
     early = np.geomspace(0.02, 20, 101)
     curves, checks = {}, []
     for k in CONDITIONS[quick]:
@@ -105,7 +118,7 @@ def valley():
 
 
 def draw(data, fig):
-    """Top the valley with both paths, bottom the losses over time."""
+    """Top: the valley with both paths. Bottom: the losses over time."""
     fig.set_size_inches(8, 5.4)
     top, bottom = fig.subplots(2, 1, height_ratios=(1, 1.5))
     land = data["valley"]
