@@ -7,10 +7,10 @@ depends on the Lipschitz constant `L` of `J` and on its smallest singular value 
 model is `f(u, v) = u v` with the target 1, so that `L = 1` and you know the step exactly.
 
 Left: one step multiplies `|r|` by at most `q = L |r| / (2 s^2)`. In the *basin* `q < 1/4`, one
-step reduces `s` by at most half, and the next `q` is at most `(q / (1 - 2q))^2 < q`. The number of correct
-digits then doubles with each step. Outside the basin a step can increase the residual. Middle:
-from `u = v = 0.1` the residual grows 25 times, then shrinks by a factor of only 4 per step, and
-converges quadratically once it is in the basin.
+step reduces `s` by at most half, and the next `q` is at most `(q / (1 - 2q))^2 < q`. The number
+of correct digits then doubles with each step. Outside the basin a step can increase the residual.
+Middle: from `u = v = 0.1` the residual grows 25 times, then shrinks by a factor of only 4 per
+step, and converges quadratically once it is in the basin.
 
 Right: if the targets can *not* all be met, the residual keeps a part normal to the output
 manifold, and curvature enters at first order. For a circle of radius `R` and a target at

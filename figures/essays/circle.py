@@ -44,7 +44,7 @@ ANGLE, HORIZON = 1.0, 8.0
 
 
 def data(quick, data_dir=None):
-    """Angles over time, measured and in closed form, for targets inside, on and outside the circle."""
+    """Angles over time, measured and exact, for targets inside, on and outside the circle."""
     times = np.linspace(0, HORIZON, 33 if quick else 65)
     curves, checks = {}, []
     for s in TARGETS:

@@ -9,7 +9,8 @@ with `s_i^2` well above the damping `rho` have the rate of Gauss-Newton, and mod
 hardly move. At `s_i^2 = rho` the rate is one half (right):
 
     phi(s) = s^2 / (s^2 + rho),    <u_i, f_t - y> = exp(-phi(s_i) t) <u_i, f_0 - y>
-    rho -> 0: phi -> 1 (Gauss-Newton),    rho -> infinity: rho phi -> s^2 (gradient flow on a clock rho times slower)
+    rho -> 0:         phi -> 1        (Gauss-Newton)
+    rho -> infinity:  rho phi -> s^2  (gradient flow, slowed down by rho)
 
 **In code.** A flow has its gain as a function of the eigenvalues `s^2` of `J J^T`:
 

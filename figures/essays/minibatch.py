@@ -14,9 +14,10 @@ others fixed. Both agree to rounding (right). The worse the samples are conditio
 passes are needed. Larger batches need not help, until one batch holds all samples and a single
 step suffices:
 
-    w_+ = w - X_B^T (X_B X_B^T)^{-1} (X_B w - y_B),    a_B+ = K_BB^{-1} (y_B - sum over the others of K_BC a_C)
-    a round multiplies the error by M = (I - P_last) ... (I - P_1),  P_B = X_B^T (X_B X_B^T)^{-1} X_B,
-    in the end by its spectral radius, the largest modulus of an eigenvalue, as the numbers in the picture
+    weights:  w_+ = w - X_B^T (X_B X_B^T)^{-1} (X_B w - y_B)
+    kernel:   a_B+ = K_BB^{-1} (y_B - sum over the other batches of K_BC a_C)
+    a pass multiplies the error by M = (I - P_last) ... (I - P_1),
+    with P_B = X_B^T (X_B X_B^T)^{-1} X_B, finally by its spectral radius (numbers in the picture)
 
 **In code.** Two samples, one at a time, in cyclic order:
 

@@ -8,7 +8,8 @@ pulls it sideways. Middle: a vector is carried around a triangle of geodesics wi
 appears to someone who cannot leave the surface. Right: the turn is the enclosed area times the
 curvature `1 / R^2`. It equals the sum of the angles of the triangle minus `pi`.
 
-    exp_p(u) = cos(|u| / R) p + sin(|u| / R) R u / |u|,    turn = area / R^2 = alpha + beta + gamma - pi
+    exp_p(u) = cos(|u| / R) p + sin(|u| / R) R u / |u|
+    turn = area / R^2 = alpha + beta + gamma - pi
 
 Here `p` is a point of the sphere about the origin, `u` is tangent to it at `p`, and `exp_p(u)`
 is the point that the geodesic with velocity `u` reaches in unit time.
@@ -95,7 +96,7 @@ def carried(manifold, radius, corners):
 
 
 def data(quick, data_dir=None):
-    """The flow and its great circle, a carried vector, and turns against areas on spheres of two radii."""
+    """The flow and its great circle, a carried vector, and turns by area on two spheres."""
     start, aim, arcs, times = point(*START), point(*AIM), np.linspace(0, 1.5, 46), np.linspace(0, 8, 81)
     problem = rg.Problem(rg.task.sphere().model, jnp.array(START), jnp.ones((3, 1)), jnp.asarray(DISTANCE * aim))
     outputs = np.asarray(rg.solve(problem, rg.GaussNewtonFlow(), t1=8.0, ts=times, rtol=1e-10, atol=1e-12).outputs)

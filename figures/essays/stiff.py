@@ -10,7 +10,8 @@ divided by limit). A looser tolerance does not help (right). An implicit method 
 equation in each stage and damps the fast mode for any `h`, so that accuracy determines its
 steps. It needs about the same number of steps for every `k`, and more only for more digits:
 
-    f(w) = (w_1, w_2 / k),    f_t = (exp(-t), exp(-t / k^2)),    explicit: at least about t_1 / limit steps, |R(-limit)| = 1
+    f(w) = (w_1, w_2 / k),    f_t = (exp(-t), exp(-t / k^2))
+    explicit: at least about t_1 / limit steps, with |R(-limit)| = 1
 
 **In code.** `solve` estimates the number of time scales, the fastest rate times the horizon.
 Beyond 5000 it uses the implicit method Kvaerno5. This happens for gradient flow here, but not
