@@ -17,26 +17,28 @@ with app.setup:
     FLOWS = {"gf": rg.GradientFlow(), "gn": rg.GaussNewtonFlow()}
     CHOICES = {"both": ("gf", "gn"), "gradient flow": ("gf",), "Gauss-Newton": ("gn",)}
     TARGET = np.array([1.0, -0.6])
-    STRONG = np.deg2rad(35.0)  # the direction of the outputs that A does not shrink
-    FRAME = (0.15, 0.12, 0.8, 0.8)  # of the axes in their figure: fixed, so that nothing jumps when a slider moves
+    STRONG = np.deg2rad(35.0)  # direction of the outputs that A does not shrink
+    FRAME = (0.15, 0.12, 0.8, 0.8)  # of the axes in their figure, fixed so that nothing jumps
     HORIZON = 20.0
     TIMES = np.linspace(0.0, HORIZON, 161)
     MARKED = (0.0, 1.0, 2.0, 5.0, 20.0)
 
     def model(w, x):
-        """`f(w) = (w_1, w_2 + b w_1^2)`; the bend `b` comes as data, `x` (2, 1), so that moving its slider compiles nothing."""
+        """`f(w) = (w_1, w_2 + b w_1^2)`; `b` is data, so that its slider compiles nothing."""
         return jnp.array([w[0], w[1] + x[1, 0] * w[0] ** 2])
 
 
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    # Conditioning: who notices the coordinates?
+    # Conditioning: which flow depends on the coordinates?
 
-    A model with two parameters and two outputs, $f(w) = (w_1,\; w_2 + b\,w_1^2)$, is fitted to a target $y$. Nobody sees $w$: the optimiser
-    works in coordinates $v$ with $w = A v$, where the matrix $A$ has singular values $1$ and $1/\mathrm{cond}(A)$.
+    You fit a model with two parameters and two outputs, $f(w) = (w_1,\; w_2 + b\,w_1^2)$, to a
+    target $y$. The optimiser works in coordinates $v$ with $w = A v$, where the matrix $A$ has the
+    singular values $1$ and $1/\mathrm{cond}(A)$.
 
-    **What to do:** move cond(A) from 1 to 1000 and watch which path and which loss curve move with it; then bend the model with $b$ and look again.
+    **What to do:** move cond(A) from 1 to 1000 and watch which path and which loss curve change.
+    Then bend the model with $b$ and look again.
     """)
     return
 
@@ -59,7 +61,9 @@ def _(bend_slider, cond_slider, flow_choice):
 @app.cell(hide_code=True)
 def _(bend, cond, names):
     runs = {name: follow(name, cond, bend) for name in names}
-    mo.vstack([mo.hstack([draw_plane(runs), draw_losses(runs)], wrap=True, justify="start"), mo.md(seen(runs, cond))])
+    mo.vstack(
+        [mo.hstack([draw_plane(runs), draw_losses(runs)], wrap=True, justify="start"), mo.md(summary(runs, cond))]
+    )
     return (runs,)
 
 
@@ -68,14 +72,16 @@ def _():
     mo.md(r"""
     ## The equation
 
-    Let $J$ be the Jacobian of $f$ with respect to $w$; with respect to $v$ it is $JA$. For $g(f) = |f - y|^2/2$ the outputs move with
+    Let $J$ be the Jacobian of $f$ with respect to $w$. With respect to $v$ it is $JA$. For
+    $g(f) = |f - y|^2/2$ the outputs move with
 
     $$f' = -J A A^\top J^\top (f - y) \quad\text{(gradient flow)},$$
 
     $$f' = -(JA)(JA)^+ (f - y) = -P\,(f - y) \quad\text{(Gauss-Newton)}.$$
 
-    $P$ projects on the range of $JA$, which is the range of $J$: no trace of $A$ is left. Here the range is the whole plane, so that
-    $f_t - y = e^{-t}(f_0 - y)$ and the loss falls like $e^{-2t}$. For $b = 0$, gradient flow has the closed form
+    $P$ projects onto the range of $JA$, which is the range of $J$ and does not depend on $A$. Here
+    the range is the whole plane, so that $f_t - y = e^{-t}(f_0 - y)$ and the loss falls like
+    $e^{-2t}$. For $b = 0$, gradient flow has the closed form
     $f_t - y = e^{-A A^\top t}(f_0 - y)$, with rates $1$ and $1/\mathrm{cond}(A)^2$.
     """)
     return
@@ -85,17 +91,19 @@ def _():
 def _():
     mo.accordion(
         {
-            "1. cond(A) grows tenfold. By what factor does gradient flow's time to a thousandth of the loss grow?": mo.md(
-                r"By a hundred, once cond(A) is large: the slow part of the residual decays at the rate $\sigma_{\min}(A)^2 = 1/\mathrm{cond}(A)^2$."
+            "1. cond(A) grows tenfold. How much longer does gradient flow take to a thousandth of the loss?": mo.md(
+                r"A hundred times, if cond(A) is large: the slow part of the residual decays at the rate"
+                r" $\sigma_{\min}(A)^2 = 1/\mathrm{cond}(A)^2$."
             ),
-            "2. Why does Gauss-Newton's path not change at all?": mo.md(
-                r"$f' = -P\,(f - y)$ depends on the tangent space of the set of outputs, not on the coordinates that name its points."
+            "2. Why does the path of Gauss-Newton not change at all?": mo.md(
+                r"$f' = -P\,(f - y)$ depends on the tangent space of the set of outputs, not on coordinates."
             ),
-            "3. Bend the model (b = 1). Which of the two paths stays, and why?": mo.md(
-                r"Gauss-Newton's: the outputs still fill the plane, so $P = I$. Gradient flow's moves with $J$."
+            "3. Bend the model (b = 1). Which of the two paths does not change, and why?": mo.md(
+                r"That of Gauss-Newton: the outputs still fill the plane, so $P = I$. Gradient flow changes with $J$."
             ),
-            "4. Where does the conditioning go, if Gauss-Newton does not show it?": mo.md(
-                r"Into the linear algebra: each velocity $v' = -(JA)^+(f - y)$ solves a system of condition cond(JA), and rounding grows with it."
+            "4. Where does conditioning matter, if the path of Gauss-Newton does not show it?": mo.md(
+                r"In the linear algebra: each velocity $v' = -(JA)^+(f - y)$ solves a system with the condition"
+                r" number cond(JA), and rounding errors grow with it."
             ),
         },
         multiple=True,
@@ -112,36 +120,37 @@ def coordinates(cond):
 
 @app.function
 def follow(name, cond, bend):
-    """The trajectory of one flow from `v = 0`. One solver for all sliders: the default one would change, and be compiled, at cond(A) = 1."""
+    """The trajectory of one flow from `v = 0`, with the same solver for all sliders."""
     problem = rg.Problem(model, jnp.zeros(2), np.full((2, 1), bend), TARGET).reparametrise(coordinates(cond))
     return rg.solve(problem, FLOWS[name], t1=HORIZON, ts=TIMES, solver=diffrax.Dopri8(), throw=False)
 
 
 @app.function
 def closed_form(name, cond):
-    """Outputs (t, 2) of the unbent model: `y - exp(-K t) y` with `K = A A^T` for gradient flow, `K = I` for Gauss-Newton."""
+    """Outputs (t, 2) for b = 0: `y - exp(-K t) y`, `K = A A^T` (gradient flow) or `I`."""
     turn = coordinates(1.0)
     rates = np.array([1.0, cond**-2.0 if name == "gf" else 1.0])
     return TARGET - (np.exp(-np.outer(TIMES, rates)) * (TARGET @ turn)) @ turn.T
 
 
 @app.function
-def seen(runs, cond):
-    """What the pictures show, in numbers."""
+def summary(runs, cond):
+    """The numbers in the pictures."""
     sentences = []
     for name, traj in runs.items():
         left, slowest = float(traj.losses[-1] / traj.losses[0]), float(traj.sigma_min[-1]) ** 2 if name == "gf" else 1.0
         share = f"{left:.2g}" if left > 1e-12 else "less than 1e-12"
         sentences.append(
-            f"The **{FLOW_TITLES[name]}** at cond(A) = {cond:.3g}: at t = {HORIZON:g} the loss is {share} of what it was;"
-            f" its slowest part decays at the rate {2 * slowest:.2g}, and a thousandth of it takes t = {np.log(1e3) / (2 * slowest):.3g}."
+            f"The **{FLOW_TITLES[name]}** at cond(A) = {cond:.3g}: at t = {HORIZON:g} the loss is {share} of the first"
+            f" one. Its slowest part decays at the rate {2 * slowest:.2g} and takes"
+            f" t = {np.log(1e3) / (2 * slowest):.3g} to a thousandth."
         )
     return " ".join(sentences)
 
 
 @app.function
 def draw_plane(runs):
-    """The plane of the outputs: circles of equal loss, the target, a path per flow with the times that its markers name."""
+    """The plane of the outputs: circles of equal loss, the target, paths with times at markers."""
     with style():
         fig = figure(4.6, 4.2)
         fig.set_layout_engine(None)
@@ -155,9 +164,7 @@ def draw_plane(runs):
             ax.plot(*path.T, markevery=list(rows), label=FLOW_TITLES[name], **flow_style(name))
             labelled = path[0]
             for row in rows[1:]:
-                if (
-                    np.linalg.norm(path[row] - labelled) > 0.15
-                ):  # where a flow crawls, its labels would lie on each other
+                if np.linalg.norm(path[row] - labelled) > 0.15:  # labels must not overlap
                     labelled = path[row]
                     place, side = ((-6, -9), "right") if name == "gn" else ((6, 4), "left")
                     ax.annotate(f"t = {TIMES[row]:g}", labelled, place, textcoords="offset points", ha=side, fontsize=7)

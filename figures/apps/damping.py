@@ -15,7 +15,7 @@ with app.setup:
     rg.enable_x64()
 
     MODES = 5
-    FRAME = (0.15, 0.25, 0.8, 0.69)  # of the axes in their figure: fixed, so that nothing jumps when a slider moves
+    FRAME = (0.15, 0.25, 0.8, 0.69)  # of the axes in their figure, fixed so that nothing jumps
     HORIZON = 30.0
     TIMES = np.linspace(0.0, HORIZON, 121)
     SCHEDULES = ("constant", "exponential", "smallest eigenvalue")
@@ -28,10 +28,12 @@ def _():
     mo.md(r"""
     # Damping: which modes does it slow down?
 
-    The Levenberg-Marquardt flow $w' = -(J^\top J + \rho I)^{-1} J^\top (f - y)$ on a linear model with five modes, whose kernel $K = J J^\top$ has
-    eigenvalues $s^2$ from $1$ down to $1/\mathrm{cond}(K)$.
+    The Levenberg-Marquardt flow $w' = -(J^\top J + \rho I)^{-1} J^\top (f - y)$ on a linear model
+    with five modes. Its kernel $K = J J^\top$ has eigenvalues $s^2$ from $1$ down to
+    $1/\mathrm{cond}(K)$.
 
-    **What to do:** raise the damping and see which modes fall behind; then raise cond(K). Change the schedule, and try again.
+    **What to do:** raise the damping and see which modes slow down. Then raise cond(K). Change the
+    schedule, and try again.
     """)
     return
 
@@ -61,7 +63,7 @@ def _(cond, damping, schedule):
                 wrap=True,
                 justify="start",
             ),
-            mo.md(seen(traj, damping, cond, schedule)),
+            mo.md(summary(traj, damping, cond, schedule)),
         ]
     )
     return (traj,)
@@ -72,7 +74,7 @@ def _():
     mo.md(r"""
     ## The equation
 
-    In the directions of the left singular vectors of $J$ the residual falls apart into modes, each with its gain:
+    Along the left singular vectors of $J$ the residual splits into modes, each with its own gain:
 
     $$r_i' = -\frac{s_i^2}{s_i^2 + \rho_t}\; r_i .$$
 
@@ -90,16 +92,19 @@ def _():
     mo.accordion(
         {
             "1. Which modes does constant damping slow down?": mo.md(
-                r"Those with $s^2 < \rho$: their gain is about $s^2/\rho$, as for gradient flow. Those above $\rho$ keep the gain 1 of Gauss-Newton."
+                r"Those with $s^2 < \rho$: their gain is about $s^2/\rho$, as for gradient flow. Modes above $\rho$"
+                r" keep the gain 1 of Gauss-Newton."
             ),
             "2. Constant damping, cond(K) ten times as large: what happens to the time to a thousandth?": mo.md(
-                r"It grows tenfold once $\rho$ is above $s_{\min}^2$: the last mode has the rate $s_{\min}^2/(s_{\min}^2 + \rho)$."
+                r"It grows tenfold if $\rho$ is above $s_{\min}^2$: the last mode has the rate"
+                r" $s_{\min}^2/(s_{\min}^2 + \rho)$."
             ),
             "3. Exponential schedule: how long is the slowest mode delayed?": mo.md(
-                r"Until $\rho_t$ has fallen to $s_{\min}^2$, by $t = \log(d\, \mathrm{cond}(K))$; then it decays like $e^{-t}$."
+                r"Until $\rho_t$ is $s_{\min}^2$, at $t = \log(d\, \mathrm{cond}(K))$. Then it decays like $e^{-t}$."
             ),
-            "4. With the smallest eigenvalue, cond(K) does not matter. What has to be known?": mo.md(
-                r"$s_{\min}$ itself, along the whole way: one spectrum per step. The gain of the slowest mode is then $1/(1 + d)$."
+            "4. With the smallest eigenvalue, cond(K) does not matter. What do you have to know?": mo.md(
+                r"$s_{\min}$ on the whole path, which costs one spectrum per step. The gain of the slowest mode is"
+                r" then $1/(1 + d)$."
             ),
         },
         multiple=True,
@@ -121,7 +126,7 @@ def rho(t, damping, cond, schedule):
 
 @app.function
 def flow_of(damping, schedule):
-    """The flow. Constant damping is exponential damping of rate 0: one program serves both."""
+    """The flow; constant damping is exponential damping of rate 0, so that both share a program."""
     if schedule == "smallest eigenvalue":
         return rg.LevenbergMarquardtFlow(rg.SpectralDamping(damping))
     return rg.LevenbergMarquardtFlow(rg.ExponentialDamping(damping, rate=1.0 if schedule == "exponential" else 0.0))
@@ -129,7 +134,7 @@ def flow_of(damping, schedule):
 
 @app.function
 def follow(damping, cond, schedule):
-    """The trajectory from residuals 1 in every mode. One solver for all sliders: the default one would change, and be compiled, at small damping."""
+    """The trajectory from residuals 1 in every mode, with the same solver for all sliders."""
     problem = rg.Problem(rg.LinearModel(), jnp.zeros(MODES), np.diag(np.sqrt(eigenvalues(cond))), np.ones(MODES))
     return rg.solve(problem, flow_of(damping, schedule), t1=HORIZON, ts=TIMES, solver=diffrax.Dopri8())
 
@@ -151,7 +156,7 @@ def closed_form(t, damping, cond, schedule):
 
 @app.function
 def time_to(level, damping, cond, schedule):
-    """When the slowest mode, the last one, has fallen to `level`, by its closed form."""
+    """The time at which the slowest (last) mode is at `level`, in closed form."""
     s = 1.0 / cond
     if schedule == "exponential":
         return float(np.log((s + damping) / level - damping) - np.log(s))
@@ -159,14 +164,15 @@ def time_to(level, damping, cond, schedule):
 
 
 @app.function
-def seen(traj, damping, cond, schedule):
-    """What the pictures show, in numbers."""
+def summary(traj, damping, cond, schedule):
+    """The numbers in the pictures."""
     gap = float(np.abs(modes(traj) - closed_form(TIMES, damping, cond, schedule)).max())
     gain = 1 / (1 + cond * rho(0.0, damping, cond, schedule))
     return (
-        f"At cond(K) = {cond:.3g} and damping {damping:.3g} ({schedule}) the slowest mode starts with gain **{gain:.2g}** and is at"
-        f" **{modes(traj)[-1, -1]:.2g}** at t = {HORIZON:g}; it takes t = {time_to(DONE, damping, cond, schedule):.3g} to a thousandth,"
-        f" undamped {-np.log(DONE):.3g}. Measured modes and closed form differ by at most {gap:.1g}."
+        f"At cond(K) = {cond:.3g} and damping {damping:.3g} ({schedule}) the slowest mode starts with gain"
+        f" **{gain:.2g}** and is at **{modes(traj)[-1, -1]:.2g}** at t = {HORIZON:g}. It takes"
+        f" t = {time_to(DONE, damping, cond, schedule):.3g} to a thousandth, and {-np.log(DONE):.3g} without damping."
+        f" Measured modes and closed form differ by at most {gap:.1g}."
     )
 
 
