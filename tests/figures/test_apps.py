@@ -143,8 +143,3 @@ def test_apps_are_well_formed_notebooks():
     files = [str(ROOT / "figures" / "apps" / f"{name}.py") for name in APPS]
     done = subprocess.run([sys.executable, "-m", "marimo", "check", "--strict", *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_readme_names_every_app():
-    page = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"figures/apps/(\w+)\.py", page)) == set(APPS)
