@@ -126,7 +126,7 @@ def _solve_batch(batch: Sequence[tuple[Cell, Built]], keep: str, threads: int | 
     start, before = time.perf_counter(), _compilation.seconds
     problems, flows = [built.problem for _, built in batch], [built.flow for _, built in batch]
     try:
-        trajectories = solve_batch(problems, flows, **batch[0][1].options, threads=threads)
+        trajectories = solve_batch(problems, flows, throw=False, threads=threads, **batch[0][1].options)
     except Exception as error:
         if len(batch) == 1:
             return [_error_record(batch[0][0], error)]

@@ -1,4 +1,4 @@
-"""Flows: most are a gain `phi` in `df/dt = -U phi(S^2) U^T grad g(f)`, with the quickest sound way to its direction. Knows no integrator."""
+"""Flows in parameter space and their damping schedules."""
 
 from .base import (
     AbstractFlow as AbstractFlow,
@@ -13,10 +13,10 @@ from .damping import (
     ResidualDamping as ResidualDamping,
     SpectralDamping as SpectralDamping,
 )
-from .generalized import GeneralizedGaussNewtonFlow as GeneralizedGaussNewtonFlow
 from .ggn_score import GGNScoreFlow as GGNScoreFlow
 from .spectral import (
     GaussNewtonFlow as GaussNewtonFlow,
+    GeneralizedGaussNewtonFlow as GeneralizedGaussNewtonFlow,
     GradientFlow as GradientFlow,
     InterpolatedFlow as InterpolatedFlow,
     LevenbergMarquardtFlow as LevenbergMarquardtFlow,

@@ -1,31 +1,25 @@
-"""What a flow is: a velocity in parameter space; and the large family whose velocity is a gain on the singular values of the Jacobian."""
+"""Base classes of the flows: a velocity in parameter space, and spectral flows with a gain."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from .._types import Count, Scalar, Weights
-from ..linalg import (
-    AbstractProducts,
-    BRANCHES,
-    formed,
-    largest_eigenvalue,
-    MatrixFree,
-    spectral_direction,
-    spectrum,
-    thin_svd,
-)
+from .._repr import short_repr
+from .._types import Count, Outputs, Scalar, Weights
+from ..linalg import AbstractProducts, BRANCHES, largest_eigenvalue, MatrixFree, spectrum
 from ..problem import Linearisation, Problem
-from .damping import AbstractDamping
+from .damping import AbstractDamping, ConstantDamping, Rank
 
 
 class InitialRates(eqx.Module):
-    """What a flow says of its start, for the choice of the integrator.
+    """Rates of a flow at its start, from which `solve` chooses the integrator.
 
-    - `fastest`, `slowest`: estimates of the largest and least rate of its modes, in units of 1 / t; a `slowest` of 0 promises nothing.
-    - `branch`: the way of the direction, by its place in `riemgn.linalg.BRANCHES`; -1 for conjugate gradients.
+    - `fastest`, `slowest`: estimates of the largest and smallest rate of its modes, in units of
+      1 / t. A `slowest` of 0 means unknown.
+    - `branch`: index in `riemgn.linalg.BRANCHES` of the linear solver, -1 for conjugate gradients.
     """
 
     fastest: Scalar
@@ -34,15 +28,17 @@ class InitialRates(eqx.Module):
 
 
 class AbstractFlow(eqx.Module):
-    """A flow `w' = F(t, w)` that lowers an objective: what `solve` needs to know.
+    """A flow `w' = F(t, w)` that lowers an objective. Subclass it to integrate your own flow.
 
     - `name`: short name for tables, legends and the command line.
-    - `inverts`: whether the undamped inverse of `J` appears, so that the flow ends where `J` loses rank.
-    - `intrinsic`: whether `f'` depends on `f`, `J` and `t` alone: then the error of the outputs controls explicit steps, which do not depend on the
-        coordinates of the parameters, and the flow rests where `J = 0`. Else the error of the parameters controls them.
-    - `matrix_free`: how to find the direction by products with `J`; None forms `J`.
+    - `inverts`: True if the velocity contains the undamped inverse of `J`. Then `solve` stops if
+      `J` loses rank.
+    - `intrinsic`: True if `f'` depends on `f`, `J` and `t` alone. Then the error of the outputs
+      controls explicit steps, so that they do not depend on the coordinates of the parameters.
+      Otherwise the error of the parameters does.
+    - `matrix_free`: how to find the direction by products with `J`. None forms `J`.
 
-    Reference: theory.md section 1.
+    Reference: Statements, definitions.
     """
 
     name: eqx.AbstractClassVar[str]
@@ -50,94 +46,91 @@ class AbstractFlow(eqx.Module):
     intrinsic: eqx.AbstractClassVar[bool]
     matrix_free: eqx.AbstractVar[AbstractProducts | None]
 
-    @abc.abstractmethod
-    def velocity(
-        self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Float[Array, " n"]]:
-        """`(w', f')` at time `t`, shapes (p,) and (n,), with `f' = J w'`.
+    def __repr__(self) -> str:
+        return short_repr(self)
 
-        `rank` is the number of singular values of `J` that count as non-zero; the driver decides it once, at the start.
+    @abc.abstractmethod
+    def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Rank) -> tuple[Weights, Outputs]:
+        """Return `(w', f')` at time `t`, shapes (p,) and (n,), with `f' = J w'`.
+
+        `solve` decides `rank`, the number of non-zero singular values of `J`, once, at the start.
         """
 
     @abc.abstractmethod
     def objective(self, problem: Problem, w: Weights) -> Scalar:
-        """What the flow lowers: `g(f(w))`, with a penalty where the flow has one."""
+        """Return what the flow lowers: `g(f(w))`, plus the penalty if the flow has one."""
 
     @abc.abstractmethod
-    def initial_rates(
-        self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]
-    ) -> InitialRates:
-        """Rates and way of the direction at `problem.w0`, linearised there; `singular_values` of `J`, none where the flow is matrix-free."""
+    def initial_rates(self, problem: Problem, point: Linearisation, singular_values: Array, rank: Rank) -> InitialRates:
+        """Return the rates at `point`, the linearisation at `problem.w0`.
+
+        `singular_values` are those of `J`, an empty array if the flow is matrix-free.
+        """
 
 
 class AbstractSpectralFlow(AbstractFlow):
-    """`w' = -V phi(S^2) S^+ U^T g`, so that `f' = -U phi(S^2) U^T g`, with `J = U S V^T` and `g = grad g(f)`.
+    """A flow with a gain on the singular values of the Jacobian, `w' = -V phi(S^2) S^+ U^T g`.
 
-    A flow that puts the loss Hessian `B` inside does so by whitening: the same formula with `B^{1/2} J` and `B^{-1/2} g`.
+    With `J = U S V^T` and `g = grad g(f)` the outputs obey `f' = -U phi(S^2) U^T g`. A flow that
+    uses the loss Hessian `B` applies the same formula to `B^{1/2} J` and `B^{-1/2} g`.
 
-    - `damping`: the schedule for `rho`; flows without damping hold `ConstantDamping(0)`.
-    - `whitens`: whether the loss Hessian is inside.
+    - `damping`: the schedule for `rho`. Flows without damping hold `ConstantDamping(0)`.
+    - `whitens`: True if the flow uses the loss Hessian. Default False.
 
-    Reference: theory.md sections 1 and C10.
+    Reference: Statements, definitions; Statement C10.
     """
 
     damping: eqx.AbstractVar[AbstractDamping]
-    whitens: eqx.AbstractClassVar[bool]
+    intrinsic: ClassVar[bool] = True
+    whitens: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        damping = self.damping.rho if isinstance(self.damping, ConstantDamping) else self.damping
+        return short_repr(self, damping=damping, mix=damping)
 
     @abc.abstractmethod
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
-        """`phi(s)` at the eigenvalues `s` of `K = J J^T` and the damping `rho`."""
+        """Return `phi(s)` at the eigenvalues `s` of `K = J J^T` and the damping `rho`."""
 
     @abc.abstractmethod
-    def direction_and_branch(
-        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Count]:
-        """The velocity of the parameters at `point`, shape (p,), the quickest sound way, and that way's place in `riemgn.linalg.BRANCHES`."""
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Rank) -> tuple[Weights, Count]:
+        """Return the velocity (p,) and the index in `riemgn.linalg.BRANCHES` of its solver."""
 
-    def direction(self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int) -> Weights:
-        """The velocity of the parameters at `point`, shape (p,)."""
+    def direction(self, point: Linearisation, damping: Scalar, rank: Rank) -> Weights:
+        """Return the parameter velocity at `point`, shape (p,)."""
         return self.direction_and_branch(point, damping, rank)[0]
 
-    def velocity(
-        self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Float[Array, " n"]]:
+    def preconditioned(self, point: Linearisation) -> Linearisation:
+        """Return `point`, whitened by the loss Hessian if the flow uses it."""
+        return point.whitened() if self.whitens else point
+
+    def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Rank) -> tuple[Weights, Outputs]:
         if self.matrix_free is not None:
             f, forward, backward = problem.products(w)
             at = problem.without_jacobian(f)
             w_dot = self.matrix_free.direction(forward, backward, w, at.loss_gradient, self.damping(t, at, rank)).w_dot
             return w_dot, forward(w_dot)
         point = problem.linearise(w, formed=False)
-        seen = point.whitened() if self.whitens else point
-        w_dot = self.direction(seen, self.damping(t, seen, rank), rank)
+        whitened = self.preconditioned(point)
+        w_dot = self.direction(whitened, self.damping(t, whitened, rank), rank)
         return w_dot, point.jac @ w_dot
 
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         return problem.objective(w)
 
-    def initial_rates(
-        self, problem: Problem, point: Linearisation, singular_values: Float[Array, " k"], rank: Int[Array, ""]
-    ) -> InitialRates:
-        """The rates `phi(s_i^2) Hess g`: `fastest` estimates the spectral radius of the output dynamics."""
+    def initial_rates(self, problem: Problem, point: Linearisation, singular_values: Array, rank: Rank) -> InitialRates:
+        """Return the extremes of the rates `phi(s_i^2) Hess g` of the outputs."""
         start = jnp.zeros(())
         if self.matrix_free is not None:
             _, forward, backward = problem.products(problem.w0)
-            largest_gain = self.gain(
-                largest_eigenvalue(forward, backward, problem.w0), self.damping(start, point, rank)
-            )
-            rate = largest_gain * jnp.max(point.loss_hessian)
+            largest = largest_eigenvalue(forward, backward, problem.w0)
+            rate = self.gain(largest, self.damping(start, point, rank)) * jnp.max(point.loss_hessian)
             branch = -1 if isinstance(self.matrix_free, MatrixFree) else BRANCHES.index("product")
             return InitialRates(rate, jnp.zeros_like(rate), jnp.array(branch))
-        seen = point.whitened() if self.whitens else point
-        s = spectrum(seen.jac) if self.whitens else singular_values
-        rho = self.damping(start, seen, rank)
-        gains, kept = self.gain(s**2, rho), jnp.arange(s.size) < rank
-        fastest = jnp.max(gains, where=kept, initial=0.0) * jnp.max(seen.loss_hessian)
-        slowest = jnp.min(gains, where=kept, initial=jnp.inf) * jnp.min(seen.loss_hessian)
-        return InitialRates(fastest, slowest, self.direction_and_branch(seen, rho, rank)[1])
-
-    def spectral_velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Int[Array, ""] | int) -> Weights:
-        """The same `w'` from the gain alone, by a full SVD: the slow reference that `direction` is held to."""
-        point = problem.linearise(w)
-        seen = point.whitened() if self.whitens else point
-        rho = self.damping(t, seen, rank)
-        return spectral_direction(thin_svd(formed(seen.jac)), seen.loss_gradient, lambda s: self.gain(s, rho), rank)
+        whitened = self.preconditioned(point)
+        s = spectrum(whitened.jac) if self.whitens else singular_values
+        rho = self.damping(start, whitened, rank)
+        gains, non_zero = self.gain(s**2, rho), jnp.arange(s.size) < rank
+        fastest = jnp.max(gains, where=non_zero, initial=0.0) * jnp.max(whitened.loss_hessian)
+        slowest = jnp.min(gains, where=non_zero, initial=jnp.inf) * jnp.min(whitened.loss_hessian)
+        return InitialRates(fastest, slowest, self.direction_and_branch(whitened, rho, rank)[1])

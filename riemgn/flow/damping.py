@@ -1,119 +1,115 @@
-"""Damping schedules `rho(t, point)`: constant, exponential in time, by the smallest kernel eigenvalue, by the residual or the gradient."""
+"""Damping schedules `rho(t, point)` of the Levenberg-Marquardt flows and methods."""
 
 import abc
+import dataclasses
+from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from .._repr import short_repr
 from .._types import Scalar
 from .._validation import checked_number
 from ..linalg import spectrum
 from ..problem import Linearisation
 
+Rank = Int[Array, ""] | int
+
+
+def _non_negative(name: str, default: Any = dataclasses.MISSING) -> Any:
+    return eqx.field(converter=partial(checked_number, name, positive=False), default=default)
+
 
 class AbstractDamping(eqx.Module):
     """A rule for the damping `rho >= 0`, in units of the eigenvalues of `K = J J^T`."""
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
     @abc.abstractmethod
-    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
-        """`rho` at time `t` and the point `point`; `rank` singular values of `J` count as non-zero."""
+    def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
+        """Return `rho` at time `t` and `point`; `rank` singular values of `J` count as non-zero."""
 
 
 class ConstantDamping(AbstractDamping):
-    """`rho_t = rho`. Rate `2 nu lambda_min / (lambda_min + rho)`: degrades with the conditioning (theory.md C7)."""
+    """`rho_t = rho`. The rate `2 nu lambda_min / (lambda_min + rho)` falls with the conditioning.
 
-    rho: Array
+    Reference: Statement C7.
+    """
 
-    def __init__(self, rho: Scalar | float):
-        self.rho = checked_number("rho", rho, positive=False)
+    rho: Scalar | float = _non_negative("rho")
 
-    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
-        return self.rho
+    def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
+        return jnp.asarray(self.rho)
 
 
 class ExponentialDamping(AbstractDamping):
-    """`rho_t = rho0 exp(-rate t)`. Full rate after a time `log(rho0 / lambda_min) / rate` (theory.md C8)."""
+    """`rho_t = rho0 exp(-rate t)`. Full rate after a time `log(rho0 / lambda_min) / rate`.
 
-    rho0: Array
-    rate: Array
+    Reference: Statement C8.
+    """
 
-    def __init__(self, rho0: float, rate: float = 1.0):
-        self.rho0 = checked_number("rho0", rho0, positive=False)
-        self.rate = checked_number("rate", rate, positive=False)
+    rho0: Scalar | float = _non_negative("rho0")
+    rate: Scalar | float = _non_negative("rate", 1.0)
 
-    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+    def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
         return self.rho0 * jnp.exp(-self.rate * t)
 
 
 class SpectralDamping(AbstractDamping):
-    """`rho_t = c lambda_min(K_t)`, `c` the `factor`. Rate `2 nu / (1 + c)` at every conditioning; one spectrum per evaluation.
+    """`rho_t = factor * lambda_min(K_t)`. Rate `2 nu / (1 + factor)` at every conditioning.
 
-    Raises: `ValueError` for a negative factor; when called without a Jacobian, as by `matrix_free`.
+    It costs one spectrum of `J` per evaluation, so it raises `ValueError` if `J` is matrix-free.
 
-    Reference: theory.md C8.
+    Reference: Statement C8.
     """
 
-    factor: Array
+    factor: Scalar | float = _non_negative("factor", 1.0)
 
-    def __init__(self, factor: float = 1.0):
-        self.factor = checked_number("factor", factor, positive=False)
-
-    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
+    def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
         if not point.jac.shape[1]:
             raise ValueError(
-                "SpectralDamping needs the singular values of J, which `matrix_free` never forms: give a number or another schedule."
+                "SpectralDamping needs the singular values of J, which `matrix_free` never forms: "
+                "pass a number or another schedule."
             )
         return self.factor * spectrum(point.jac)[rank - 1] ** 2
 
 
 class ResidualDamping(AbstractDamping):
-    """`rho_t = c |f(w_t) - y|^power`, `c` the `factor`. Asymptotically undamped; delay at most `c |r_0|^power / (power lambda_min)`.
+    """`rho_t = factor * |f(w_t) - y|^power`, which vanishes with the residual.
 
-    Raises: `ValueError` for a negative factor or power.
+    The delay against no damping is at most `factor |r_0|^power / (power lambda_min)`.
 
-    Reference: papers.md D7.
+    Reference: Statement D7.
     """
 
-    factor: Array
-    power: Array
+    factor: Scalar | float = _non_negative("factor")
+    power: Scalar | float = _non_negative("power", 1.0)
 
-    def __init__(self, factor: float, power: float = 1.0):
-        self.factor = checked_number("factor", factor, positive=False)
-        self.power = checked_number("power", power, positive=False)
-
-    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
-        return self.factor * _power_of_norm(point.residual, self.power)
+    def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
+        return self.factor * jnp.sum(point.residual**2) ** (0.5 * self.power)
 
 
 class GradientDamping(AbstractDamping):
-    """`rho_t = c |grad g(f(w_t))|^power`, `c` the `factor`: `ResidualDamping` for a loss that is not quadratic.
+    """`rho_t = factor * |grad g(f(w_t))|^power`, for losses that are not quadratic.
 
-    Raises: `ValueError` for a negative factor or power.
-
-    Reference: papers.md D7.
+    Reference: Statement D7.
     """
 
-    factor: Array
-    power: Array
+    factor: Scalar | float = _non_negative("factor")
+    power: Scalar | float = _non_negative("power", 1.0)
 
-    def __init__(self, factor: float, power: float = 1.0):
-        self.factor = checked_number("factor", factor, positive=False)
-        self.power = checked_number("power", power, positive=False)
-
-    def __call__(self, t: Scalar, point: Linearisation, rank: Int[Array, ""] | int) -> Scalar:
-        return self.factor * _power_of_norm(point.loss_gradient, self.power)
+    def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
+        return self.factor * jnp.sum(point.loss_gradient**2) ** (0.5 * self.power)
 
 
-def _power_of_norm(v: Array, power: Array) -> Scalar:
-    return jnp.sum(v**2) ** (0.5 * power)
-
-
-def as_damping(value: AbstractDamping | float) -> AbstractDamping:
-    """A schedule as it is, a number as `ConstantDamping`."""
+def as_damping(value: AbstractDamping | Scalar | float) -> AbstractDamping:
+    """Return a schedule as it is, a number as `ConstantDamping`."""
     return value if isinstance(value, AbstractDamping) else ConstantDamping(value)
 
 
 def is_zero(value: AbstractDamping | float) -> bool:
-    """Whether `value` is the plain number 0: a flow damped so inverts `J` itself."""
+    """Return whether `value` is the number 0, with which a flow inverts `J` itself."""
     return isinstance(value, int | float) and value == 0

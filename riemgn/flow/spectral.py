@@ -1,11 +1,12 @@
-"""The flows whose preconditioner is a function of the Jacobian alone: gradient flow, Gauss-Newton, Levenberg-Marquardt, interpolated."""
+"""Flows with a gain on the spectrum of the Jacobian: gradient, Gauss-Newton and in between."""
 
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from .._repr import short_repr
 from .._types import Count, Scalar, Weights
 from .._validation import checked_number
 from ..linalg import (
@@ -18,16 +19,18 @@ from ..linalg import (
 )
 from ..problem import Linearisation
 from .base import AbstractSpectralFlow
-from .damping import AbstractDamping, as_damping, ConstantDamping, is_zero
+from .damping import AbstractDamping, as_damping, ConstantDamping, is_zero, Rank
 
 
 class GradientFlow(AbstractSpectralFlow):
-    """Gradient flow, `w' = -J^T grad g(f(w))`: gain `phi(s) = s`, so its rates are those of the kernel, `lambda_min(K)` the slowest.
+    """Gradient flow, `w' = -J^T grad g(f(w))`, with gain `phi(s) = s`.
+
+    Its rates are the eigenvalues of `K = J J^T`, so it is slow if `K` is ill-conditioned.
 
     Arguments:
 
-    - `matrix_free`: with True the direction is one product and `J` is never formed, for large n and p: no spectra are taken, and `solve` takes
-        explicit steps also where the flow is stiff.
+    - `matrix_free`: True takes one product with `J^T` instead of forming `J`, for large n and p.
+      Then no spectra are computed and `solve` takes explicit steps. Default False.
 
     Raises: `ValueError` for a `matrix_free` that is neither True nor False.
 
@@ -35,132 +38,159 @@ class GradientFlow(AbstractSpectralFlow):
     >>> rg.GradientFlow().name
     'gf'
 
-    Reference: theory.md sections 1 and C10.
+    Reference: Statements, definitions; Statement C10.
     """
 
     damping: AbstractDamping
     matrix_free: GradientProduct | None
-    inverts: bool = eqx.field(static=True)
+    inverts: ClassVar[bool] = False
     name: ClassVar[str] = "gf"
-    intrinsic: ClassVar[bool] = True
-    whitens: ClassVar[bool] = False
 
     def __init__(self, matrix_free: bool = False):
         if not isinstance(matrix_free, bool):
-            raise ValueError(
-                f"`matrix_free` of GradientFlow, which has nothing to solve, must be True or False, got {matrix_free!r}."
-            )
+            raise ValueError(f"`matrix_free` of GradientFlow must be True or False, got {matrix_free!r}.")
         self.damping = ConstantDamping(0.0)
-        self.inverts = False
         self.matrix_free = GradientProduct() if matrix_free else None
+
+    def __repr__(self) -> str:
+        return short_repr(self, matrix_free=self.matrix_free is not None)
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return eigenvalues
 
-    def direction_and_branch(
-        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Count]:
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Rank) -> tuple[Weights, Count]:
         return -(point.loss_gradient @ point.jac), jnp.array(BRANCHES.index("product"))
 
 
 class GaussNewtonFlow(AbstractSpectralFlow):
-    """Gauss-Newton flow, `w' = -J^+ grad g(f(w))`: gain `phi(s) = 1`, the Riemannian gradient flow of `g` on `M = f(W)`.
+    """Gauss-Newton flow, `w' = -J^+ grad g(f(w))`, with gain `phi(s) = 1`.
 
-    `J^+` is the pseudo-inverse of the rank that `J` has at the start (minimum-norm velocity); where that rank is lost the flow ends.
+    It is the Riemannian gradient flow of `g` on the set of outputs `M = f(W)`. `J^+` is the
+    pseudo-inverse of the rank that `J` has at the start, which gives the velocity of minimum norm.
+    The solve stops with status `rank_lost` if `J` loses that rank.
 
     >>> import riemgn as rg
     >>> problem = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
     >>> rg.solve(problem, rg.GaussNewtonFlow(), t1=1.0).ts[-1].item()
     1.0
 
-    Reference: Cayci, arXiv:2412.14031v4; theory.md C1, C6.
+    Reference: Cayci, arXiv:2412.14031v4; Statements C1 and C6.
     """
 
     damping: AbstractDamping
-    inverts: bool = eqx.field(static=True)
+    inverts: ClassVar[bool] = True
     name: ClassVar[str] = "gn"
     matrix_free: ClassVar[None] = None
-    intrinsic: ClassVar[bool] = True
-    whitens: ClassVar[bool] = False
 
     def __init__(self):
         self.damping = ConstantDamping(0.0)
-        self.inverts = True
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
         return jnp.ones_like(eigenvalues)
 
-    def direction_and_branch(
-        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Count]:
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Rank) -> tuple[Weights, Count]:
         return pseudo_inverse_direction(point.jac, point.loss_gradient, rank)[:2]
 
 
-class LevenbergMarquardtFlow(AbstractSpectralFlow):
-    """Levenberg-Marquardt flow, `w' = -(G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / (s + rho)`.
+class _DampedFlow(AbstractSpectralFlow):
+    """`w' = -(a J^T J + rho I)^{-1} J^T grad g`, with gain `phi(s) = s / (a s + rho)`."""
+
+    damping: AbstractDamping
+    inverts: bool = eqx.field(static=True)
+
+    def _share(self, damping: Scalar) -> Scalar | float:
+        """Return `a`."""
+        return 1.0
+
+    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
+        return eigenvalues / (self._share(damping) * eigenvalues + damping)
+
+    def direction_and_branch(self, point: Linearisation, damping: Scalar, rank: Rank) -> tuple[Weights, Count]:
+        return damped_direction(point.jac, point.loss_gradient, damping, self._share(damping), rank)[:2]
+
+
+class LevenbergMarquardtFlow(_DampedFlow):
+    """Levenberg-Marquardt flow, `w' = -(J^T J + rho I)^{-1} J^T grad g`.
+
+    Its gain is `phi(s) = s / (s + rho)`. Modes with eigenvalues far below `rho` move slowly.
 
     Arguments:
 
-    - `damping`: `rho`, in units of the eigenvalues of `K`; a number or a schedule.
-    - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`.
+    - `damping`: `rho`, in units of the eigenvalues of `K = J J^T`; a number or a schedule such as
+      `ExponentialDamping`.
+    - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p. None (default)
+      forms `J`.
 
-    Raises: `ValueError` for negative or non-finite damping, and for no damping where `matrix_free` is given.
+    Raises: `ValueError` for damping that is negative or not finite, or 0 with `matrix_free`.
 
-    >>> import jax.numpy as jnp, riemgn as rg
-    >>> float(rg.LevenbergMarquardtFlow(0.5).gain(jnp.array([0.5]), 0.5)[0])
-    0.5
+    >>> import riemgn as rg
+    >>> rg.LevenbergMarquardtFlow(0.1)
+    LevenbergMarquardtFlow(damping=0.1)
 
-    Reference: Cayci, arXiv:2412.14031v4; theory.md C7, C8.
+    Reference: Cayci, arXiv:2412.14031v4; Statements C7 and C8.
     """
 
-    damping: AbstractDamping
     matrix_free: MatrixFree | None
-    inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "lm"
-    intrinsic: ClassVar[bool] = True
-    whitens: ClassVar[bool] = False
 
     def __init__(self, damping: AbstractDamping | float, matrix_free: MatrixFree | None = None):
         self.damping = as_damping(damping)
         self.inverts = is_zero(damping)
         self.matrix_free = checked_matrix_free(matrix_free, self.inverts)
 
-    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
-        return eigenvalues / (eigenvalues + damping)
 
-    def direction_and_branch(
-        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Count]:
-        return damped_direction(point.jac, point.loss_gradient, damping, rank=rank)[:2]
+class GeneralizedGaussNewtonFlow(_DampedFlow):
+    """Generalised Gauss-Newton flow, `w' = -(J^T B J + rho I)^+ J^T grad g` with `B = Hess g(f)`.
 
-
-class InterpolatedFlow(AbstractSpectralFlow):
-    """Between the two, `w' = -((1 - rho) G + rho I)^{-1} J^T grad g`: gain `phi(s) = s / ((1 - rho) s + rho)`, GN at 0 and GF at 1.
+    It is Levenberg-Marquardt in the whitened outputs `B^{1/2} J`, and the natural gradient flow if
+    `B` is the Fisher metric. With `rho = 0`, a strongly convex loss and full row rank it gives
+    `grad g(f_t) = exp(-t) grad g(f_0)`.
 
     Arguments:
 
-    - `mix`: `rho` in [0, 1], without unit. The same paths as Levenberg-Marquardt with damping `rho / (1 - rho)` at clock speed `1 / (1 - rho)`.
+    - `damping`: `rho`, in units of the eigenvalues of `B^{1/2} K B^{1/2}`; a number (default 0) or
+      a schedule such as `ExponentialDamping`.
+
+    Raises: `ValueError` for damping that is negative or not finite.
+
+    >>> import riemgn as rg
+    >>> rg.solve(rg.task.circle(), rg.GeneralizedGaussNewtonFlow(), t1=5.0).status
+    'successful'
+
+    Reference: Statements C16 and D8.
+    """
+
+    name: ClassVar[str] = "ggn"
+    matrix_free: ClassVar[None] = None
+    whitens: ClassVar[bool] = True
+
+    def __init__(self, damping: AbstractDamping | float = 0.0):
+        self.damping = as_damping(damping)
+        self.inverts = is_zero(damping)
+
+
+class InterpolatedFlow(_DampedFlow):
+    """Flow between Gauss-Newton and gradient, `w' = -((1 - rho) J^T J + rho I)^{-1} J^T grad g`.
+
+    Its gain is `phi(s) = s / ((1 - rho) s + rho)`: Gauss-Newton for `rho = 0`, gradient flow for
+    `rho = 1`. It takes the path of Levenberg-Marquardt with damping `rho / (1 - rho)`, but
+    `1 / (1 - rho)` times as fast.
+
+    Arguments:
+
+    - `mix`: `rho` in [0, 1], without unit.
 
     Raises: `ValueError` for `mix` outside [0, 1].
 
-    Reference: theory.md section 1; papers.md D5.
+    Reference: Statements, definitions; Statement D5.
     """
 
-    damping: AbstractDamping
-    inverts: bool = eqx.field(static=True)
     name: ClassVar[str] = "interpolated"
     matrix_free: ClassVar[None] = None
-    intrinsic: ClassVar[bool] = True
-    whitens: ClassVar[bool] = False
 
     def __init__(self, mix: float):
         self.damping = ConstantDamping(checked_number("mix", mix, positive=False, upper=1.0))
         self.inverts = is_zero(mix)
 
-    def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
-        return eigenvalues / ((1 - damping) * eigenvalues + damping)
-
-    def direction_and_branch(
-        self, point: Linearisation, damping: Scalar, rank: Int[Array, ""] | int
-    ) -> tuple[Weights, Count]:
-        return damped_direction(point.jac, point.loss_gradient, damping, 1 - damping, rank)[:2]
+    def _share(self, damping: Scalar) -> Scalar:
+        return 1 - damping

@@ -1,4 +1,4 @@
-"""Drivers: `solve` and `solve_batch` integrate a flow, `iterate` takes the steps of a method, `shard` spreads a problem over devices."""
+"""Drivers: integrate flows, iterate methods, and distribute a problem over devices."""
 
 from .batch import batch_key as batch_key, solve_batch as solve_batch
 from .iterate import iterate as iterate

@@ -1,4 +1,4 @@
-"""solve_batch(problems, flows) -> [Trajectory, ...]: problems of one structure, solved by programs that are compiled once."""
+"""solve_batch(problems, flows) -> [Trajectory, ...]: solve problems of one structure together."""
 
 import functools
 import os
@@ -12,28 +12,42 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
 
 from ..flow import AbstractFlow
 from ..problem import Problem
-from ..result import EXPECTED, result_name
+from ..result import EXPECTED
 from ..trajectory import SolveError, Trajectory
 from .integrate import Arguments, integrate
-from .plan import checked_settings, Plan, planned, Settings, Start, start_of
-from .solve import ended, followed, sample_rows, TIGHTER, trajectory_of, with_error
+from .plan import check_types, evaluate_start, make_plan, Plan, Settings, Start
+from .solve import final_state, run_plan, sample_rows, TIGHTER, trajectory_of, with_error
 
-# Members that one call of a stacked program takes.
-WIDTH = 64
+# members per call of a stacked program
+STACK_SIZE = 64
 
-# Steps after which a stacked member is solved by itself, from the start, so that the others do not take thousands of steps for nothing.
-PATIENCE = 256
+# a stacked member that needs more steps is solved again by itself, so that the others do not wait
+MAX_STACKED_STEPS = 256
+
+
+class BatchError(SolveError):
+    """Some members of a batch failed; `trajectories` holds all members, in order."""
+
+    def __init__(self, trajectories: list[Trajectory], failed: list[int]):
+        super().__init__(trajectories[failed[0]])
+        self.trajectories, self.failed = trajectories, failed
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.failed)} of {len(self.trajectories)} solves failed, first member {self.failed[0]}: "
+            f"{self.trajectory.message} See `error.trajectories`, or pass throw=False to get them."
+        )
 
 
 def batch_key(problem: Problem, flow: AbstractFlow) -> Hashable:
-    """What two solves must have in common to be stacked: the PyTree structure with its static fields, shapes and types of the arrays, other leaves.
+    """Return what two solves must have in common to share one compiled program.
 
-    A `problem` and the `flow` on it have one key. Problems of different weights, data, output scale and damping have equal keys; a model given as
-    a function counts as that very function.
+    It consists of the PyTree structure with its static fields, and the shapes and types of arrays.
+    Other weights, data, output scale or damping give an equal key. If the model is a function, it
+    must be the same function object.
 
     >>> import riemgn as rg
     >>> flow = rg.LevenbergMarquardtFlow
@@ -48,123 +62,108 @@ def solve_batch(
     flows: AbstractFlow | Sequence[AbstractFlow],
     t1: float = 20.0,
     *,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
-    ts: ArrayLike | None = None,
-    solver: diffrax.AbstractSolver | None = None,
-    throw: bool = False,
+    throw: bool = True,
     error: bool = False,
-    rank_tol: float = 1e-5,
-    ball_radius: float | None = None,
-    loss_tol: float | None = None,
-    max_steps: int = 4096,
-    step_to_ts: bool = False,
     threads: int | None = None,
     stacked: bool | None = None,
+    **options: Any,
 ) -> list[Trajectory]:
-    """`solve` of each problem with its flow, compiled once for all of them.
+    """Solve each problem with its flow, by programs that are compiled once for all of them.
 
-    Every trajectory is that of `solve` on that problem alone, to rounding: own steps, times, events, result code, statistics. The solver is chosen
-    for each as `solve` does. What goes on in one, divergence or values that are not finite, reaches no other.
+    Each trajectory is, up to rounding, that of `solve` on the problem alone, with its own steps,
+    events and status. A member that fails does not affect the others. On a CPU the members run in
+    threads. On an accelerator they are stacked under `vmap`, and a member that needs more than 256
+    steps is solved by itself.
 
-    On a CPU the members run by the programs of `solve`, one beside the other in threads. On an accelerator they are stacked under `vmap`; all wait
-    for the slowest, but one that takes more than `PATIENCE` steps is taken out and solved by itself.
-
-    Arguments as in `solve`, and
+    Arguments:
 
     - `problems`: at least one, all with the same `batch_key`.
-    - `flows`: one flow for all, or one for each.
-    - `throw`: raise `SolveError` of the first member in numerical trouble; by default each comes back with its result code, also one that is not
-        finite at the start.
-    - `threads`: members solved at the same time, by default as many as there are cores. One where other processes take the other cores.
-    - `stacked`: whether to stack; None (default) where there is an accelerator. On a CPU stacking saves about a sixth of the integration, and jaxlib
-        0.10 can wait forever in the batched factorisations of a program that runs on more than one core.
+    - `flows`: one flow for all, or one for each problem.
+    - `t1`, `error`, `**options`: as in `solve`: `rtol`, `atol`, `ts`, `solver`, `rank_tol`,
+      `ball_radius`, `loss_tol`, `max_steps` and `step_to_ts`.
+    - `throw`: raise `SolveError` if a member failed, after all are finished (default). Its
+      `trajectories` holds all members. With False you get them all, each with its `status`.
+    - `threads`: number of members solved at a time, by default the number of cores.
+    - `stacked`: whether to stack. By default only on an accelerator: on a CPU it saves a sixth of
+      the time, but batched factorisations of jaxlib 0.10 may deadlock there.
 
-    Returns: the trajectories in the order of the problems; their `stats["seconds"]` are those of the batch until that member was done.
+    Returns: the trajectories in the order of the problems.
 
-    Raises: `ValueError` for wrong arguments, problems that cannot be solved by one program among them; `SolveError` if `throw`.
+    Raises: `ValueError` for wrong arguments, such as problems of different structure; `SolveError`.
 
     >>> import riemgn as rg
-    >>> trajs = rg.solve_batch([rg.task.circle(angle=a) for a in (0.5, 1.0)], rg.GaussNewtonFlow(), t1=1.0)
-    >>> [rg.result_name(traj.result) for traj in trajs]
+    >>> circles = [rg.task.circle(angle=a) for a in (0.5, 1.0)]
+    >>> trajs = rg.solve_batch(circles, rg.GaussNewtonFlow(), t1=1.0)
+    >>> [traj.status for traj in trajs]
     ['successful', 'successful']
     """
     start_time = time.perf_counter()
     pairs = _checked_pairs(problems, flows)
-    settings = checked_settings(
-        *pairs[0], t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts
-    )
+    settings = Settings(t1, **options)
+    check_types(*pairs[0])
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ValueError(f"`threads` must be a positive integer, got {threads!r}.")
     stacked = jax.default_backend() != "cpu" if stacked is None else stacked
     with ThreadPoolExecutor(threads or _cores()) as pool:
-        starts = _by_calls(_starts, pairs) if stacked else _at_once(pool, lambda pair: start_of(*pair), pairs)
-        plans = [planned(problem, flow, start, settings) for (problem, flow), start in zip(pairs, starts, strict=True)]
-        follow = _stacked if stacked else _side_by_side
-        trajectories = follow(pool, plans, settings, start_time, 1.0)
+        starts = _in_chunks(_starts, pairs) if stacked else _in_threads(pool, lambda pair: evaluate_start(*pair), pairs)
+        plans = [make_plan(*pair, start, settings) for pair, start in zip(pairs, starts, strict=True)]
+        run = _run_stacked if stacked else _run_in_threads
+        trajectories = run(pool, plans, start_time, 1.0)
         if error:
-            moving = [i for i, plan in enumerate(plans) if plan.at_rest is None]
-            for i, tight in zip(
-                moving, follow(pool, [plans[i] for i in moving], settings, start_time, TIGHTER), strict=True
-            ):
+            moving = [i for i, plan in enumerate(plans) if plan.status_at_start is None]
+            for i, tight in zip(moving, run(pool, [plans[i] for i in moving], start_time, TIGHTER), strict=True):
                 trajectories[i] = with_error(trajectories[i], tight)
-    for trajectory in trajectories:
-        if throw and result_name(trajectory.result) not in EXPECTED:
-            raise SolveError(trajectory)
+    failed = [i for i, trajectory in enumerate(trajectories) if trajectory.status not in EXPECTED]
+    if throw and failed:
+        raise BatchError(trajectories, failed)
     return trajectories
 
 
-def _side_by_side(
-    pool: ThreadPoolExecutor, plans: list[Plan], settings: Settings, start_time: float, tighter: float
-) -> list[Trajectory]:
-    """Each plan by the programs of `solve`, as many at a time as there are threads."""
-
-    def follow(i: int) -> Trajectory:
-        return followed(plans[i], settings, start_time, tighter)
-
-    found: dict[int, Trajectory] = {}
+def _run_in_threads(pool: ThreadPoolExecutor, plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory]:
+    """Run each plan by the programs of `solve`, as many at a time as there are threads."""
+    results: dict[int, Trajectory] = {}
     for members in _groups(plans):
-        found |= zip(members, _at_once(pool, follow, members), strict=True)
-    return [found[i] for i in range(len(plans))]
+        results |= zip(
+            members, _in_threads(pool, lambda i: run_plan(plans[i], start_time, tighter), members), strict=True
+        )
+    return [results[i] for i in range(len(plans))]
 
 
-def _stacked(
-    pool: ThreadPoolExecutor, plans: list[Plan], settings: Settings, start_time: float, tighter: float
-) -> list[Trajectory]:
-    """The plans of one solver stacked; those that rest, and those that outlast the others' patience, by the programs of `solve`."""
-    found: dict[int, Trajectory | None] = {}
-    together = functools.partial(_trajectories, settings=settings, start_time=start_time, tighter=tighter)
+def _run_stacked(pool: ThreadPoolExecutor, plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory]:
+    """Stack the plans of each solver; run finished and slow members by the programs of `solve`."""
+    results: dict[int, Trajectory | None] = {}
+    run = functools.partial(_run_chunk, start_time=start_time, tighter=tighter)
     for members in _groups(plans):
-        if plans[members[0]].at_rest is None:
-            found |= zip(members, _by_calls(together, [plans[i] for i in members]), strict=True)
-    alone = [i for i in range(len(plans)) if found.get(i) is None]
-    found |= zip(alone, _side_by_side(pool, [plans[i] for i in alone], settings, start_time, tighter), strict=True)
-    return [found[i] for i in range(len(plans))]  # pyright: ignore[reportReturnType]
+        if plans[members[0]].status_at_start is None:
+            results |= zip(members, _in_chunks(run, [plans[i] for i in members]), strict=True)
+    alone = [i for i in range(len(plans)) if results.get(i) is None]
+    results |= zip(alone, _run_in_threads(pool, [plans[i] for i in alone], start_time, tighter), strict=True)
+    return [results[i] for i in range(len(plans))]  # pyright: ignore[reportReturnType]
 
 
 def _groups(plans: list[Plan]) -> list[list[int]]:
-    """The places of the plans that one program serves: those that rest, those of each solver."""
+    """Return the indices of the plans that share a program: one group for each solver."""
     groups: dict[Hashable, list[int]] = {}
     for i, plan in enumerate(plans):
-        groups.setdefault(plan.at_rest or _structure(plan.solver), []).append(i)
+        groups.setdefault(plan.status_at_start or _structure(plan.solver), []).append(i)
     return list(groups.values())
 
 
-def _at_once(pool: ThreadPoolExecutor, function: Callable, items: Sequence) -> list:
-    """`function` of the items in the pool's threads, after that of the first one: two threads that meet a program would both compile it."""
+def _in_threads(pool: ThreadPoolExecutor, function: Callable, items: Sequence) -> list:
+    """Map `function` over the items; the first one runs alone, so that only one thread compiles."""
     return [function(items[0]), *pool.map(function, items[1:])]
 
 
-def _by_calls(function: Callable[[list], list], items: list) -> list:
-    """`function` of the items, `WIDTH` or a smaller power of two a call, filled up with copies: few sizes are ever compiled."""
-    width = min(WIDTH, 1 << (len(items) - 1).bit_length())
-    calls = [items[i : i + width] for i in range(0, len(items), width)]
-    return [result for call in calls for result in function([*call, *call[:1] * (width - len(call))])[: len(call)]]
+def _in_chunks(function: Callable[[list], list], items: list) -> list:
+    """Map `function` over chunks whose size is a power of two, the last one filled with copies."""
+    size = min(STACK_SIZE, 1 << (len(items) - 1).bit_length())
+    chunks = [items[i : i + size] for i in range(0, len(items), size)]
+    return [result for part in chunks for result in function([*part, *part[:1] * (size - len(part))])[: len(part)]]
 
 
 @eqx.filter_jit
 def _starts_program(stacked) -> Start:
-    return eqx.filter_vmap(start_of)(*stacked)
+    return eqx.filter_vmap(evaluate_start)(*stacked)
 
 
 def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
@@ -172,13 +171,11 @@ def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
 
 
 @eqx.filter_jit
-def _integrate_program(
-    args: Arguments, solver, shortest, numbers: tuple[Any, Any, Any, Any], max_steps: int, step_to_ts: bool
-):
-    def one(args, solver, shortest):
-        return integrate(args, *numbers, shortest, solver, max_steps, False, False, step_to_ts)
+def _integrate_program(args: Arguments, solver, numbers: tuple, max_steps: int, step_to_ts: bool):
+    def one(args, solver):
+        return integrate(args, solver, numbers, max_steps, step_to_ts, False, False)
 
-    return eqx.filter_vmap(one)(args, solver, shortest)
+    return eqx.filter_vmap(one)(args, solver)
 
 
 @eqx.filter_jit
@@ -186,32 +183,29 @@ def _sample_program(args: Arguments, saved, ends):
     return eqx.filter_vmap(sample_rows)(args, saved, ends)
 
 
-def _trajectories(plans: list[Plan], settings: Settings, start_time: float, tighter: float) -> list[Trajectory | None]:
-    """One call: the trajectories, None for a member whose patience ran out."""
-    args, solvers, shortest = (
-        _stack([getattr(plan, name) for plan in plans]) for name in ("args", "solver", "shortest")
-    )
-    steps = min(settings.max_steps, PATIENCE)
-    solutions = _integrate_program(args, solvers, shortest, settings.numbers(tighter), steps, settings.step_to_ts)
+def _run_chunk(plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory | None]:
+    """Return the trajectories of one stacked call, None for members that need more steps."""
+    settings, args = plans[0].settings, _stack([plan.args for plan in plans])
+    steps = min(settings.max_steps, MAX_STACKED_STEPS)
+    solver, numbers = _stack([plan.solver for plan in plans]), plans[0].numbers(tighter)
+    solutions = _integrate_program(args, solver, numbers, steps, settings.step_to_ts)
     each = _unstack(solutions, len(plans))
-    ends = [ended(plan.args, solution) for plan, solution in zip(plans, each, strict=True)]
+    ends = [final_state(plan.args, solution) for plan, solution in zip(plans, each, strict=True)]
     sampled = _sample_program(args, solutions.ys[0], np.stack([end.y["w"] for end in ends]))
     trajectories = []
     for plan, solution, end, rows in zip(plans, each, ends, _unstack(sampled, len(plans)), strict=True):
         unfinished = steps < settings.max_steps and bool(solution.result == diffrax.RESULTS.max_steps_reached)
-        trajectories.append(
-            None if unfinished else trajectory_of(plan, settings, tighter, solution, end, rows, start_time)
-        )
+        trajectories.append(None if unfinished else trajectory_of(plan, tighter, solution, end, rows, start_time))
     return trajectories
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    """One PyTree with the arrays of all, stacked on the host."""
+    """Stack the arrays of several PyTrees, on the host."""
     return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)) if eqx.is_array(leaves[0]) else leaves[0], *trees)
 
 
 def _unstack(tree: Any, count: int) -> list[Any]:
-    """The members of a stacked PyTree, on the host."""
+    """Return the members of a stacked PyTree, on the host."""
     arrays, rest = eqx.partition(tree, eqx.is_array)
     arrays = jax.tree.map(np.asarray, arrays)
     return [eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], arrays), rest) for i in range(count)]
@@ -232,10 +226,12 @@ def _checked_pairs(
     flows = [flows] * len(problems) if isinstance(flows, AbstractFlow) else list(flows)
     if not len(problems) == len(flows) > 0:
         raise ValueError(
-            f"`flows` must be one flow or one for each of at least one problem, got {len(flows)} for {len(problems)} problems."
+            "`flows` must be one flow or one for each of at least one problem, "
+            f"got {len(flows)} for {len(problems)} problems."
         )
-    keys = [batch_key(problem, flow) for problem, flow in zip(problems, flows, strict=True)]
+    pairs = list(zip(problems, flows, strict=True))
+    keys = [batch_key(*pair) for pair in pairs]
     for i, key in enumerate(keys):
         if key != keys[0]:
             raise ValueError(f"Problems solved together must have equal `batch_key`s, got another one for problem {i}.")
-    return list(zip(problems, flows, strict=True))
+    return pairs

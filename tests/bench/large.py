@@ -115,7 +115,7 @@ def measured(title: str, work: Work) -> Timing:
     spent = seconds(lambda: kept.append(work.run(problem, horizon)) or kept[0].params)
     notes = [f"peak {peak_bytes() / 1e9:.2f} GB", f"{kept[0].stats['num_steps']} steps"]
     if not kept[0].succeeded:
-        return Timing(title, note=f"ends with {rg.result_name(kept[0].result)}")
+        return Timing(title, note=f"ends with {kept[0].status}")
     if work.counted:
         one = jax.jit(
             lambda problem: work.solver.step(

@@ -52,7 +52,7 @@ class Watched:
         self.programs: list[dict] = []
         for module, names in (
             ("riemgn.solver.iterate", ("_start", "_run", "_sample")),
-            ("riemgn.solver.solve", ("start_of", "integrate", "sample_rows")),
+            ("riemgn.solver.solve", ("evaluate_start", "integrate", "sample_rows")),
         ):
             for name in names:
                 self.watch(importlib.import_module(module), name)

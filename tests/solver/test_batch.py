@@ -66,7 +66,7 @@ def hold_to_solve(
     problems: list[rg.Problem], flows: AbstractFlow | Sequence[AbstractFlow], *, stacked: bool = False, **options
 ) -> list[str]:
     """The result codes of a batch, each member of which is what `solve` makes of it alone."""
-    batch = rg.solve_batch(problems, flows, stacked=stacked, **options)
+    batch = rg.solve_batch(problems, flows, stacked=stacked, throw=False, **options)
     each = [flows] * len(problems) if isinstance(flows, AbstractFlow) else flows
     for problem, flow, trajectory in zip(problems, each, batch, strict=True):
         assert np.array_equal(trajectory.problem.w0, problem.w0) and np.array_equal(trajectory.problem.y, problem.y)
@@ -127,14 +127,15 @@ def trouble() -> tuple[list[rg.Problem], list[str]]:
 def test_trouble_of_one_member_reaches_no_other():
     problems, names = trouble()
     options = {"t1": 5.0, "ts": np.array([1.0, 5.0]), "max_steps": 40, "solver": diffrax.Tsit5()}
-    batch = rg.solve_batch(problems, rg.GradientFlow(), **options)
+    batch = rg.solve_batch(problems, rg.GradientFlow(), throw=False, **options)
     assert [trajectory.status for trajectory in batch] == names
     quiet = rg.solve_batch([problems[0], problems[3]], rg.GradientFlow(), **options)
     for ours, theirs in zip((batch[0], batch[3]), quiet, strict=True):
         assert all(np.array_equal(value, theirs.arrays()[name]) for name, value in ours.arrays().items())
         assert np.all(np.isfinite(ours.params))
-    with pytest.raises(rg.SolveError):
-        rg.solve_batch(problems, rg.GradientFlow(), throw=True, **options)
+    with pytest.raises(rg.SolveError, match=r"2 of 4 solves failed, first member 1: .*`error\.trajectories`") as caught:
+        rg.solve_batch(problems, rg.GradientFlow(), **options)
+    assert [trajectory.status for trajectory in caught.value.trajectories] == names
     with pytest.raises(ValueError, match="must start from finite outputs"):
         rg.solve(problems[1], rg.GradientFlow(), **options)
 
@@ -155,9 +156,9 @@ def stacked_batches_hold() -> None:
         "successful"
     }
     problems, names = trouble()
-    vars(sys.modules["riemgn.solver.batch"])["PATIENCE"] = 30
+    vars(sys.modules["riemgn.solver.batch"])["MAX_STACKED_STEPS"] = 30
     options = {"t1": 5.0, "ts": np.array([1.0, 5.0]), "max_steps": 40, "solver": diffrax.Tsit5()}
-    batch = rg.solve_batch(problems, rg.GradientFlow(), stacked=True, **options)
+    batch = rg.solve_batch(problems, rg.GradientFlow(), stacked=True, throw=False, **options)
     assert [trajectory.status for trajectory in batch] == names
     assert [trajectory.stats["num_steps"] for trajectory in batch][1:3] == [0, 40]
     for i in (0, 3):

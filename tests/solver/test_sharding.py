@@ -114,7 +114,7 @@ def test_memory_of_a_direction_falls_with_the_number_of_devices(seen):
 
 
 def test_samples_that_the_devices_do_not_divide_are_refused(seen):
-    message = "The number of samples must be a multiple of the number of devices, got 100 and 8: leave out 4 samples or name 5 of the devices."
+    message = "The number of samples must be a multiple of the number of devices, got 100 and 8: leave out 4 samples or pass 5 of the devices."
     assert seen["refusal"] == message
 
 
@@ -153,7 +153,7 @@ def test_a_plain_function_that_says_it_is_row_wise_is_dealt_out():
         (lambda problem: rg.shard(problem.x), "`problem` must be a riemgn.Problem, got"),
         (
             lambda problem: rg.shard(rg.Problem(lambda params, x: x @ params, jnp.ones(3), problem.x, problem.y)),
-            r"`shard` deals out samples .* FunctionModel does not say so: wrap .* riemgn.model.FunctionModel\(function, rowwise=True\)",
+            r"`shard` needs a row-wise model, and FunctionModel .* riemgn.FunctionModel\(function, rowwise=True\)",
         ),
     ],
 )
