@@ -15,7 +15,7 @@ Reference: following Cayci, arXiv:2412.14031v4; theorem as in theory.md C5 (pape
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.cases import flow_of
+from riemgn.experiment.cases import solve_with_error
 from riemgn.experiment.checkpoint import checkpointed
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
@@ -39,7 +39,7 @@ def data(quick, data_dir=None):
     alphas, seeds = ALPHAS[quick], range(SEEDS[quick])
     rows, laws, edges = [], [], []
     for seed in seeds:
-        runs = [flow_of(network(float(alpha), seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES) for alpha in alphas]
+        runs = [solve_with_error(network(float(alpha), seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES) for alpha in alphas]
         rows.append([measured(run) for run in runs])
         laws.append(
             rg.certify(
@@ -87,7 +87,7 @@ def at_the_threshold(seed):
     threshold = alpha_threshold(network(1.0, seed)).value
     edge = {"alpha_0": threshold}
     for name, share in (("above", ABOVE), ("below", BELOW)):
-        traj = flow_of(network(share * threshold, seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES)
+        traj = solve_with_error(network(share * threshold, seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES)
         cert = rg.certify("underparameterized_convergence", traj)
         edge[name] = {"alpha": share * threshold, "status": str(cert.status), "rate": measured(traj)["rate"]}
     return edge

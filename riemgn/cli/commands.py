@@ -1,4 +1,7 @@
-"""The commands. Exit status: 0 done, 1 a result does not hold, 2 wrong usage or input, 130 interrupted."""
+"""The commands.
+
+Exit status: 0 done, 1 a result does not hold, 2 wrong usage or input, 130 interrupted.
+"""
 
 import inspect
 import json
@@ -19,12 +22,12 @@ from ..experiment.spec import run_spec, RunSpec
 from .session import countdown, prepare_jax, progress
 from .tables import print_certificates, print_outcomes, print_pairs, print_run, print_sweep
 
-# typer has its own copy of click or uses the installed one; the base class of usage errors has the same name
+# typer has its own copy of click or uses the installed one, and the class has the same name in both
 ClickException = next(
     cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException"
 )
 INTERRUPTED = 130
-# loky's warning when it replaces a worker whose memory grew by compiled programs, which changes no result
+# loky warns so if it replaces a worker whose memory grew by compiled programs, which is harmless
 WORKER_REPLACED = "A worker stopped while some jobs were given"
 FAILURES = ("step_limit", "step_collapsed", "non_finite", "other")  # results of a solve that failed numerically
 
@@ -43,7 +46,7 @@ DataDir = Annotated[str | None, typer.Option(help="Folder that contains the data
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line with `arguments` (default: those of the process) and exit with its status.
+    """Run the command line with `arguments` (default: `sys.argv`) and exit with its status.
 
     SIGTERM, which batch systems send, has the same effect as Ctrl-C.
     """
@@ -165,7 +168,7 @@ def sweep_command(
     ] = None,
     as_json: Json = False,
 ):
-    """Solve every flow at every point of the axes for all seeds, save the records, print a table."""
+    """Solve every flow at every point of the axes for all seeds, and print a table."""
     from ..experiment import load_runs, read_sweep_plan, run_plan
 
     sweep_spec, plan = read_sweep_plan(spec)
@@ -208,7 +211,7 @@ def reproduce_command(
 ):
     """Run our experiments for the papers' claims: numbers, figures, and checks of predictions.
 
-    An item whose data set is missing is skipped. The exit status is 1 for it only if you named the item.
+    An item whose data set is missing is skipped, with exit status 1 only if you named it.
     """
     from ..experiment import reproduce as runner, write_json
 
@@ -259,7 +262,7 @@ def certify_command(
         Path | None, typer.Option("--json", help="Write each certificate to this file when it is done.")
     ] = None,
 ):
-    """Check claims on problems: hypotheses, predictions, measurements, margins, errors and statuses."""
+    """Check claims on problems, and print hypotheses, predictions, measurements and errors."""
     from ..experiment.certification import certify_cases, Ledger, seeds_of, select_cases
     from ..theory import find_claim
 
@@ -329,8 +332,8 @@ def report_command(
 ):
     """Write one HTML page about a folder of results: figures, verdicts, certificates and commands.
 
-    It reads the files that run, reproduce, certify --json, bench --json and sweep write, and lists the
-    files that it cannot read. The page loads nothing from the web. The exit status is 0 if it was written.
+    It reads the files that run, reproduce, certify --json, bench --json and sweep write, and
+    lists the files that it cannot read. The page loads nothing from the web.
     """
     from ..report import write_report
 

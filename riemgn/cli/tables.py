@@ -48,7 +48,7 @@ def print_run(record: Any, files: dict[str, str]) -> None:
 
 
 def print_sweep(name: str, runs: Any, axes: Sequence[str], results: dict[str, int], folder: str) -> None:
-    """Print one row for each flow at each point of the axes: medians over the seeds, and results."""
+    """Print one row for each flow and point of the axes: medians over the seeds, and results."""
     import pandas as pd
 
     medians = {"loss": "loss_end", "sigma_min(J)": "sigma_min_end", "steps": "num_steps", "seconds": "seconds"}
@@ -89,7 +89,7 @@ def print_outcomes(outcomes: Sequence[Any]) -> None:
 
 
 def print_certificates(ledger: Any) -> None:
-    """Print the worst certificate of each claim and problem, and how many seeds gave each status."""
+    """Print the worst certificate of each claim and problem, and the statuses of the seeds."""
     from ..experiment.certification import count_statuses
     from ..theory import Certificate
 

@@ -1,4 +1,4 @@
-"""Experiments: describe a run, run it, sweep over many, store the results, and reproduce the papers' items."""
+"""Experiments: describe and solve runs, store them, sweep, and reproduce the papers' items."""
 
 from .provenance import provenance as provenance, source_hash as source_hash
 from .run import Record as Record, run as run

@@ -1,7 +1,8 @@
-"""The standing problems that `riemgn certify` holds the claims against: regimes, losses, depths, conditionings, real data."""
+"""The standard problems of `riemgn certify`: regimes, losses, depths, real data."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax.random as jr
@@ -30,340 +31,292 @@ from ..task import circle, rank_one, reparametrised, sphere
 from ..theory.constants import alpha_threshold, output_scale
 from ..trajectory import Trajectory
 
-RTOL = 1e-10  # of the first solve; its twin's is a hundred times smaller
+RTOL = 1e-10  # of the first solve; the second solve, which gives the error, uses a hundredth of it
+GN, GGN, LM = GaussNewtonFlow(), GeneralizedGaussNewtonFlow(), LevenbergMarquardtFlow
+FULL_STEP = GaussNewton(step_size=1.0)
+Make = Callable[[int, float], Any]  # function of (seed, rtol)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of evidence for one claim: `make(seed, rtol)` solves it.
+    """One problem on which one claim is certified.
 
-    - `quick`: whether it is in the short set.
-    - `seeds`: how many seeds the full set takes; 1 for a problem in which nothing is random.
-    - `rtol`: relative tolerance of its first solve; methods with discrete steps have none.
+    - `make`: function of (seed, rtol) that solves it and returns the evidence.
+    - `quick`: whether the case is in the short set.
+    - `seeds`: number of seeds in the full set; 1 if nothing is random.
+    - `rtol`: relative tolerance of the first solve; discrete methods ignore it.
     """
 
     claim: str
     title: str
-    make: Callable[[int, float], Any]
+    make: Make
     quick: bool = False
     seeds: int = 10
     rtol: float = RTOL
 
     def evidence(self, seed: int, rtol: float | None = None) -> Any:
-        """What the claim is examined on."""
+        """Return the evidence for a seed, at another relative tolerance if `rtol` is given."""
         return self.make(seed, self.rtol if rtol is None else rtol)
 
 
-# --- problems ---------------------------------------------------------------------------------------------------------
-
-
-def flow_of(
-    problem: Problem, flow: Any, t1: float, rtol: float = RTOL, dense: bool = False, ts: Any = None
-) -> Trajectory:
-    """A solve with its tighter twin, whose tolerance stays above the rounding of the outputs; an early end is evidence too."""
-    rounding = np.finfo(np.float64).eps * output_scale(problem.model)
-    atol = max(1e-2 * rtol, 1e2 * rounding)
-    return solve(
-        problem, flow, t1=t1, rtol=rtol, atol=atol, ts=ts, dense=dense, error=True, throw=False, step_to_ts=dense
-    )
-
-
-def over(
-    seed: int,
-    loss: Any = None,
-    alpha: float = 30.0,
-    cond: float = 10.0,
-    sizes: tuple[int, ...] = (4, 24, 1),
-    n: int = 12,
-    **options,
-) -> Problem:
-    """A network with more parameters than the n data points; targets that suit the loss."""
-    return network_problem(seed, sizes, n, alpha, cond, loss, **options)
-
-
-def under(
-    seed: int,
-    loss: Any = None,
-    alpha: float = 1000.0,
-    cond: float = 3.0,
-    sizes: tuple[int, ...] = (3, 2, 1),
-    n: int = 60,
-    **options,
-) -> Problem:
-    """A network with fewer parameters than data points."""
-    return network_problem(seed, sizes, n, alpha, cond, loss, **options)
+# --- problems -------------------------------------------------------------------------------------
 
 
 def network_problem(
-    seed: int, sizes: tuple[int, ...], n: int, alpha: float, cond: float, loss: Any, **options
+    seed: int, sizes: tuple[int, ...], n: int, alpha: float, cond: float, loss: Any = None, **options: Any
 ) -> Problem:
-    """`f = alpha (phi(w) - phi(w0))` on inputs of condition number `cond`, Gaussian, binary or count targets."""
+    """Return a problem with the model `f = alpha (phi(w) - phi(w0))` and n random data points.
+
+    The inputs have the condition number `cond`. The targets are Gaussian, binary or counts, as the
+    loss needs them.
+    """
     x_key, w_key, y_key = jr.split(jr.key(seed), 3)
     x = synthetic_inputs(n, sizes[0], cond, key=x_key)
     net = MLP(sizes, **options)
-    params = net.init(key=w_key)
     y = np.asarray(jr.normal(y_key, (n,)))
     if isinstance(loss, LogisticLoss):
-        y = np.where(y > 0, 0.9, 0.1)  # soft labels: the infimum is attained
+        y = np.where(y > 0, 0.9, 0.1)  # with soft labels the infimum is attained
     if isinstance(loss, PoissonLoss):
         y = 1.0 + np.floor(np.abs(2 * y))
+    return _centred_problem(net, net.init(key=w_key), alpha, x, y, loss)
+
+
+def _centred_problem(net: MLP, params: Any, alpha: float, x: Any, y: Any, loss: Any = None) -> Problem:
     return Problem(Scaled(Centred(net, params), alpha), params, x, y, loss)
 
 
-def deep_logistic(seed: int, alpha: float = 1e6) -> Problem:
-    """A network with two hidden layers, soft binary labels, fewer parameters than data points."""
-    return under(seed, LogisticLoss(), sizes=(3, 3, 3, 1), n=200, cond=1.5, alpha=alpha)
+# more parameters than the 12 data points, and fewer parameters than the 60 data points
+wide_network = partial(network_problem, sizes=(4, 24, 1), n=12, alpha=30.0, cond=10.0)
+narrow_network = partial(network_problem, sizes=(3, 2, 1), n=60, alpha=1000.0, cond=3.0)
+deep_logistic = partial(
+    network_problem, sizes=(3, 3, 3, 1), n=200, alpha=1e6, cond=1.5, loss=LogisticLoss()
+)  # two hidden layers, fewer parameters than data points
 
 
 def diabetes(seed: int, alpha: float = 300.0) -> Problem:
-    """442 samples of 10 inputs, a 10-3-1 tanh network: p = 37."""
+    """Return a 10-3-1 tanh network (p = 37) on the diabetes data (n = 442)."""
     x, y = load_data("diabetes")
     net = MLP((10, 3, 1))
-    params = net.init(key=jr.key(seed))
-    return Problem(Scaled(Centred(net, params), alpha), params, x, y)
+    return _centred_problem(net, net.init(key=jr.key(seed)), alpha, x, y)
 
 
 def digits(seed: int) -> Problem:
-    """200 images of digits, the digit's value standardised, a 64-8-1 tanh network: p = 529."""
+    """Return a 64-8-1 tanh network (p = 529) on 200 images; its target is the digit."""
     x, y = load_data("digits", subset=200, seed=seed)
     y = np.asarray(y, dtype=float).reshape(len(x), -1)
     y = y @ np.arange(y.shape[1]) if y.shape[1] > 1 else y[:, 0]
     net = MLP((x.shape[1], 8, 1))
-    params = net.init(key=jr.key(seed))
-    return Problem(Scaled(Centred(net, params), 100.0), params, x, (y - y.mean()) / y.std())
+    return _centred_problem(net, net.init(key=jr.key(seed)), 100.0, x, (y - y.mean()) / y.std())
 
 
-def drawn_again(problem: Problem, draw: int) -> Problem:
-    """The same data and network with other weights at the start."""
-    scaled = problem.model
-    if not (
-        isinstance(scaled, Scaled) and isinstance(scaled.model, Centred) and isinstance(net := scaled.model.model, MLP)
-    ):
-        raise ValueError(f"Only a centred and scaled MLP can be drawn again, got {type(scaled).__name__}.")
+def with_new_weights(problem: Problem, draw: int) -> Problem:
+    """Return a centred and scaled MLP problem with other weights at the start."""
+    net: MLP = problem.model.model.model
     params = net.init(key=jr.key(1000 + draw))
-    return Problem(Scaled(Centred(net, params), float(scaled.alpha)), params, problem.x, problem.y, problem.loss)
+    return _centred_problem(net, params, float(problem.model.alpha), problem.x, problem.y, problem.loss)
 
 
-def duplicated(seed: int) -> Problem:
-    """Pairs of nearly equal inputs: an over-parameterised kernel of condition number about 1e8."""
+def near_duplicate_inputs(seed: int) -> Problem:
+    """Return a wide network on pairs of nearly equal inputs, with cond(K) about 1e8."""
     x_key, d_key, w_key, y_key = jr.split(jr.key(seed), 4)
     x = near_duplicates(synthetic_inputs(6, 4, 3.0, key=x_key), 1e-4, key=d_key)
     net = MLP((4, 24, 1))
-    params = net.init(key=w_key)
-    return Problem(Scaled(Centred(net, params), 30.0), params, x, np.asarray(jr.normal(y_key, (12,))))
+    return _centred_problem(net, net.init(key=w_key), 30.0, x, np.asarray(jr.normal(y_key, (12,))))
 
 
 def linear_kernel(seed: int, cond: float) -> Problem:
-    """The linear model with 8 data points, 12 parameters and `cond(K) = cond`; the residual starts with its slowest mode excited."""
+    """Return a linear model with n = 8, p = 12, `cond(K) = cond` and a large slowest mode."""
     x = synthetic_inputs(8, 12, float(np.sqrt(cond)), key=jr.key(seed))
     slowest = np.linalg.svd(x)[0][:, 7]
     y = np.asarray(jr.normal(jr.key(seed + 1000), (8,))) + 2 * slowest
     return Problem(LinearModel(), np.zeros(12), x, y)
 
 
-# --- evidence that is more than one solve -----------------------------------------------------------------------------
+# --- evidence -------------------------------------------------------------------------------------
 
 
-def in_coordinates(
-    problem: Problem, conds: Sequence[float], seed: int, rtol: float, t1: float = 20.0
-) -> list[Trajectory]:
-    """Gauss-Newton on one problem in coordinates of several condition numbers."""
-    problems = [problem, *(reparametrised(problem, cond, key=jr.key(seed + 77)) for cond in conds)]
-    return [flow_of(moved, GaussNewtonFlow(), t1, rtol) for moved in problems]
+def solve_with_error(
+    problem: Problem, flow: Any, t1: float, rtol: float = RTOL, dense: bool = False, ts: Any = None
+) -> Trajectory:
+    """Solve with a second, tighter solve; its tolerance stays above the rounding of the outputs."""
+    rounding = np.finfo(np.float64).eps * output_scale(problem.model)
+    atol = max(1e-2 * rtol, 1e2 * rounding)
+    options = {"dense": dense, "step_to_ts": dense, "error": True, "throw": False}
+    return solve(problem, flow, t1=t1, rtol=rtol, atol=atol, ts=ts, **options)
 
 
-def beside_manifold(problem: Problem, rtol: float, t1: float = 5.0) -> tuple[Trajectory, Any]:
-    """Gauss-Newton in the parameters, and the Riemannian gradient flow in the outputs, at the same times."""
-    ts = np.linspace(0.0, t1, 33)
-    path = output_flow(OutputManifold(problem), t1, ts=ts, rtol=rtol, atol=1e-2 * rtol, error=True, throw=False)
-    return flow_of(problem, GaussNewtonFlow(), t1, rtol, ts=ts), path
-
-
-def schedule(damping: Any, conds: Sequence[float], seed: int, t1: float, rtol: float = RTOL) -> list[Trajectory]:
-    """One damping schedule over several conditionings of the kernel."""
-    return [flow_of(linear_kernel(seed, cond), LevenbergMarquardtFlow(damping), t1, rtol) for cond in conds]
-
-
-def scales(
-    make: Callable[[float], Problem], alphas: Sequence[float], t1: float, rtol: float = RTOL
-) -> list[Trajectory]:
-    """Gauss-Newton at several output scales of one model."""
-    return [flow_of(make(alpha), GaussNewtonFlow(), t1, rtol) for alpha in alphas]
-
-
-def at_threshold(seed: int, rtol: float, share: float) -> Trajectory:
-    """Gauss-Newton at `share` times the worst-case output scale `alpha_0` of the convergence theorem: 30 data points, 6 parameters."""
-    make = {"sizes": (3, 1, 1), "n": 30, "cond": 1.5}
-    threshold = alpha_threshold(under(seed, alpha=1.0, **make)).value
-    return flow_of(under(seed, alpha=share * threshold, **make), GaussNewtonFlow(), 10.0, rtol)
-
-
-def steps_of(problem: Problem, method: Any, steps: int, key: Any = None) -> Trajectory:
-    """Iterates with a twin started a few roundings away."""
+def iterate_with_error(problem: Problem, method: Any, steps: int, key: Any = None) -> Trajectory:
+    """Iterate, and iterate a second time from a start that differs by a few roundings."""
     return iterate(problem, method, steps=steps, key=key, error=True, throw=False)
 
 
-def minibatches(seed: int) -> Trajectory:
-    """Uniformly random batches of 3 of 8 points on a linear model, cond(K) = 10."""
-    return steps_of(linear_kernel(seed, 10.0), GramGaussNewton(batch_size=3, order="subset"), 200, jr.key(seed))
+def one_flow(
+    make_problem: Callable[..., Problem], flow: Any, t1: float, dense: bool = False, ts: Any = None, **options: Any
+) -> Make:
+    """Solve one flow on `make_problem(seed, **options)`."""
+    return lambda seed, rtol: solve_with_error(make_problem(seed, **options), flow, t1, rtol, dense, ts)
 
 
-def score(seed: int, penalty: Any, rule: str) -> Trajectory:
-    """GGN-SCORE on a linear model with the mean squared loss, 8 data points and 12 parameters."""
-    problem = linear_kernel(seed, 100.0)
-    problem = Problem(problem.model, problem.params, problem.x, problem.y, SquaredLoss(mean=True))
-    return steps_of(problem, GGNScore(penalty, weight=1e-2, damping="tau", rule=rule), 12)
+def parameters_and_outputs(make_problem: Callable[..., Problem], **options: Any) -> Make:
+    """Solve Gauss-Newton in the parameters and the Riemannian gradient flow in the outputs."""
+    t1, ts = 5.0, np.linspace(0.0, 5.0, 33)
+
+    def make(seed: int, rtol: float) -> tuple[Trajectory, Any]:
+        problem = make_problem(seed, **options)
+        solved = {"ts": ts, "rtol": rtol, "atol": 1e-2 * rtol, "error": True, "throw": False}
+        path = output_flow(OutputManifold(problem), t1, **solved)
+        return solve_with_error(problem, GN, t1, rtol, ts=ts), path
+
+    return make
 
 
-def score_flow(seed: int, rtol: float, penalty: Any, damping: Any, loss: Any = None) -> Trajectory:
-    """GGN-SCORE's flow of a network with more parameters than the 12 data points, output scale 1."""
-    problem = over(seed, SquaredLoss(mean=True) if loss is None else loss, alpha=1.0)
-    return flow_of(problem, GGNScoreFlow(penalty, 1e-2, damping), 10.0, rtol, dense=True)
+def several_coordinates(make_problem: Callable[[int], Problem], conds: Sequence[float], t1: float) -> Make:
+    """Solve Gauss-Newton in the given coordinates, and in others of several condition numbers."""
+
+    def make(seed: int, rtol: float) -> list[Trajectory]:
+        problem, key = make_problem(seed), jr.key(seed + 77)
+        problems = [problem, *(reparametrised(problem, cond, key=key) for cond in conds)]
+        return [solve_with_error(each, GN, t1, rtol) for each in problems]
+
+    return make
+
+
+def several_conds(damping: Any, conds: Sequence[float], t1: float) -> Make:
+    """Solve Levenberg-Marquardt with one damping for several condition numbers of the kernel."""
+    return lambda seed, rtol: [solve_with_error(linear_kernel(seed, cond), LM(damping), t1, rtol) for cond in conds]
+
+
+def several_alphas(make_problem: Callable[..., Problem], alphas: Sequence[float], t1: float) -> Make:
+    """Solve Gauss-Newton at several output scales of one model."""
+    return lambda seed, rtol: [solve_with_error(make_problem(seed, alpha=alpha), GN, t1, rtol) for alpha in alphas]
+
+
+def near_threshold(factor: float) -> Make:
+    """Solve Gauss-Newton at `factor` times the sufficient output scale `alpha_0`."""
+
+    def make(seed: int, rtol: float) -> Trajectory:
+        network = partial(narrow_network, seed, sizes=(3, 1, 1), n=30, cond=1.5)
+        return solve_with_error(network(alpha=factor * alpha_threshold(network(alpha=1.0)).value), GN, 10.0, rtol)
+
+    return make
+
+
+def full_steps(seed: int, rtol: float) -> list[Trajectory]:
+    """Iterate Gauss-Newton at several output scales."""
+    return [iterate_with_error(wide_network(seed, alpha=a), FULL_STEP, 6) for a in (1e4, 1e5, 1e6)]
+
+
+def full_steps_over_width(seed: int, rtol: float) -> list[Trajectory]:
+    """Iterate Gauss-Newton for several widths, each with ten draws of the weights."""
+    runs = []
+    for width in (64, 256, 1024):
+        problem = wide_network(seed, alpha=1e6, sizes=(4, width, 1), activation="softplus")
+        runs += [iterate_with_error(with_new_weights(problem, draw), FULL_STEP, 3) for draw in range(10)]
+    return runs
+
+
+def half_steps(alpha: float, cond: float) -> Make:
+    """Iterate Levenberg-Marquardt with step size 1/2 and `rho = lambda_min`."""
+    method = LevenbergMarquardt(SpectralDamping(1.0), step_size=0.5)
+    return lambda seed, rtol: iterate_with_error(wide_network(seed, alpha=alpha, cond=cond), method, 30)
+
+
+def minibatch_steps(seed: int, rtol: float = RTOL) -> Trajectory:
+    """Iterate on random batches of 3 of 8 points of a linear model with cond(K) = 10."""
+    method = GramGaussNewton(batch_size=3, order="subset")
+    return iterate_with_error(linear_kernel(seed, 10.0), method, 200, jr.key(seed))
+
+
+def ggn_score_steps(penalty: Any, rule: str) -> Make:
+    """Iterate GGN-SCORE on a linear model with the mean squared loss, n = 8 and p = 12."""
+    method = GGNScore(penalty, weight=1e-2, damping="tau", rule=rule)
+
+    def make(seed: int, rtol: float) -> Trajectory:
+        problem = linear_kernel(seed, 100.0)
+        mean = Problem(problem.model, problem.params, problem.x, problem.y, SquaredLoss(mean=True))
+        return iterate_with_error(mean, method, 12)
+
+    return make
+
+
+def ggn_score_flow(penalty: Any, damping: Any, loss: Any = None) -> Make:
+    """Solve the GGN-SCORE flow of a network with more parameters than data points."""
+    loss = SquaredLoss(mean=True) if loss is None else loss
+    return one_flow(wide_network, GGNScoreFlow(penalty, 1e-2, damping), 10.0, dense=True, loss=loss, alpha=1.0)
 
 
 DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
+LOGISTIC, POISSON = LogisticLoss(), PoissonLoss()
+UNDER = "underparameterized_convergence"
 
 CASES: tuple[Case, ...] = (
-    Case("equivalence", "tanh network, p = 11", lambda s, tol: beside_manifold(under(s), tol), quick=True),
-    Case("equivalence", "sphere", lambda s, tol: beside_manifold(sphere(), tol), seeds=1),
+    Case("equivalence", "tanh network, p = 11", parameters_and_outputs(narrow_network), True),
+    Case("equivalence", "sphere", parameters_and_outputs(lambda s: sphere()), seeds=1),
     Case(
         "equivalence",
         "rank-one matrices, over-complete chart",
-        lambda s, tol: beside_manifold(rank_one(4, 3, key=jr.key(s)), tol),
+        parameters_and_outputs(lambda s: rank_one(4, 3, key=jr.key(s))),
         seeds=1,
     ),
-    Case(
-        "equivalence",
-        "deep tanh, logistic",
-        lambda s, tol: beside_manifold(deep_logistic(s, 1e4), tol),
-        seeds=1,
-    ),
-    Case(
-        "dissipation",
-        "Gauss-Newton, p < n",
-        lambda s, tol: flow_of(under(s), GaussNewtonFlow(), 10.0, tol, dense=True),
-        quick=True,
-    ),
+    Case("equivalence", "deep tanh, logistic", parameters_and_outputs(deep_logistic, alpha=1e4), seeds=1),
+    Case("dissipation", "Gauss-Newton, p < n", one_flow(narrow_network, GN, 10.0, True), True),
     Case(
         "dissipation",
         "Levenberg-Marquardt, logistic, p > n",
-        lambda s, tol: flow_of(over(s, LogisticLoss()), LevenbergMarquardtFlow(1.0), 10.0, tol, dense=True),
+        one_flow(wide_network, LM(1.0), 10.0, True, loss=LOGISTIC),
     ),
-    Case(
-        "dissipation",
-        "gradient flow, p > n",
-        lambda s, tol: flow_of(over(s, alpha=1.0), GradientFlow(), 2.0, tol, dense=True),
-    ),
+    Case("dissipation", "gradient flow, p > n", one_flow(wide_network, GradientFlow(), 2.0, True, alpha=1.0)),
     Case(
         "invariance",
         "tanh network, cond(A) = 1, 1e3",
-        lambda s, tol: in_coordinates(under(s), (1e3,), s, tol),
-        quick=True,
+        several_coordinates(narrow_network, (1e3,), 20.0),
+        True,
         rtol=1e-9,
     ),
     Case(
         "invariance",
         "diabetes, cond(A) = 1, 1e3, 1e6",
-        lambda s, tol: in_coordinates(diabetes(s), (1e3, 1e6), s, tol, 10.0),
+        several_coordinates(diabetes, (1e3, 1e6), 10.0),
         seeds=1,
         rtol=1e-7,
     ),
-    Case(
-        "rate_identity", "tanh", lambda s, tol: flow_of(under(s), GaussNewtonFlow(), 15.0, tol, dense=True), quick=True
-    ),
-    Case(
-        "rate_identity",
-        "softplus",
-        lambda s, tol: flow_of(under(s, alpha=3e4, activation="softplus"), GaussNewtonFlow(), 15.0, tol, dense=True),
-    ),
-    Case(
-        "rate_identity",
-        "deep tanh, logistic",
-        lambda s, tol: flow_of(deep_logistic(s), GaussNewtonFlow(), 20.0, tol, dense=True, ts=np.linspace(0, 20, 129)),
-    ),
+    Case("rate_identity", "tanh", one_flow(narrow_network, GN, 15.0, True), True),
+    Case("rate_identity", "softplus", one_flow(narrow_network, GN, 15.0, True, alpha=3e4, activation="softplus")),
+    Case("rate_identity", "deep tanh, logistic", one_flow(deep_logistic, GN, 20.0, True, np.linspace(0, 20, 129))),
     Case(
         "rate_identity",
         "tanh, n = 500, p = 193",
-        lambda s, tol: flow_of(
-            under(s, sizes=(22, 8, 1), n=500, alpha=3e3),
-            GaussNewtonFlow(),
-            7.0,
-            tol,
-            dense=True,
-            ts=np.linspace(0, 7, 33),
-        ),
+        one_flow(narrow_network, GN, 7.0, True, np.linspace(0, 7, 33), sizes=(22, 8, 1), n=500, alpha=3e3),
         seeds=1,
     ),
-    Case(
-        "rate_identity",
-        "diabetes",
-        lambda s, tol: flow_of(diabetes(s), GaussNewtonFlow(), 10.0, tol, dense=True),
-        seeds=1,
-    ),
-    Case(
-        "underparameterized_convergence",
-        "tanh, n = 30, p = 6, at the worst-case alpha_0",
-        lambda s, tol: at_threshold(s, tol, 1.001),
-        quick=True,
-    ),
-    *(
-        Case(
-            "underparameterized_convergence",
-            f"tanh, n = 30, p = 6, at alpha_0 / {1 / share:.0f}",
-            lambda s, tol, share=share: at_threshold(s, tol, share),
-            seeds=1,
-        )
-        for share in (1e-1, 1e-2, 1e-3)
-    ),
-    Case(
-        "underparameterized_convergence",
-        "diabetes, alpha = 1e9",
-        lambda s, tol: flow_of(diabetes(s, alpha=1e9), GaussNewtonFlow(), 10.0, tol),
-        seeds=1,
-    ),
-    Case(
-        "exact_residual_law", "tanh network", lambda s, tol: flow_of(over(s), GaussNewtonFlow(), 10.0, tol), quick=True
-    ),
+    Case("rate_identity", "diabetes", one_flow(diabetes, GN, 10.0, True), seeds=1),
+    Case(UNDER, "tanh, n = 30, p = 6, at the worst-case alpha_0", near_threshold(1.001), True),
+    Case(UNDER, "tanh, n = 30, p = 6, at alpha_0 / 10", near_threshold(1e-1), seeds=1),
+    Case(UNDER, "tanh, n = 30, p = 6, at alpha_0 / 100", near_threshold(1e-2), seeds=1),
+    Case(UNDER, "tanh, n = 30, p = 6, at alpha_0 / 1000", near_threshold(1e-3), seeds=1),
+    Case(UNDER, "diabetes, alpha = 1e9", one_flow(diabetes, GN, 10.0, alpha=1e9), seeds=1),
+    Case("exact_residual_law", "tanh network", one_flow(wide_network, GN, 10.0), True),
     Case(
         "exact_residual_law",
         "deep softplus network",
-        lambda s, tol: flow_of(over(s, sizes=(4, 8, 8, 1), activation="softplus"), GaussNewtonFlow(), 10.0, tol),
+        one_flow(wide_network, GN, 10.0, sizes=(4, 8, 8, 1), activation="softplus"),
     ),
     Case(
         "exact_residual_law",
         "near duplicates, cond(K) about 1e8",
-        lambda s, tol: flow_of(duplicated(s), GaussNewtonFlow(), 10.0, tol),
+        one_flow(near_duplicate_inputs, GN, 10.0),
         rtol=1e-11,
     ),
-    Case(
-        "exact_residual_law",
-        "digits, 200 images, p = 529",
-        lambda s, tol: flow_of(digits(s), GaussNewtonFlow(), 5.0, tol),
-        seeds=1,
-    ),
-    Case(
-        "damped_rate",
-        "constant damping",
-        lambda s, tol: flow_of(over(s), LevenbergMarquardtFlow(1.0), 10.0, tol),
-        quick=True,
-    ),
-    Case(
-        "damped_rate",
-        "constant damping, logistic",
-        lambda s, tol: flow_of(over(s, LogisticLoss()), LevenbergMarquardtFlow(1.0), 20.0, tol),
-    ),
-    Case(
-        "damped_rate",
-        "digits, residual damping",
-        lambda s, tol: flow_of(digits(s), LevenbergMarquardtFlow(ResidualDamping(1.0)), 5.0, tol),
-        seeds=1,
-    ),
+    Case("exact_residual_law", "digits, 200 images, p = 529", one_flow(digits, GN, 5.0), seeds=1),
+    Case("damped_rate", "constant damping", one_flow(wide_network, LM(1.0), 10.0), True),
+    Case("damped_rate", "constant damping, logistic", one_flow(wide_network, LM(1.0), 20.0, loss=LOGISTIC)),
+    Case("damped_rate", "digits, residual damping", one_flow(digits, LM(ResidualDamping(1.0)), 5.0), seeds=1),
     *(
         Case(
             "adaptive_damping",
             f"rho = {c:g} lambda_min, cond(K) 1e2 to 1e10",
-            lambda s, tol, c=c: schedule(SpectralDamping(c), DECADES, s, 12.0 * (1 + c), tol),
-            quick=c == 1.0,
+            several_conds(SpectralDamping(c), DECADES, 12.0 * (1 + c)),
+            c == 1.0,
             rtol=1e-9,
         )
         for c in (0.1, 1.0, 10.0)
@@ -371,38 +324,18 @@ CASES: tuple[Case, ...] = (
     Case(
         "adaptive_damping",
         "rho = exp(-t), cond(K) 1e2 to 1e10",
-        lambda s, tol: schedule(ExponentialDamping(1.0, 1.0), DECADES, s, 35.0, tol),
+        several_conds(ExponentialDamping(1.0, 1.0), DECADES, 35.0),
     ),
-    Case(
-        "path_length",
-        "Levenberg-Marquardt",
-        lambda s, tol: flow_of(over(s), LevenbergMarquardtFlow(1.0), 15.0, tol, dense=True),
-        quick=True,
-    ),
-    Case(
-        "path_length",
-        "Gauss-Newton, Poisson",
-        lambda s, tol: flow_of(over(s, PoissonLoss()), GaussNewtonFlow(), 10.0, tol, dense=True),
-    ),
-    Case(
-        "generalized_law",
-        "logistic",
-        lambda s, tol: flow_of(over(s, LogisticLoss()), GeneralizedGaussNewtonFlow(), 10.0, tol),
-        quick=True,
-    ),
-    Case(
-        "generalized_law",
-        "Poisson",
-        lambda s, tol: flow_of(over(s, PoissonLoss()), GeneralizedGaussNewtonFlow(), 10.0, tol),
-    ),
+    Case("path_length", "Levenberg-Marquardt", one_flow(wide_network, LM(1.0), 15.0, True), True),
+    Case("path_length", "Gauss-Newton, Poisson", one_flow(wide_network, GN, 10.0, True, loss=POISSON)),
+    Case("generalized_law", "logistic", one_flow(wide_network, GGN, 10.0, loss=LOGISTIC), True),
+    Case("generalized_law", "Poisson", one_flow(wide_network, GGN, 10.0, loss=POISSON)),
     *(
         Case(
             "asymptotic_rate",
             f"circle, theta_min = {t:g}",
-            lambda s, tol, t=t: flow_of(
-                circle(1.0, t, 1.0), GaussNewtonFlow(), 20.0 / t, tol, ts=np.linspace(0, 20 / t, 401)
-            ),
-            quick=t == 0.3,
+            one_flow(lambda s, t=t: circle(1.0, t, 1.0), GN, 20.0 / t, ts=np.linspace(0, 20 / t, 401)),
+            t == 0.3,
             seeds=1,
         )
         for t in (0.3, 0.8, 1.4)
@@ -411,9 +344,7 @@ CASES: tuple[Case, ...] = (
         Case(
             "asymptotic_rate",
             f"tanh network, p = 11, alpha = {alpha:g}",
-            lambda s, tol, alpha=alpha: flow_of(
-                under(s, alpha=alpha), GaussNewtonFlow(), 60.0, tol, ts=np.linspace(0, 60, 481)
-            ),
+            one_flow(narrow_network, GN, 60.0, ts=np.linspace(0, 60, 481), alpha=alpha),
             seeds=1,
         )
         for alpha in (30.0, 100.0)
@@ -421,74 +352,30 @@ CASES: tuple[Case, ...] = (
     Case(
         "asymptotic_rate",
         "diabetes, alpha = 5",
-        lambda s, tol: flow_of(diabetes(s, alpha=5.0), GaussNewtonFlow(), 110.0, tol, ts=np.linspace(0, 110, 441)),
+        one_flow(diabetes, GN, 110.0, ts=np.linspace(0, 110, 441), alpha=5.0),
         seeds=1,
     ),
-    Case(
-        "curvature_scaling",
-        "tanh, alpha = 1e6 to 1e8",
-        lambda s, tol: scales(lambda a: under(s, alpha=a), (1e6, 1e7, 1e8), 15.0, tol),
-        quick=True,
-    ),
-    Case(
-        "discrete_quadratic",
-        "tanh, alpha = 1e4 to 1e6",
-        lambda s, tol: [steps_of(over(s, alpha=a), GaussNewton(step_size=1.0), 6) for a in (1e4, 1e5, 1e6)],
-        quick=True,
-        seeds=50,
-    ),
-    Case(
-        "discrete_quadratic",
-        "softplus, widths 64 to 1024, ten draws each",
-        lambda s, tol: [
-            steps_of(
-                drawn_again(over(s, alpha=1e6, sizes=(4, width, 1), activation="softplus"), draw),
-                GaussNewton(step_size=1.0),
-                3,
-            )
-            for width in (64, 256, 1024)
-            for draw in range(10)
-        ],
-    ),
+    Case("curvature_scaling", "tanh, alpha = 1e6 to 1e8", several_alphas(narrow_network, (1e6, 1e7, 1e8), 15.0), True),
+    Case("discrete_quadratic", "tanh, alpha = 1e4 to 1e6", full_steps, True, seeds=50),
+    Case("discrete_quadratic", "softplus, widths 64 to 1024, ten draws each", full_steps_over_width),
     *(
         Case(
             "discrete_adaptive",
             f"step 1/2, rho = lambda_min, alpha = {alpha:g}, inputs of cond {cond:g}",
-            lambda s, tol, alpha=alpha, cond=cond: steps_of(
-                over(s, alpha=alpha, cond=cond), LevenbergMarquardt(SpectralDamping(1.0), step_size=0.5), 30
-            ),
-            quick=cond == 10.0,
+            half_steps(alpha, cond),
+            cond == 10.0,
         )
         for alpha, cond in ((1e5, 10.0), (1e7, 100.0))
     ),
-    Case("minibatch_contraction", "linear model, batches of 3 of 8", lambda s, tol: minibatches(s), quick=True),
+    Case("minibatch_contraction", "linear model, batches of 3 of 8", minibatch_steps, True),
     Case(
-        "ggn_score_descent",
-        "linear model, Ostrovskii-Bach",
-        lambda s, tol: score(s, OstrovskiiBachPenalty(), "analytic"),
-        quick=True,
+        "ggn_score_descent", "linear model, Ostrovskii-Bach", ggn_score_steps(OstrovskiiBachPenalty(), "analytic"), True
     ),
-    Case("ggn_score_descent", "linear model, pseudo-Huber", lambda s, tol: score(s, PseudoHuberPenalty(), "reference")),
+    Case("ggn_score_descent", "linear model, pseudo-Huber", ggn_score_steps(PseudoHuberPenalty(), "reference")),
+    Case("ggn_score_flow_descent", "tanh, pseudo-Huber, c = 1", ggn_score_flow(PseudoHuberPenalty(), "unit"), True),
+    Case("ggn_score_flow_descent", "tanh, Ostrovskii-Bach, c = tau", ggn_score_flow(OstrovskiiBachPenalty(), "tau")),
     Case(
-        "ggn_score_flow_descent",
-        "tanh, pseudo-Huber, c = 1",
-        lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(), "unit"),
-        quick=True,
+        "ggn_score_flow_descent", "tanh, logistic, mu = 0.1", ggn_score_flow(PseudoHuberPenalty(0.1), "unit", LOGISTIC)
     ),
-    Case(
-        "ggn_score_flow_descent",
-        "tanh, Ostrovskii-Bach, c = tau",
-        lambda s, tol: score_flow(s, tol, OstrovskiiBachPenalty(), "tau"),
-    ),
-    Case(
-        "ggn_score_flow_descent",
-        "tanh, logistic, mu = 0.1",
-        lambda s, tol: score_flow(s, tol, PseudoHuberPenalty(0.1), "unit", LogisticLoss()),
-    ),
-    Case(
-        "kernel_limit",
-        "tanh, alpha = 1e3 to 1e5",
-        lambda s, tol: scales(lambda a: over(s, alpha=a), (1e3, 1e4, 1e5), 10.0, tol),
-        quick=True,
-    ),
+    Case("kernel_limit", "tanh, alpha = 1e3 to 1e5", several_alphas(wide_network, (1e3, 1e4, 1e5), 10.0), True),
 )

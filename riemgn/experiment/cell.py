@@ -20,12 +20,13 @@ MAX_CELLS = 1_000_000
 BATCH_ENTRIES = 2_000_000
 MAX_PROGRAMS = 200  # compiled programs of a process, after which JAX's caches are cleared
 KEEPS = ("curves", "all")
+CellRecord = tuple[str, dict[str, np.ndarray], dict[str, Any]]  # name, arrays, metadata
 CURVES = ("ts", "losses", "grad_norms", "sigma_min", "error")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: its place in the grid, its point on the axes, its flow's label, its seed."""
+    """One run of a sweep: place in the grid, point on the axes, label of the flow, and seed."""
 
     place: int
     point: Mapping[str, Any]
@@ -82,15 +83,6 @@ class Built:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class CellRecord:
-    """The stored result of a cell: arrays for the npz file, metadata for the JSON file."""
-
-    name: str
-    arrays: dict[str, np.ndarray]
-    metadata: dict[str, Any]
-
-
 def solve_chunk(
     build: Callable[[Cell], Built], cells: Sequence[Cell], keep: str = "curves", threads: int | None = None
 ) -> list[CellRecord]:
@@ -139,13 +131,13 @@ def _solve_batch(batch: Sequence[tuple[Cell, Built]], keep: str, threads: int | 
 
 def _record(cell: Cell, trajectory: Trajectory, keep: str, times: dict[str, Any]) -> CellRecord:
     arrays = {name: value for name, value in trajectory.arrays().items() if keep == "all" or name in CURVES}
-    return CellRecord(cell.name, arrays, {**_cell_metadata(cell), **run_metadata(trajectory), **times})
+    return cell.name, arrays, {**_cell_metadata(cell), **run_metadata(trajectory), **times}
 
 
 def _error_record(cell: Cell, error: Exception) -> CellRecord:
     first_line = (str(error).strip() or "no message").splitlines()[0]
     message = f"{type(error).__name__}: {first_line}"
-    return CellRecord(cell.name, {}, {**_cell_metadata(cell), "result": "error", "message": message})
+    return cell.name, {}, {**_cell_metadata(cell), "result": "error", "message": message}
 
 
 def _cell_metadata(cell: Cell) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def select_cases(claims: Sequence[str], quick: bool) -> list[Case]:
 
 
 def seeds_of(case: Case, quick: bool, seeds: int | None = None) -> range:
-    """Return the seeds of a case: `seeds` of them, by default one with `quick`, else `case.seeds`."""
+    """Return the seeds of a case; their default number is one with `quick`, else `case.seeds`."""
     number = seeds if seeds is not None else 1 if quick else case.seeds
     return range(number if case.seeds > 1 else 1)
 
@@ -36,7 +36,7 @@ def certify_cases(
     rtol: float | None = None,
     jobs: int = 1,
 ) -> Iterator[Entry]:
-    """Solve and certify, and yield the entry of each certificate with its problem, seed and seconds.
+    """Solve and certify, and yield the entry of each certificate, with problem, seed and seconds.
 
     Arguments:
 
@@ -112,7 +112,7 @@ class Ledger:
             write_json(self.path, {**self.settings, **provenance(), "certificates": self.entries + others})
 
     def worst(self) -> list[tuple[Entry, dict[str, int]]]:
-        """Return the worst entry of each claim and problem, and the number of seeds for each status."""
+        """Return the worst entry of each claim and problem, and how many seeds have each status."""
         groups: dict[tuple[str, str], list[Entry]] = {}
         order = {claim: place for place, claim in enumerate(CLAIMS)}
         for entry in sorted(self.entries, key=lambda entry: order.get(entry["claim"], len(order))):

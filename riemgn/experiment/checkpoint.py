@@ -1,4 +1,4 @@
-"""Checkpoints of an item: every finished part is stored at once, so that an interrupted run continues."""
+"""Checkpoints of an item: finished parts are stored, so that an interrupted run continues."""
 
 import functools
 import logging
@@ -38,7 +38,7 @@ _current: ContextVar[_Store | None] = ContextVar("checkpoints", default=None)
 
 @contextmanager
 def checkpoints_in(folder: Path, source_hash: str) -> Iterator[None]:
-    """Store the results of checkpointed functions in `folder`, which is removed if the block succeeds."""
+    """Store results of checkpointed functions in `folder`; remove it if the block succeeds."""
     with _using(_Store(folder, source_hash)):
         yield
     shutil.rmtree(folder, ignore_errors=True)
@@ -54,7 +54,7 @@ def _using(store: _Store | None) -> Iterator[None]:
 
 
 def checkpointed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function so that its results are stored, and loaded if an interrupted run continues.
+    """Decorate a function so that its results are stored, and loaded if a run continues.
 
     Arguments must be numbers, text, or tuples of them. Outside `checkpoints_in` nothing is stored.
     """
@@ -90,11 +90,11 @@ def _path(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Path | No
 def map_checkpointed(
     function: Callable[..., Any], arguments: Sequence[tuple], label: str, processes: int | None = None
 ) -> list[Any]:
-    """Compute `[function(*a) for a in arguments]` for a checkpointed function of an importable module.
+    """Compute `[function(*a) for a in arguments]` for a checkpointed function in a module.
 
     Stored results are loaded. The others are computed in a shuffled order, so that the first ones
-    estimate the remaining time. If that is long, the rest runs in parallel processes, except in a
-    worker of `--jobs`. Progress is logged every 20 s.
+    estimate the remaining time. If that is long, the rest runs in parallel processes, except in
+    a worker of `--jobs`. Progress is logged every 20 s.
 
     Arguments:
 
@@ -149,7 +149,7 @@ class _Progress:
         self.start = self.last = time.perf_counter()
 
     def remaining(self, parts: int) -> float:
-        """Seconds for `parts` more, by the mean of all but the two longest, which include compilation."""
+        """Seconds for `parts` more, by the mean of all but the two longest, which compile."""
         return float(np.mean(sorted(self.seconds)[: max(1, len(self.seconds) - 2)])) * parts / self.processes
 
     def add(self, seconds: float) -> None:

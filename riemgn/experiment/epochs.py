@@ -19,11 +19,11 @@ def take_steps(problem, method, carry, key, steps):
 
 
 def train_epochs(advance, carry, epochs):
-    """Train until the last of `epochs` (ascending, 0 first); `advance(carry, count)` trains `count` epochs.
+    """Train until the last of `epochs` (ascending, 0 first) by `advance(carry, count)`.
 
-    Call `advance(carry, 0)` before, because its compilation would count as training time.
+    Call `advance(carry, 0)` before, because compilation would count as training time.
 
-    Returns: the parameters at `epochs`, the seconds of training until each, and the last `carry`.
+    Returns: the parameters at `epochs`, the seconds of training until each, the last `carry`.
     """
     points, seconds = [carry[0]], [0.0]
     for before, now in itertools.pairwise(epochs):

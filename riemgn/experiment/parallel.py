@@ -1,4 +1,4 @@
-"""Apply a function to many arguments: in this process, in processes of this machine, or on dask workers."""
+"""Apply a function to many arguments in this process, in other processes, or on dask workers."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +21,8 @@ def map_unordered(
 ) -> Iterator[Any]:
     """Yield `function(*each)` for all arguments, each result as soon as it is finished.
 
-    With one job and no scheduler, everything runs in this process and in order. Arguments are taken
-    only when a worker is free. Workers use the same float precision as this process, and one thread.
+    With one job and no scheduler, everything runs in this process and in order. Arguments are
+    taken when a worker is free. Workers use the float precision of this process and one thread.
 
     Arguments:
 

@@ -1,4 +1,4 @@
-"""Where numbers come from: versions, the commit of the checkout, a hash over sources."""
+"""Where numbers come from: versions, git commit, and a hash of the sources."""
 
 import hashlib
 import platform
@@ -12,13 +12,13 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of what computed, and the git commit of the package's checkout (None outside one)."""
+    """Return versions, and the git commit of the checkout (None outside one)."""
     names = ("riemgn", "jax", "diffrax", "numpy")
     return {"versions": {name: _version(name) for name in names}, "python": platform.python_version(), **_commit()}
 
 
 def source_hash(files: Iterable[Path], *words: str) -> str:
-    """SHA-256 over the contents of `files`, in the order of their names, and `words`."""
+    """Return the SHA-256 of the contents of `files`, sorted by name, and of `words`."""
     digest = hashlib.sha256("\0".join(words).encode())
     for path in sorted(files, key=lambda path: path.as_posix()):
         digest.update(f"\0{path.name}\0".encode())
@@ -27,7 +27,7 @@ def source_hash(files: Iterable[Path], *words: str) -> str:
 
 
 def package_sources() -> list[Path]:
-    """Every Python file of the package."""
+    """Return every Python file of the package."""
     return list(PACKAGE.rglob("*.py"))
 
 

@@ -1,4 +1,4 @@
-"""Find the items of the papers, run them, store their numbers and figures, and judge their checks."""
+"""Find the items of the papers, run them, store numbers and figures, and judge their checks."""
 
 import importlib
 import importlib.util
@@ -146,7 +146,7 @@ def select(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
 
 
 def default_out() -> Path:
-    """Return `figures` in a checkout of the project, else `riemgn-figures`, in the current directory."""
+    """Return `figures` if the current directory is a checkout, else `riemgn-figures`."""
     return Path("figures" if is_checkout(Path.cwd()) else "riemgn-figures")
 
 
@@ -158,7 +158,7 @@ def reproduce(
     on_start: Callable[[Item], None] = lambda item: None,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Run the items and store each as soon as it is finished, so that you can interrupt and continue.
+    """Run the items and store each when it is finished, so that you can interrupt and continue.
 
     Arguments:
 
@@ -186,7 +186,7 @@ def reproduce(
 
 
 def run_item(item: Item, settings: Settings) -> Outcome:
-    """Run, store, draw and judge one item; numbers stored by the same sources at the same size are reused."""
+    """Run, store, draw and judge one item; reuse stored numbers of the same sources and size."""
     enable_x64()
     target = prepare_folder(settings.out / item.paper) / item.id
     numbers = target.with_name(f"{item.id}.json")
@@ -254,7 +254,7 @@ def draw_item(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
 
 
 def judgement(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> tuple[str, str, list[str]]:
-    """Return the verdict on judged checks, "matches", "departs" or "none" for the golden numbers, and notes."""
+    """Return the verdict, "matches", "departs" or "none" for the golden numbers, and notes."""
     stored, size = _golden(item), _size(quick)
     if size in stored:
         notes = departures(checks, stored[size])

@@ -34,8 +34,8 @@ from .spec import RunSpec, SOLVERS
 
 MIN_TIMES = 33  # saved times; a curve with fewer of them is too coarse to plot
 
-# A program with a progress bar calls back to Python and cannot be cached, so that for a Jacobian of
-# fewer entries its compilation takes longer than the solve.
+# A program with a progress bar calls back to Python and cannot be cached. For a Jacobian of fewer
+# entries, its compilation takes longer than the solve.
 ENTRIES_FOR_PROGRESS = 300_000
 
 
@@ -46,7 +46,7 @@ class Record:
     - `spec`: the settings.
     - `trajectory`: the solution.
     - `arrays`: name -> array, for the npz file.
-    - `metadata`: plain values for the JSON file: spec, hash, result, stats, data, versions, seconds.
+    - `metadata`: plain values for the JSON file, such as spec, result, stats and versions.
     """
 
     spec: RunSpec

@@ -17,7 +17,8 @@ FLOW_FORMULAS: dict[str, str] = {
     "gf": "gradient flow: w' = -J^T grad g, gain phi(s) = s",
     "gn": "Gauss-Newton: w' = -J^+ grad g, gain phi(s) = 1",
     "lm": "Levenberg-Marquardt: w' = -(J^T J + rho I)^-1 J^T grad g, gain phi(s) = s / (s + rho)",
-    "interpolated": "w' = -((1 - rho) J^T J + rho I)^-1 J^T grad g, rho in [0, 1], gain phi(s) = s / ((1 - rho) s + rho)",
+    "interpolated": "w' = -((1 - rho) J^T J + rho I)^-1 J^T grad g, rho in [0, 1], "
+    "gain phi(s) = s / ((1 - rho) s + rho)",
     "ggn": "generalised Gauss-Newton: w' = -(J^T B J + rho I)^+ J^T grad g with B = Hess g(f)",
 }
 DAMPINGS = ("constant", "exponential", "spectral", "residual", "gradient")
@@ -45,8 +46,8 @@ def _choice(default: str, description: str, names: Any) -> Any:
 class RunSpec(BaseModel):
     """Settings of one flow on one network and one data set.
 
-    The description of each field is the help text of `riemgn run`. Use `run_spec(**fields)` to create
-    a spec with a readable error for a wrong value.
+    The description of each field is the help text of `riemgn run`. Use `run_spec(**fields)` to
+    create a spec with a readable error for a wrong value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -122,7 +123,7 @@ def spec_hash(spec: BaseModel) -> str:
 
 
 def sentence(error: Any, model: type[BaseModel]) -> str:
-    """Describe pydantic's `error` in the fields of `model` in one sentence that quotes the value."""
+    """Describe pydantic's `error` in one sentence that quotes the value."""
     name, value = key_path(error["loc"]), error["input"]
     if error["type"] == "value_error":
         return f"`{name}`: {error['ctx']['error']}" if name else str(error["ctx"]["error"])

@@ -1,6 +1,6 @@
-"""Read and write records, JSON, pages and pictures. This is the only module of the package that writes files.
+"""Read and write records, JSON, pages and pictures. No other module of the package writes files.
 
-Every file is written under a temporary name and renamed, so that no incomplete file is ever visible.
+Every file is written under a temporary name and renamed, so that no file is ever incomplete.
 """
 
 import io
@@ -98,7 +98,7 @@ def write_records(
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what an interrupted `write_records` left in `folder`, to which no process may be writing."""
+    """Remove what an interrupted `write_records` left in `folder`; no process may be writing."""
     for part in folder.glob(".*.part"):
         shutil.rmtree(part, ignore_errors=True)
 
@@ -165,7 +165,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
-    """Write a matplotlib `figure` to `<path>.pdf` and `<path>.png`; same numbers give the same bytes.
+    """Write a matplotlib `figure` to `<path>.pdf` and `<path>.png`, without dates.
 
     Returns: `{"pdf": path, "png": path}`.
     """
@@ -197,12 +197,12 @@ def svg_text(figure: Any) -> str:
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """Load every finished run in `folder`, from sweeps and from `riemgn run`, one row each.
 
-    The columns are the axes of the sweep (for a single run: data, width, alpha and others), `flow`,
-    `seed`, `result`, `message`, `t_end`, the first and last loss, gradient norm and smallest singular
+    The columns are the axes (for a single run: data, width, alpha and others), `flow`, `seed`,
+    `result`, `message`, `t_end`, the first and last loss, gradient norm and smallest singular
     value, `max_error`, `num_steps`, `n`, `p`, `dtype`, `device`, `seconds` without compilation,
-    `compile_seconds`, `lanes` (runs that shared the compiled program), `commit`, and `path` of the
-    record without its suffix. Missing values are NaN. A sweep that was interrupted and resumed gives
-    the same table, except for `seconds`, `compile_seconds` and `path`.
+    `compile_seconds`, `lanes` (runs in the same compiled program), `commit`, and `path` of the
+    record without its suffix. Missing values are NaN. A resumed sweep gives the same table as an
+    uninterrupted one, except for `seconds`, `compile_seconds` and `path`.
 
     Raises: `ValueError` if the folder contains no records or a record cannot be read.
 
@@ -219,9 +219,9 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 def load_curves(folder: str | Path) -> xr.Dataset:
     """Load the curves of every finished run in `folder`, over the dimensions `run` and `time`.
 
-    The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`, with the `long_name` and
-    `units` of `Trajectory.to_xarray`. Each run has its own times `ts`, and shorter runs end with NaN.
-    The columns of `load_runs` are coordinates along `run`.
+    The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`, with the `long_name`
+    and `units` of `Trajectory.to_xarray`. Each run has its own times `ts`, and shorter runs end
+    with NaN. The columns of `load_runs` are coordinates along `run`.
 
     Raises: `ValueError` if the folder contains no records or a record cannot be read.
 

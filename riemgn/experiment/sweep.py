@@ -1,7 +1,7 @@
 """Sweep: solve many runs into one folder; an interrupted sweep can be resumed.
 
 The folder contains `sweep.json`, which describes the sweep, and `cells/` with one folder for each
-chunk of cells. A chunk is written under a temporary name and renamed, so that it is complete if it exists.
+chunk of cells. A chunk is written under a temporary name and renamed, so that it is complete.
 """
 
 import hashlib
@@ -86,13 +86,13 @@ def sweep(
     """Solve every flow at every point of the axes for every seed, and store a record of each run.
 
     You can interrupt a sweep at any time: finished runs stay in the folder, and `resume=True`
-    continues. Runs with the same shapes share a compiled program. If building or solving a run raises
-    an exception, its result is `"error"` and the sweep goes on.
+    continues. Runs with the same shapes share a compiled program. If building or solving a run
+    raises an exception, its result is `"error"` and the sweep goes on.
 
     Arguments:
 
-    - `make_problem`: called as `make_problem(**point, seed=seed)`; `seed` is optional. With `jobs` or
-      `scheduler` it must be picklable by cloudpickle.
+    - `make_problem`: called as `make_problem(**point, seed=seed)`, or without `seed` if it takes
+      none. With `jobs` or `scheduler` it must be picklable by cloudpickle.
     - `axes`: name -> values (numbers, text or booleans).
     - `flows`: flows with different names, or a mapping label -> flow.
     - `seeds`: integers (default: only 0).
@@ -100,15 +100,16 @@ def sweep(
     - `jobs`: number of parallel processes (default 1).
     - `resume`: continue the same sweep in `out`.
     - `scheduler`: address of a dask.distributed scheduler, whose workers replace the processes.
-    - `batch`: maximum number of runs in a compiled program (default 64). It changes results by rounding.
+    - `batch`: maximum number of runs in a compiled program (default 64); results depend on it by
+      rounding.
     - `keep`: `"curves"` (default) or `"all"`, which also stores parameters and outputs.
     - `on_done`: called as `on_done(done, total)` at the start and after each batch.
     - `options`: options of `solve`, such as `t1`, `rtol`, `loss_tol`.
 
     Returns: the table of `load_runs`, one row for each run.
 
-    Raises: `ValueError` for wrong arguments; if `out` contains a sweep and you did not pass `resume`,
-    contains another sweep, is in use, or cannot be written to; or if a worker process died.
+    Raises: `ValueError` for wrong arguments, if a worker process died, or if `out` cannot be used:
+    it contains this sweep and you did not pass `resume`, contains another one, or is in use.
 
     >>> import tempfile, riemgn as rg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -144,7 +145,7 @@ def run_plan(
     scheduler: str | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Compute the cells of a plan that are not in the folder `out` yet; for the arguments see `sweep`.
+    """Compute the cells of a plan that are not in `out` yet; for the arguments see `sweep`.
 
     Raises: `ValueError` as `sweep` does.
     """
@@ -164,8 +165,8 @@ def run_plan(
         tasks = ((plan.build, [plan.grid.cell(place) for place in chunk], plan.keep, threads) for chunk in missing)
         try:
             for records in map_unordered(solve_chunk, tasks, jobs, scheduler):
-                contents = ((each.name, each.arrays, {**each.metadata, **common}) for each in records)
-                write_records(cells / records[0].name, contents)
+                contents = ((name, arrays, {**metadata, **common}) for name, arrays, metadata in records)
+                write_records(cells / records[0][0], contents)
                 done += len(records)
                 if on_done is not None:
                     on_done(done, total)
@@ -174,7 +175,7 @@ def run_plan(
 
 
 def _read_or_write_manifest(plan: SweepPlan, folder: Path, resume: bool) -> dict[str, Any]:
-    """Write the manifest to an empty folder, or check that the folder's manifest allows to resume."""
+    """Write the manifest to a new folder, or check that a stored one belongs to this sweep."""
     manifest, path = plan.manifest(), folder / MANIFEST
     if not path.exists():
         write_json(path, manifest)
@@ -220,7 +221,7 @@ def _build(
 
 
 def _takes_seed(make_problem: Callable[..., Problem], axes: Mapping[str, Any], seeds: Sequence[int]) -> bool:
-    """Whether `make_problem` takes a seed; check that it takes the axes, and a seed if there are several."""
+    """Whether `make_problem` takes a seed; check that it takes the axes."""
     parameters = inspect.signature(make_problem).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in axes:

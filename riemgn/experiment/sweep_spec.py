@@ -28,7 +28,7 @@ Value = Annotated[Any, BeforeValidator(_scalar)]
 
 
 class Range(BaseModel):
-    """`num` values from `start` to `stop` inclusive, linearly or (`scale = "log"`) logarithmically spaced."""
+    """`num` values from `start` to `stop` inclusive, with linear or logarithmic spacing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,8 +75,9 @@ class SweepSpec(BaseModel):
 
     - `name`: name of the sweep and of its folder.
     - `base`: fields of `RunSpec` for all runs.
-    - `axes`: field of `RunSpec` -> a list, or a table `{start = 1, stop = 1e6, num = 7, scale = "log"}`.
-    - `flows`: tables with `flow` and other fields of `RunSpec`, and a `label` if two have the same flow.
+    - `axes`: field of `RunSpec` -> a list of values, or a table such as
+      `{start = 1, stop = 1e6, num = 7, scale = "log"}`.
+    - `flows`: tables of `RunSpec` fields, with a `label` if two have the same flow.
     - `seeds`: number of seeds, counted from 0, or a list of seeds.
     - `batch`: maximum number of runs in a compiled program; `keep`: `"curves"` or `"all"`.
     """
@@ -118,7 +119,7 @@ class SweepSpec(BaseModel):
         return SweepPlan(grid, partial(_build, dict(self.base), flows), identity, self.batch, self.keep)
 
     def _check_runs(self, axes: Mapping[str, list[Any]], flows: list[dict[str, Any]], seeds: list[int]) -> None:
-        """Check every value of every axis with every flow, with the other axes at their first value."""
+        """Check every value of every axis with every flow, the other axes at their first value."""
         keys = [("base", name) for name in self.base] + [("axes", name) for name in axes]
         keys += [("flows", i, name) for i, fields in enumerate(flows) for name in fields]
         known = [name for name in RunSpec.model_fields if name != "seed"]

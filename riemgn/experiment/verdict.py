@@ -1,4 +1,4 @@
-"""Verdicts: a measured number against a predicted one, and against the number measured before (golden)."""
+"""Compare a measured number with a predicted one, and with one measured before (golden)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,21 @@ GOLDEN_RTOL = 1e-2
 def check(
     name: str, measured: float, relation: str, predicted: float, tolerance: float, golden_rtol: float = GOLDEN_RTOL
 ) -> dict[str, Any]:
-    """One check of an item: `measured` (`equal` to, `at_most`, `at_least`) `predicted`, within the absolute `tolerance`."""
+    """Return one check of an item, with the absolute `tolerance` of its relation.
+
+    - `relation`: `measured` is "equal", "at_most" or "at_least" `predicted`.
+    - `golden_rtol`: relative tolerance for a later comparison with the golden number.
+    """
     stated = {"name": name, "predicted": predicted, "measured": measured, "tolerance": tolerance, "relation": relation}
     return {**stated, "golden_rtol": golden_rtol}
 
 
 def judge(check: Mapping[str, Any]) -> dict[str, Any]:
-    """The check with `"margin"` and `"holds"`: how far inside its tolerance (absolute, in the units of what is measured) the number lies.
+    """Return the check with its `"margin"`, in the units of the measurement, and `"holds"`.
 
-    `equal`: `tol - |m - p|`; `at_most`: `p + tol - m`; `at_least`: `m - p + tol`. NaN never holds.
+    `equal`: `tol - |m - p|`. `at_most`: `p + tol - m`. `at_least`: `m - p + tol`. NaN never holds.
+
+    Raises: `ValueError` for a missing entry or an unknown relation.
     """
     missing = {"name", "predicted", "measured", "tolerance", "relation"} - set(check)
     if missing:
@@ -38,7 +44,7 @@ def judge(check: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def golden_entry(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The measured numbers by name, each with its relative tolerance (`golden_rtol` of the check, else 1e-2)."""
+    """Return the measured numbers by name, each with its relative tolerance (default 1e-2)."""
     return {
         check["name"]: {"measured": check["measured"], "rtol": check.get("golden_rtol", GOLDEN_RTOL)}
         for check in checks
@@ -46,23 +52,23 @@ def golden_entry(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def departures(checks: Sequence[Mapping[str, Any]], golden: Mapping[str, Any]) -> list[str]:
-    """What differs from the golden numbers, one sentence each.
+    """Return one sentence for each difference from the golden numbers.
 
-    A number may move by `rtol` times the largest of its golden value, its prediction and its tolerance: an error far below the tolerance it is
-    held to is rounding, and free to differ between machines.
+    A number may change by `rtol` times the largest of its golden value, its prediction and its
+    tolerance, because an error far below its tolerance is rounding, which machines do differently.
     """
-    found = [f"'{name}' is golden and no longer measured" for name in golden if name not in {c["name"] for c in checks}]
+    notes = [f"'{name}' is golden and no longer measured" for name in golden if name not in {c["name"] for c in checks}]
     for check in checks:
         name, measured = check["name"], _number(check["measured"])
         if name not in golden:
-            found.append(f"'{name}' has no golden number")
+            notes.append(f"'{name}' has no golden number")
             continue
         before, rtol = _number(golden[name]["measured"]), golden[name]["rtol"]
         sizes = [abs(v) for v in (before, _number(check["predicted"]), _number(check["tolerance"])) if math.isfinite(v)]
         same = (math.isnan(before) and not math.isfinite(measured)) or abs(measured - before) <= rtol * max(sizes)
         if not same:
-            found.append(f"'{name}' measured {measured:.6g}, golden {before:.6g} (relative tolerance {rtol:g})")
-    return found
+            notes.append(f"'{name}' measured {measured:.6g}, golden {before:.6g} (relative tolerance {rtol:g})")
+    return notes
 
 
 def _number(value: Any) -> float:

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-COLUMNS = (  # title, width; negative: from the left
-    ("work", -50), ("ours [s]", 8), ("error", 6), ("first [s]", 9), ("peer", -34), ("peer [s]", 8), ("error", 6), ("first [s]", 9),
-    ("ratio", 6), ("at least", 8), ("met", -3),
-)  # fmt: skip
+COLUMNS = (  # title and width, negative if the column is flush left
+    *(("work", -50), ("ours [s]", 8), ("error", 6), ("first [s]", 9)),
+    *(("peer", -34), ("peer [s]", 8), ("error", 6), ("first [s]", 9)),
+    *(("ratio", 6), ("at least", 8), ("met", -3)),
+)
 
 
 def print_machine(machine: dict[str, Any]) -> None:
     """Print the line above the rows."""
-    rate = f"float64 matrix products at {machine['gflops_numpy']:.0f} (numpy) and {machine['gflops_jax']:.0f} (jax) GFLOP/s"
+    numpy, jax = machine["gflops_numpy"], machine["gflops_jax"]
+    rate = f"float64 matrix products at {numpy:.0f} (numpy) and {jax:.0f} (jax) GFLOP/s"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    print(
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}; {rate}; Python {machine['python']}, {versions}\n",
-        flush=True,
-    )
+    computer = f"{machine['processor']}, {machine['cores']} cores, load {machine['load']:.1f}"
+    print(f"{computer}; {rate}; Python {machine['python']}, {versions}\n", flush=True)
 
 
 def print_row(row: Any, first: bool) -> None:

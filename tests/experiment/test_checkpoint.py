@@ -1,4 +1,4 @@
-"""Sweeps: cells in any process are kept, an interruption costs those under way, what is done is not done again, the time left is said."""
+"""Checkpoints: finished parts survive an interruption, in this process and in others."""
 
 import os
 import signal
@@ -7,82 +7,69 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 
 from riemgn.experiment import checkpoint
-from riemgn.experiment.checkpoint import checkpointed, checkpoints_in, has_checkpoint
+from riemgn.experiment.checkpoint import checkpointed, checkpoints_in, has_checkpoint, map_checkpointed
 from tests.helpers import HEED_CTRL_C
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
 import sys, time
 from pathlib import Path
-from joblib import delayed, Parallel
 from riemgn.experiment import checkpoint
-from riemgn.experiment.checkpoint import checkpointed, checkpoints_in
 
 HERE = Path(__file__).parent
 
-@checkpointed
-def cell(i, pause):
+@checkpoint.checkpointed
+def square(i):
     with (HERE / "started").open("a") as log:
         log.write(f"{i}\\n")
-    time.sleep(pause)
+    time.sleep(0.5)
     return i * i
 
-def main(pause):
-    import swept_cells  # by this name the other processes know it
+def main():
+    import squares  # the name under which other processes can import it
     checkpoint.PARALLEL_FROM, checkpoint.REPORT_EVERY = 0.0, 0.1
-    with checkpoints_in(HERE / "cells", "stamp"):
-        print(checkpoint.map_checkpointed(swept_cells.cell, [(i, pause) for i in range(10)], "ten", processes=2))
-
-def nested():
-    print(Parallel(2, backend="loky")(delayed(checkpoint._in_worker)() for _ in range(2)), checkpoint._in_worker())
+    with checkpoint.checkpoints_in(HERE / "checkpoints", "hash"):
+        print(checkpoint.map_checkpointed(squares.square, [(i,) for i in range(10)], "ten", processes=2))
 """
 
 
-def start(folder: Path, call: str) -> subprocess.Popen:
-    """A process group of its own, as a terminal gives a command."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    command = [sys.executable, "-c", f"{HEED_CTRL_C}import swept_cells; swept_cells.{call}"]
-    options = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-        "env": environment,
-        "start_new_session": True,
-    }
-    return subprocess.Popen(command, **options)
+@pytest.mark.slow
+def test_interrupted_processes_continue(tmp_path):
+    (tmp_path / "squares.py").write_text(MODULE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", f"{HEED_CTRL_C}import squares; squares.main()"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
+    def start():
+        """Start a process group, as a terminal does."""
+        return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
 
-def lines(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().split()] if path.is_file() else []
+    def started():
+        path = tmp_path / "started"
+        return path.read_text().split() if path.is_file() else []
 
-
-def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path):
-    (tmp_path / "swept_cells.py").write_text(MODULE)
-    started, cells = tmp_path / "started", tmp_path / "cells"
-    first = start(tmp_path, "main(0.5)")
+    first = start()
     deadline = time.monotonic() + 120
-    while len(lines(started)) < 6 and time.monotonic() < deadline:
+    while len(started()) < 6 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGINT)
     out, err = first.communicate(timeout=60)
-    done = len(list(cells.glob("*.pickle")))
+    before, done = len(started()), len(list((tmp_path / "checkpoints").glob("*.pickle")))
     assert first.returncode != 0 and out == "" and "of 10 parts" in err and "left" in err
-    assert 4 <= done <= 8 and len(lines(started)) < 10
-    before = len(lines(started))
-    second = start(tmp_path, "main(0.5)")
-    out, err = second.communicate(timeout=120)
+    assert 4 <= done <= 8 and before < 10
+    out, err = start().communicate(timeout=120)
     assert out.strip() == str([i * i for i in range(10)]), err
-    assert len(lines(started)) - before == 10 - done  # none of those that were kept
-    assert set(lines(started)) == set(range(10)) and not cells.exists() and f"({done} loaded)" in err
+    assert len(started()) - before == 10 - done and f"({done} loaded)" in err
+    assert set(started()) == {str(i) for i in range(10)} and not (tmp_path / "checkpoints").exists()
 
 
-def test_a_process_of_jobs_knows_that_its_cores_are_taken(tmp_path):
-    (tmp_path / "swept_cells.py").write_text(MODULE)
-    out, err = start(tmp_path, "nested()").communicate(timeout=120)
-    assert out.strip() == "[True, True] False", err
+def test_worker_is_recognised():
+    in_workers = joblib.Parallel(2, backend="threading")(joblib.delayed(checkpoint._in_worker)() for _ in range(2))
+    assert list(in_workers) == [True, True] and not checkpoint._in_worker()
 
 
 CALLS: list[int] = []
@@ -96,21 +83,30 @@ def square(i):
     return i * i
 
 
-def test_cells_come_back_in_order_and_only_once(tmp_path):
+def test_finished_parts_are_loaded(tmp_path):
     CALLS.clear()
-    places = [(i,) for i in range(8)]
-    with pytest.raises(KeyboardInterrupt), checkpoints_in(tmp_path / "cells", "a"):
-        assert not has_checkpoint(square, (3,))
+    arguments = [(i,) for i in range(8)]
+    with pytest.raises(KeyboardInterrupt), checkpoints_in(tmp_path / "checkpoints", "a"):
         assert square(3) == 9 and has_checkpoint(square, (3,)) and not has_checkpoint(square, (4,))
-        assert checkpoint.map_checkpointed(square, places, "squares") == [i * i for i in range(8)]
-        assert sorted(CALLS) == list(range(8)) and CALLS[1:] != sorted(
-            CALLS[1:]
-        )  # shuffled: the first tell the time of all
-        assert checkpoint.map_checkpointed(square, places, "squares") == [i * i for i in range(8)] and len(CALLS) == 8
+        assert map_checkpointed(square, arguments, "squares") == [i * i for i in range(8)]
         square(-1)
-    with checkpoints_in(tmp_path / "cells", "b"):  # of other sources
+    assert sorted(CALLS) == [-1, *range(8)] and CALLS[1:-1] != sorted(CALLS[1:-1])  # shuffled
+    with checkpoints_in(tmp_path / "checkpoints", "a"):
+        assert map_checkpointed(square, arguments, "squares") == [i * i for i in range(8)] and len(CALLS) == 9
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_other_sources_compute_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt), checkpoints_in(tmp_path / "checkpoints", "a"):
+        square(3)
+        square(-1)
+    with checkpoints_in(tmp_path / "checkpoints", "b"):
         assert not has_checkpoint(square, (3,))
-    assert not has_checkpoint(square, (3,))
+
+
+def test_nothing_is_stored_outside_a_run():
+    CALLS.clear()
+    assert square(3) == square(3) == 9 and CALLS == [3, 3] and not has_checkpoint(square, (3,))
 
 
 def test_remaining_time_leaves_out_compilation(monkeypatch, caplog):
@@ -124,5 +120,5 @@ def test_remaining_time_leaves_out_compilation(monkeypatch, caplog):
 
 
 def test_short_work_logs_no_progress(caplog):
-    checkpoint.map_checkpointed(square, [(1,), (2,)], "short")
+    map_checkpointed(square, [(1,), (2,)], "short")
     assert caplog.messages == []

@@ -10,15 +10,16 @@ import pytest
 import riemgn as rg
 from riemgn.experiment.cases import (
     CASES,
-    flow_of,
+    ggn_score_steps,
+    iterate_with_error as steps_of,
     linear_kernel,
-    minibatches,
-    over,
-    scales,
-    schedule,
-    score,
-    steps_of,
-    under,
+    minibatch_steps,
+    narrow_network as under,
+    RTOL,
+    several_alphas,
+    several_conds,
+    solve_with_error as flow_of,
+    wide_network as over,
 )
 from riemgn.experiment.certification import seeds_of
 from riemgn.theory import certify, CLAIMS, path_quantities, underparameterized
@@ -77,12 +78,12 @@ BROKEN = {
     "underparameterized_convergence": lambda: underparameterised(),
     "exact_residual_law": lambda: underparameterised(),
     "damped_rate": lambda: underparameterised(1.0),
-    "adaptive_damping": lambda: schedule(1.0, (1e2,), 0, 10.0),
+    "adaptive_damping": lambda: several_conds(1.0, (1e2,), 10.0)(0, RTOL),
     "path_length": lambda: underparameterised(1.0),
-    "generalized_law": lambda: flow_of(over(0, rg.LogisticLoss()), rg.GeneralizedGaussNewtonFlow(0.2), 5.0),
+    "generalized_law": lambda: flow_of(over(0, loss=rg.LogisticLoss()), rg.GeneralizedGaussNewtonFlow(0.2), 5.0),
     "asymptotic_rate": lambda: underparameterised(t1=1.0),
-    "curvature_scaling": lambda: scales(lambda a: under(0, alpha=a), (10.0, 30.0, 100.0), 5.0),
-    "kernel_limit": lambda: scales(lambda a: over(0, alpha=a), (1.0, 3.0, 10.0), 5.0),
+    "curvature_scaling": lambda: several_alphas(under, (10.0, 30.0, 100.0), 5.0)(0, RTOL),
+    "kernel_limit": lambda: several_alphas(over, (1.0, 3.0, 10.0), 5.0)(0, RTOL),
     "discrete_quadratic": lambda: steps_of(over(0), rg.GaussNewton(step_size=0.5), 6),
     "discrete_adaptive": lambda: steps_of(
         over(0, alpha=1.0), rg.LevenbergMarquardt(rg.SpectralDamping(1.0), step_size=0.5), 30
@@ -178,7 +179,7 @@ CORRUPTIONS = {
         "damping off by a fifth",
         lambda: [
             labelled(traj, LM(rg.SpectralDamping(1.0)))
-            for traj in schedule(rg.SpectralDamping(1.2), (1e2, 1e4), 0, 20.0)
+            for traj in several_conds(rg.SpectralDamping(1.2), (1e2, 1e4), 20.0)(0, RTOL)
         ],
         None,
     ),
@@ -190,7 +191,7 @@ CORRUPTIONS = {
     "generalized_law": (
         "loss Hessian left out",
         lambda: labelled(
-            flow_of(over(0, rg.LogisticLoss()), rg.GaussNewtonFlow(), 5.0), rg.GeneralizedGaussNewtonFlow()
+            flow_of(over(0, loss=rg.LogisticLoss()), rg.GaussNewtonFlow(), 5.0), rg.GeneralizedGaussNewtonFlow()
         ),
         None,
     ),
@@ -226,7 +227,7 @@ CORRUPTIONS = {
             steps_of(
                 linear_kernel(0, 10.0), rg.GramGaussNewton(batch_size=3, step_size=0.1, order="subset"), 200, jr.key(0)
             ),
-            minibatches(0).flow,
+            minibatch_steps(0).flow,
         ),
         None,
     ),
@@ -239,7 +240,7 @@ CORRUPTIONS = {
         "predicted decrease doubled",
         lambda: both(
             lambda t: t.stats["per_step"]["predicted_decrease"],
-            score(0, rg.OstrovskiiBachPenalty(), "analytic"),
+            ggn_score_steps(rg.OstrovskiiBachPenalty(), "analytic")(0, RTOL),
             lambda d: 2 * d,
         ),
         None,
@@ -273,7 +274,7 @@ def test_the_verdict_does_not_turn_with_the_tolerance(claim):
 @pytest.mark.parametrize(("damping", "free"), [(rg.SpectralDamping(1.0), True), (1.0, False)])
 def test_the_rate_is_free_of_the_conditioning_under_adaptive_damping_alone(damping, free):
     rates = []
-    for traj in schedule(damping, (1e2, 1e6), 0, 10.0):
+    for traj in several_conds(damping, (1e2, 1e6), 10.0)(0, RTOL):
         slowest = np.linalg.svd(np.asarray(traj.problem.x))[0][:, 7]
         amplitude = np.abs(np.asarray(traj.tight.outputs - traj.problem.y) @ slowest)
         rates.append(np.log(amplitude[0] / amplitude[-1]) / 10.0)
