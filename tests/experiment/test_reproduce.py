@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from riemgn import cli
@@ -169,7 +168,8 @@ def square(i):
 def data(quick, data_dir=None):
     found = [square(i) for i in range(4)]
     setup = dict.fromkeys(("data", "n", "p", "alpha", "rho", "seeds", "tolerance"), 1)
-    check = {"name": "sum", "predicted": 14.0, "measured": sum(c["square"] for c in found), "tolerance": 0.0, "relation": "equal"}
+    total = sum(c["square"] for c in found)
+    check = {"name": "sum", "predicted": 14.0, "measured": total, "tolerance": 0.0, "relation": "equal"}
     return {"found": found, "setup": setup, "checks": [check]}
 
 def draw(data, fig):
