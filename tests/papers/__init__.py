@@ -1,25 +1,21 @@
-"""One file an item of `paper_repro`: at quick size every check holds and the numbers are the golden ones; a corrupted result is refused."""
+"""Tests of the papers' items: their results, and what their checks refuse."""
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
-from riemgn.experiment.reproduce import discover, run_item, Settings
+from riemgn.experiment.reproduce import discover
 from riemgn.experiment.verdict import judge
 
 ITEMS = {item.name: item for item in discover()}
 
 
-def assert_reproduced(name: str, out: Path, quick: bool = True) -> None:
-    """The item holds, matches its golden numbers and leaves its pictures; skipped where its data set is not at hand."""
-    outcome = run_item(ITEMS[name], Settings(out=out, quick=quick))
-    if outcome.verdict == "no data":
-        pytest.skip(outcome.notes[0])
-    assert outcome.verdict == "holds", (outcome.checks, outcome.notes)
-    assert outcome.golden == "matches"
-    assert all(path.is_file() for path in outcome.pictures.values())
-
-
 def verdicts(checks) -> dict[str, bool]:
     """Which checks hold, by name."""
     return {check["name"]: judge(check)["holds"] for check in checks}
+
+
+def refusals(item: str, checks: Callable[..., Any], cases: Sequence[tuple]) -> list[Any]:
+    """Test parameters: a case holds the arguments of `checks` and how many checks then fail."""
+    return [pytest.param(checks, case[:-1], case[-1], id=f"{item}-{place}") for place, case in enumerate(cases)]

@@ -1,4 +1,4 @@
-"""The third paper's network, its two presets, teacher data and measures: golden steps, Jacobians, what the released derivatives amount to."""
+"""The network of Adeoye et al., its two presets, teacher data and measures."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ TAU, MU, ALPHA = 0.01, 0.5, 0.95
 
 
 def golden(preset="corrected", gradient=False):
-    """The problem of ggn_score.md 7.1."""
+    """A small problem whose weights and data are given by cosines and sines."""
     m, n0, n1 = 4, 2, 6
     x = np.cos(1 + np.arange(m)[:, None] + 2 * np.arange(n0))
     u = np.sin(1 + 3 * np.arange(n1)[:, None] + np.arange(n0))
@@ -81,7 +81,7 @@ def drawn(n0, n1, preset, m=7):
     return net, initial(net, jr.key(2)), data, problem_of(net, initial(net, jr.key(2)), data.x, data.y, preset)
 
 
-def test_the_true_jacobian_is_that_by_hand_and_by_autodiff():
+def test_corrected_jacobian_agrees_with_autodiff():
     net, params, data, problem = drawn(3, 11, "corrected")
     jac = np.asarray(problem.jac(problem.w0))
     assert relative_error(jac, network_jacobian(net, params, data.x)) < 1e-12
@@ -90,12 +90,12 @@ def test_the_true_jacobian_is_that_by_hand_and_by_autodiff():
 
 
 def released_order(n0, n1):
-    """Which true column the released code has where the hidden layer's weight of neuron j and input k lies."""
+    """The true column that the released code stores in the place of each hidden weight."""
     hidden = np.arange(n1 * n0).reshape(n0, n1).T.reshape(-1)
     return np.concatenate([hidden, n1 * n0 + np.arange(n1)])
 
 
-def test_the_released_jacobian_lacks_kappa_and_couples_other_columns():
+def test_released_jacobian_lacks_kappa_and_permutes_columns():
     n0, n1 = 3, 11
     true, released = (
         np.asarray(problem.jac(problem.w0)) for *_, problem in (drawn(n0, n1, preset) for preset in PRESETS)
@@ -106,7 +106,7 @@ def test_the_released_jacobian_lacks_kappa_and_couples_other_columns():
 
 
 @pytest.mark.parametrize(("n0", "n1"), [(3, 11), (1, 4)])
-def test_the_released_jacobian_by_layers_is_that_by_autodiff(n0, n1):
+def test_released_jacobian_by_layers_agrees_with_autodiff(n0, n1):
     *_, problem = drawn(n0, n1, "released")
     rng = np.random.default_rng(0)
     v, u, rows, columns = (rng.uniform(0.5, 2.0, size) for size in (problem.p, problem.n, problem.n, problem.p))
@@ -128,8 +128,8 @@ def test_the_released_jacobian_by_layers_is_that_by_autodiff(n0, n1):
     assert relative_error(problem.ntk(problem.w0, problem.x[:2]), true[:2] @ true.T) < 1e-14
 
 
-def test_a_released_step_is_a_shorter_one_with_less_damping():
-    """ggn_score.md 6: with one input there is nothing to permute, and `d = kappa (kappa^2 c D + J^T Q J)^{-1} (J^T e + kappa tau h')`."""
+def test_released_step_is_shorter_with_less_damping():
+    """With one input nothing is permuted: `d = kappa (kappa^2 c D + J^T Q J)^{-1} (J^T e + kappa tau h')`."""
     n1, c = 12, 1.0
     *_, problem = drawn(1, n1, "corrected")
     *_, released = drawn(1, n1, "released")
@@ -143,7 +143,7 @@ def test_a_released_step_is_a_shorter_one_with_less_damping():
     assert relative_error(step_of(problem, c)[1], expected) > 0.1
 
 
-def test_the_released_gradient_lacks_kappa_and_has_its_slope_elsewhere():
+def test_released_gradient_lacks_kappa():
     net, params, data, _ = drawn(2, 5, "corrected")
     problem = problem_of(net, params, data.x, data.y, "released", gradient=True)
     got = problem.unflatten(jax.grad(problem.objective)(problem.w0))
@@ -157,13 +157,13 @@ def test_the_released_gradient_lacks_kappa_and_has_its_slope_elsewhere():
     assert relative_error(got[1]["weight"][0], rho.T @ e) < 1e-12
 
 
-def test_with_several_outputs_the_presets_are_one():
+def test_presets_agree_for_several_outputs():
     net = network(3, 4, outputs=2)
     params, x, y = initial(net, jr.key(0)), jnp.ones((5, 3)), jnp.ones((5, 2))
     assert problem_of(net, params, x, y, "released").model is net
 
 
-def test_weights_and_data_are_drawn_as_stated():
+def test_weights_and_data_have_their_distribution():
     net = network(4, 2000)
     u, v = (np.asarray(layer["weight"]) for layer in initial(net, jr.key(3), spread=0.5))
     assert u.shape == (2000, 4) and v.shape == (1, 2000)
@@ -177,7 +177,7 @@ def test_weights_and_data_are_drawn_as_stated():
     assert np.all(np.abs(single.y) <= 1 / (1 + np.exp(-1)))  # |rho(<u, x>)| with unit u, x, one neuron of sign +-1
 
 
-# --- measures --------------------------------------------------------------------------------------------------------
+# --- measures ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
