@@ -1,4 +1,4 @@
-"""Signals: an interrupt is heard once, by the process that can say what is kept."""
+"""Signals: Ctrl-C is handled in the main process, which then lists the saved results."""
 
 import signal
 import threading
@@ -8,37 +8,38 @@ from typing import Any
 
 
 @contextmanager
-def heeded_interrupts() -> Iterator[Callable[[], None]]:
-    """Ctrl-C that cannot be lost: yields a function that raises `KeyboardInterrupt` where one came since, or a signal that is to mean the same.
+def recorded_interrupts() -> Iterator[Callable[[], None]]:
+    """Record interrupts, and yield a function that raises `KeyboardInterrupt` if one came.
 
-    Python raises it wherever the main thread is; within a call made by compiled code it is dropped there, or comes back as an ordinary error.
+    Python raises the exception wherever the main thread is. Compiled code may drop it there or turn
+    it into another error, so call the function afterwards. SIGTERM counts if it has a handler.
     """
-    came: list[int] = []
+    received: list[int] = []
 
-    def noted(heard: Callable[..., Any]) -> Callable[..., Any]:
-        def note(number, frame):
-            came.append(number)
-            heard(number, frame)
+    def recording(handler: Callable[..., Any]) -> Callable[..., Any]:
+        def record(number, frame):
+            received.append(number)
+            handler(number, frame)
 
-        return note
+        return record
 
-    def heed():
-        if came:
+    def reraise_interrupt():
+        if received:
             raise KeyboardInterrupt
 
     with ExitStack() as stack:
         for number in (signal.SIGINT, signal.SIGTERM):
-            heard = signal.getsignal(number)
-            if callable(heard):
-                stack.enter_context(handled(number, noted(heard)))
-        yield heed
+            handler = signal.getsignal(number)
+            if callable(handler):
+                stack.enter_context(signal_handler(number, recording(handler)))
+        yield reraise_interrupt
 
 
 @contextmanager
-def handled(number: int, handler: Callable[..., Any]) -> Iterator[None]:
-    """The signal is given to `handler` inside; unchanged in a thread that is not the main one, where Python takes no signals."""
+def signal_handler(number: int, handler: Callable[..., Any]) -> Iterator[None]:
+    """Install `handler` for a signal inside the context, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # Python handles signals only in the main thread
         return
     before = signal.signal(number, handler)
     try:
@@ -47,6 +48,6 @@ def handled(number: int, handler: Callable[..., Any]) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def leave_interrupts_to_the_first() -> None:
-    """In a process that works for another: Ctrl-C reaches all of a terminal's, and the first ends the others."""
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C in a worker process, because the main process ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Array names used in every signature: one letter per axis (n outputs, p parameters, t times, k rank, d features)."""
+"""Array types of all signatures: n outputs, p parameters, t times, k rank, d features."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Checks of arguments that several drivers share: each gives the value back, or one sentence that quotes what came."""
+"""Checks of arguments: each returns the value, or raises an error that quotes it."""
 
 import math
 from typing import Any, TypeGuard
@@ -8,16 +8,16 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-SAVED_TIMES = 129  # saved times where the caller names none
+SAVED_TIMES = 129  # number of saved times if the caller names none
 
 
 def is_traced(value: Any) -> TypeGuard[Array]:
-    """Whether a value is an array under JAX's tracing, whose entries are not known yet: it passes unchecked."""
+    """Tell whether a value is being traced by JAX, so that its entries cannot be checked."""
     return isinstance(value, Tracer)
 
 
 def finite_number(name: str, value: Any, *, positive: bool, upper: float = math.inf) -> float:
-    """A finite number, positive or at least 0, and at most `upper`.
+    """Return a finite number that is `positive` or at least 0, and at most `upper`.
 
     Raises: `ValueError` for anything else.
     """
@@ -32,21 +32,19 @@ def finite_number(name: str, value: Any, *, positive: bool, upper: float = math.
 
 
 def positive(name: str, value: Any) -> float:
-    """`finite_number` that is positive."""
+    """Return a positive `finite_number`."""
     return finite_number(name, value, positive=True)
 
 
 def checked_number(name: str, value: Any, *, positive: bool = True, upper: float = math.inf) -> Array:
-    """`finite_number` as an array, so that sweeping it compiles nothing anew; a traced value passes unchecked."""
-    return (
-        value
-        if is_traced(value)
-        else jnp.asarray(finite_number(name, value, positive=positive, upper=upper), dtype=float)
-    )
+    """Return a `finite_number` as an array, whose value can change without a new compilation."""
+    if is_traced(value):
+        return value
+    return jnp.asarray(finite_number(name, value, positive=positive, upper=upper), dtype=float)
 
 
 def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " t"]:
-    """Increasing times in [0, t1]; `count` equally spaced ones for None.
+    """Return increasing times in [0, t1], or `count` equally spaced ones if `ts` is None.
 
     Raises: `ValueError` for anything else.
     """
@@ -57,7 +55,7 @@ def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " 
         raise ValueError(
             f"`ts` must be a non-empty one-dimensional array of times, got shape {times.shape} and dtype {times.dtype}."
         )
-    # a grid built by logspace may pass t1 by its own rounding
+    # the last entry of a grid from logspace may exceed t1 by rounding
     times = np.where(np.isclose(times, t1, rtol=1e-12, atol=0.0), t1, times)
     if not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= t1):
         raise ValueError(f"`ts` must increase within [0, t1 = {t1:g}], got times from {times[0]:g} to {times[-1]:g}.")
@@ -65,5 +63,5 @@ def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " 
 
 
 def finest_tolerance() -> float:
-    """Step tolerance that the default float type can still resolve: 1e-5 in float32, 1e-13 in float64."""
+    """Return the smallest useful step tolerance: 1e-13 in float64, 1e-5 in float32."""
     return 1e-13 if jnp.result_type(float) == jnp.float64 else 1e-5

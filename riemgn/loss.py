@@ -1,7 +1,8 @@
-"""Losses on the outputs, `g : R^n -> R`, each with its gradient, Hessian and convexity constants on a stated set.
+"""Losses on the outputs, `g : R^n -> R`, with gradient, Hessian and convexity constants.
 
-Every loss here is a sum over outputs, `g(f) = scale * sum_i l(f_i, y_i)`, so its Hessian is diagonal and `hessian` returns that diagonal.
-`scale` is 1, or `1 / n` with `mean=True`; every rate of the flows that keep `g` outside the preconditioner is then divided by n (papers.md T1).
+Every loss here is a sum over outputs, `g(f) = scale * sum_i l(f_i, y_i)`, so its Hessian is
+diagonal, and `hessian` returns that diagonal. `scale` is 1, or `1 / n` with `mean=True`. Then the
+rates of all flows that do not use the Hessian of `g` are divided by n.
 """
 
 import abc
@@ -16,64 +17,64 @@ from ._types import Outputs, Scalar
 
 
 class AbstractLoss(eqx.Module):
-    """`g(f) = scale * sum_i l(f_i, y_i)` with `l` convex and twice differentiable in its first argument."""
+    """`g(f) = scale * sum_i l(f_i, y_i)`, with `l` convex and twice differentiable in `f_i`."""
 
     mean: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
-        """The terms `l(f_i, y_i)`, shape (n,)."""
+        """Compute the terms `l(f_i, y_i)`, shape (n,)."""
 
     @abc.abstractmethod
     def minima(self, y: Outputs) -> Outputs:
-        """The infimum of each term over `f_i`, shape (n,)."""
+        """Compute the infimum of each term over `f_i`, shape (n,)."""
 
     @abc.abstractmethod
     def curvature_range(self, radius: float) -> tuple[float, float]:
-        """Bounds of `l''` where `|f_i - y_i| <= radius` (squared, pseudo-Huber) or `|f_i| <= radius` (logistic, Poisson)."""
+        """Bound `l''` where `|f_i - y_i| <= radius`, or `|f_i| <= radius` (logistic, Poisson)."""
 
-    @abc.abstractmethod
     def check_targets(self, y: Outputs) -> str | None:
-        """One sentence if the targets do not fit the loss, else None."""
+        """Return one sentence if the targets do not fit the loss, else None (default)."""
+        return None
 
     def __call__(self, f: Outputs, y: Outputs) -> Scalar:
-        """`g(f)`, a scalar."""
+        """Compute `g(f)`."""
         return self.scale(f.size) * jnp.sum(self.pointwise(f, y))
 
     def scale(self, n: int) -> float:
-        """1 for the sum, `1 / n` for the mean over the n outputs."""
+        """Return 1 for the sum, `1 / n` for the mean over the n outputs."""
         return 1.0 / n if self.mean else 1.0
 
     def gradient(self, f: Outputs, y: Outputs) -> Outputs:
-        """`grad g(f)`, shape (n,)."""
+        """Compute `grad g(f)`, shape (n,)."""
         return jax.grad(self)(f, y)
 
     def hessian(self, f: Outputs, y: Outputs) -> Outputs:
-        """The diagonal of `Hess g(f)`, shape (n,); the rest is zero."""
-        # the Hessian is diagonal: times the vector of ones it is that diagonal
+        """Compute the diagonal of `Hess g(f)`, shape (n,). All other entries are zero."""
+        # a diagonal matrix times the vector of ones is its diagonal
         return jax.jvp(lambda f: self.gradient(f, y), (f,), (jnp.ones_like(f),))[1]
 
     def infimum(self, y: Outputs) -> Scalar:
-        """`inf g`, the least value over all outputs."""
+        """Compute `inf g`, the infimum over all outputs."""
         return self.scale(y.size) * jnp.sum(self.minima(y))
 
     def strong_convexity(self, n: int, radius: float = math.inf) -> float:
-        """`nu`: the largest constant with `Hess g >= nu I` on the stated set; see `curvature_range`."""
+        """Return the largest `nu` with `Hess g >= nu I` on the set of `curvature_range`."""
         return self.scale(n) * self.curvature_range(_checked_radius(radius))[0]
 
     def smoothness(self, n: int, radius: float = math.inf) -> float:
-        """`mu`: the least constant with `Hess g <= mu I` on the stated set; see `curvature_range`."""
+        """Return the smallest `mu` with `Hess g <= mu I` on the set of `curvature_range`."""
         return self.scale(n) * self.curvature_range(_checked_radius(radius))[1]
 
 
 class SquaredLoss(AbstractLoss):
     """`g(f) = 1/2 |f - y|^2`, with `nu = mu = 1` everywhere; `mean=True` divides by n.
 
-    Reference: theory.md section 0.
-
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.SquaredLoss()(jnp.array([3.0, 4.0]), jnp.zeros(2)))
     12.5
+
+    Reference: Statements, definitions.
     """
 
     mean: bool = eqx.field(static=True, default=False)
@@ -87,18 +88,19 @@ class SquaredLoss(AbstractLoss):
     def curvature_range(self, radius: float) -> tuple[float, float]:
         return 1.0, 1.0
 
-    def check_targets(self, y: Outputs) -> str | None:
-        return None
-
 
 class PseudoHuberLoss(AbstractLoss):
-    """`l(f, y) = delta^2 (sqrt(1 + ((f - y) / delta)^2) - 1)`: quadratic near y, linear with slope delta far away.
+    """`l(f, y) = delta^2 (sqrt(1 + ((f - y) / delta)^2) - 1)`: quadratic near y, linear far away.
 
-    `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1` and, where `|f_i - y_i| <= radius`, `nu = (1 + (radius / delta)^2)^(-3/2)`.
+    `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1`, and where `|f_i - y_i| <= radius`,
+    `nu = (1 + (radius / delta)^2)^(-3/2)`. Use it for data with outliers.
 
-    `mean=True` divides by n.
+    Arguments:
 
-    Raises: `ValueError` unless `delta` (in units of the outputs) is positive and finite.
+    - `delta`: residual at which the loss turns linear, in units of the outputs (default 1).
+    - `mean`: whether to divide by n (default False).
+
+    Raises: `ValueError` unless `delta` is positive and finite.
 
     Reference: Charbonnier et al., IEEE Trans. Image Process. 6 (1997); constants derived here.
     """
@@ -108,7 +110,7 @@ class PseudoHuberLoss(AbstractLoss):
 
     def __check_init__(self):
         if not 0 < self.delta < math.inf:
-            raise ValueError(f"`delta` must be a positive finite number, got {self.delta}.")
+            raise ValueError(f"`delta` must be positive and finite, got {self.delta}.")
 
     def pointwise(self, f: Outputs, y: Outputs) -> Outputs:
         z = (f - y) / self.delta
@@ -121,17 +123,14 @@ class PseudoHuberLoss(AbstractLoss):
     def curvature_range(self, radius: float) -> tuple[float, float]:
         return (1 + (radius / self.delta) ** 2) ** -1.5, 1.0
 
-    def check_targets(self, y: Outputs) -> str | None:
-        return None
-
 
 class LogisticLoss(AbstractLoss):
-    """`l(f, y) = log(1 + exp(f)) - y f` for targets in [0, 1].
+    """`l(f, y) = log(1 + exp(f)) - y f` for targets in [0, 1]; `mean=True` divides by n.
 
-    `l'' = s(f) (1 - s(f))` with `s` the logistic function: `mu = 1/4` and, where `|f_i| <= radius`, `nu = s(radius) (1 - s(radius))`.
-    `mean=True` divides by n.
+    `l'' = s(f) (1 - s(f))` with the logistic function `s`. So `mu = 1/4`, and
+    `nu = s(radius) (1 - s(radius))` where `|f_i| <= radius`.
 
-    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 4; constants derived here.
+    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 4; constants derived.
     """
 
     mean: bool = eqx.field(static=True, default=False)
@@ -148,20 +147,17 @@ class LogisticLoss(AbstractLoss):
 
     def check_targets(self, y: Outputs) -> str | None:
         low, high = float(y.min()), float(y.max())
-        return (
-            None
-            if 0 <= low and high <= 1
-            else f"The logistic loss needs targets in [0, 1], got values from {low:g} to {high:g}."
-        )
+        fits = 0 <= low and high <= 1
+        return None if fits else f"The logistic loss needs targets in [0, 1], got values from {low:g} to {high:g}."
 
 
 class PoissonLoss(AbstractLoss):
-    """`l(f, y) = exp(f) - y f` for counts `y >= 0` with log link: the expected count is `exp(f)`.
+    """`l(f, y) = exp(f) - y f` for counts `y >= 0`, of which `exp(f)` is the expected value.
 
-    `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`; on all of R^n neither is positive and finite.
-    `mean=True` divides by n.
+    `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`. On all of
+    R^n neither is positive and finite. `mean=True` divides by n.
 
-    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 6; constants derived here.
+    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 6; constants derived.
     """
 
     mean: bool = eqx.field(static=True, default=False)
@@ -177,7 +173,7 @@ class PoissonLoss(AbstractLoss):
 
     def check_targets(self, y: Outputs) -> str | None:
         low = float(y.min())
-        return None if low >= 0 else f"The Poisson loss needs targets >= 0, got a least value of {low:g}."
+        return None if low >= 0 else f"The Poisson loss needs targets >= 0, got a smallest value of {low:g}."
 
 
 def _checked_radius(radius: float) -> float:

@@ -1,11 +1,13 @@
-"""Models `model(params, x) -> outputs`: networks with explicit scaling, the linear model, wrappers that compose.
+"""Models `model(params, x) -> outputs`: networks with explicit scaling, the linear model, wrappers.
 
-A model is a PyTree that maps parameters and a batch of inputs `x` of shape (n, d) to outputs of shape (n,) or (n, k). `rowwise` says that row i of
-the outputs depends on row i of the inputs alone; the Jacobian is then taken sample by sample, which is many times quicker.
+A model is a PyTree that maps parameters and a batch of inputs `x` of shape (n, d) to outputs of
+shape (n,) or (n, k). `rowwise` says that row i of the outputs depends only on row i of the inputs.
+The Jacobian is then computed sample by sample, which is many times faster.
 """
 
 import abc
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -14,7 +16,9 @@ import jax.random as jr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._types import Key, Params, Weights
+from ._repr import setting_text
+from ._types import Key, Params, Scalar, Weights
+from ._validation import checked_number
 
 # name -> (function, twice continuously differentiable?)
 ACTIVATIONS: dict[str, tuple[Callable, bool]] = {
@@ -30,31 +34,41 @@ SCALINGS = ("ntk", "standard", "output")
 
 
 class AbstractModel(eqx.Module):
-    """A map `model(params, x)` from a parameter PyTree and inputs (n, d) to outputs (n,) or (n, k)."""
+    """A map `model(params, x)` from parameters and inputs (n, d) to outputs (n,) or (n, k)."""
 
     rowwise: eqx.AbstractVar[bool]
     smooth: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def __call__(self, params: Params, x: Array) -> Array:
-        """Outputs for all rows of `x`."""
+        """Compute the outputs for all rows of `x`."""
+
+    @property
+    def short_name(self) -> str:
+        """A few words for the `repr` of a `Problem`, such as `MLP 10-3-1 tanh`."""
+        return type(self).__name__
 
 
 class MLP(AbstractModel):
     """Fully connected network of any depth and width, with explicit width scaling.
 
-    `h_0 = x,  h_l = act(W_l h_{l-1} c_l + b_l),  f = W_L h_{L-1} c_L + b_L`,  where `c_l = 1 / sqrt(fan_in)` and `W ~ N(0, 1)` for
-    `scaling="ntk"`, `c_l = 1`, `W ~ N(0, 1 / fan_in)` for `scaling="standard"`, and `c_L = 1 / sqrt(fan_in)`, all other `c_l = 1`, `W ~ N(0, 1)` for
-    `scaling="output"`. Biases start at zero and are not scaled.
+    `h_0 = x,  h_l = act(W_l h_{l-1} c_l + b_l),  f = W_L h_{L-1} c_L + b_L`
 
-    Assumptions: the theorems of the papers ask for a smooth activation; `relu` is accepted and marked `smooth = False`.
+    | `scaling` | `c_l` | weights |
+    | --- | --- | --- |
+    | `"ntk"` | `1 / sqrt(fan_in)` | `N(0, 1)` |
+    | `"standard"` | 1 | `N(0, 1 / fan_in)` |
+    | `"output"` | `1 / sqrt(fan_in)` in the last layer, else 1 | `N(0, 1)` |
+
+    Biases start at zero and are not scaled. The theorems of the papers need a smooth activation, so
+    a network with `"relu"` has `smooth = False`.
 
     Arguments:
 
-    - `sizes`: layer sizes `(d, width_1, ..., k)`; a last entry of 1 gives outputs of shape (n,).
-    - `activation`: one of `ACTIVATIONS`.
-    - `scaling`: `"ntk"`, `"standard"` or `"output"`.
-    - `bias`: whether the layers have biases.
+    - `sizes`: layer sizes `(d, width_1, ..., k)`. A last entry of 1 gives outputs of shape (n,).
+    - `activation`: one of `ACTIVATIONS` (default `"tanh"`).
+    - `scaling`: `"ntk"` (default), `"standard"` or `"output"`.
+    - `bias`: whether the layers have biases (default True).
 
     Raises: `ValueError` for fewer than two sizes, a size below 1, an unknown activation or scaling.
 
@@ -63,16 +77,15 @@ class MLP(AbstractModel):
     >>> net(net.init(key=jax.random.key(0)), jax.numpy.ones((5, 3))).shape
     (5,)
 
-    Reference: scaling of Jacot et al., arXiv:1806.07572; constants in theory.md section 5; "output": the networks of
-    arXiv:2404.14875, ggn_score.md 1.1.
+    Reference: Jacot et al., arXiv:1806.07572 ("ntk"); Adeoye et al., arXiv:2404.14875 ("output").
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True)
     activation: str = eqx.field(static=True)
     scaling: str = eqx.field(static=True)
     bias: bool = eqx.field(static=True)
-    rowwise: bool = eqx.field(static=True)
     smooth: bool = eqx.field(static=True)
+    rowwise: ClassVar[bool] = True
 
     def __init__(self, sizes: Sequence[int], activation: str = "tanh", scaling: str = "ntk", bias: bool = True):
         if len(sizes) < 2 or any(int(s) != s or s < 1 for s in sizes):
@@ -87,7 +100,6 @@ class MLP(AbstractModel):
         self.activation = activation
         self.scaling = scaling
         self.bias = bool(bias)
-        self.rowwise = True
         self.smooth = ACTIVATIONS[activation][1]
 
     @property
@@ -107,11 +119,12 @@ class MLP(AbstractModel):
         Arguments:
 
         - `key`: JAX random key.
-        - `paired`: antisymmetric initialisation: hidden units come in pairs with equal input weights in the first layer and opposite output weights,
-            so that `f(w0) = 0` up to rounding. Needs one hidden layer of even width. It makes `J^T J` singular in the under-parameterised regime
-            (theory.md section 5): centre there with `Centred` instead.
+        - `paired`: antisymmetric initialisation (default False). Hidden units come in pairs with
+          equal input weights and opposite output weights, so that `f(w0) = 0` up to rounding. It
+          needs one hidden layer of even width. In the under-parameterised regime it makes `J^T J`
+          singular, so use `Centred` there.
 
-        Raises: `ValueError` when `paired` is asked for another shape.
+        Raises: `ValueError` if `paired` is true for a network of another shape.
         """
         params = []
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
@@ -134,6 +147,14 @@ class MLP(AbstractModel):
                 h = act(h)
         return h[:, 0] if self.sizes[-1] == 1 else h
 
+    @property
+    def short_name(self) -> str:
+        return f"MLP {'-'.join(map(str, self.sizes))} {self.activation}"
+
+    def __repr__(self) -> str:
+        scaling = f", scaling={self.scaling!r}" if self.scaling != "ntk" else ""
+        return f"MLP({self.sizes}, {self.activation!r}{scaling}{'' if self.bias else ', bias=False'})"
+
 
 def _paired(params: list[dict[str, Array]], sizes: tuple[int, ...]) -> list[dict[str, Array]]:
     if len(sizes) != 3 or sizes[1] % 2:
@@ -147,39 +168,43 @@ def _paired(params: list[dict[str, Array]], sizes: tuple[int, ...]) -> list[dict
 
 
 class LinearModel(AbstractModel):
-    """The linear model `f(w) = X w`; with `k > 1` outputs `params` is a matrix (d, k). It is `rowwise` and `smooth`.
+    """The linear model `f(w) = X w`, for which `params` is (d,), or (d, k) for k outputs.
+
+    It is `rowwise` and `smooth`.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> rg.LinearModel()(jnp.ones(2), jnp.ones((3, 2))).tolist()
     [2.0, 2.0, 2.0]
     """
 
-    rowwise: bool = eqx.field(static=True, default=True)
-    smooth: bool = eqx.field(static=True, default=True)
+    rowwise: ClassVar[bool] = True
+    smooth: ClassVar[bool] = True
 
     def __call__(self, params: Params, x: Float[Array, "n d"]) -> Array:
         return x @ params
 
 
 class FunctionModel(AbstractModel):
-    """Any plain function `function(params, x) -> outputs` of a whole batch, such as the `apply` of a flax module.
+    """Any function `function(params, x) -> outputs`, such as the `apply` of a flax module.
+
+    Create the model once and reuse it, because JAX compiles anew for every new function object.
 
     Arguments:
 
-    - `function`: of a parameter PyTree and inputs (n, d), to outputs (n,) or (n, k).
-    - `rowwise`: your promise that row i of the outputs depends on row i of `x` alone. It makes the Jacobian many times quicker and lets `shard` deal
-        out the samples; of a function that mixes rows (batch normalisation in training) it makes the Jacobian wrong. Without it nothing is assumed.
-    - `smooth`: whether the function is twice continuously differentiable in its parameters.
+    - `function`: maps a PyTree and a batch of inputs (n, d) to outputs (n,) or (n, k).
+    - `rowwise`: your promise that row i of the outputs depends only on row i of `x` (default
+      False). The Jacobian is then many times faster, and `shard` can distribute the samples. For a
+      function that mixes rows, such as batch normalisation in training, the Jacobian is then wrong.
+    - `smooth`: whether the function is twice continuously differentiable in its parameters
+      (default True).
 
-    A flax module, linen and nnx (`rest`: what is no parameter, random states for example):
+    For a flax module, linen or nnx (`rest` holds what is not a parameter, such as random states):
 
         params = module.init(key, x)
         model = rg.FunctionModel(module.apply, rowwise=True)
 
         graph, params, rest = nnx.split(module, nnx.Param, ...)
         model = rg.FunctionModel(lambda params, x: nnx.merge(graph, params, rest)(x), rowwise=True)
-
-    Every function is compiled for itself, also one of the same text: make the model once.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> decay = rg.FunctionModel(lambda params, x: jnp.exp(-params * x[:, 0]), rowwise=True)
@@ -196,9 +221,14 @@ class FunctionModel(AbstractModel):
 
 
 class EquinoxModel(AbstractModel):
-    """An equinox module, called on one sample at a time as equinox layers are. `params` is its array part, `static` the rest.
+    """An equinox module, called on one sample at a time as equinox layers are.
 
-    Made by `EquinoxModel.split(module)`. It is `rowwise` by that; `smooth=False` says that it is not twice continuously differentiable.
+    Use `EquinoxModel.split(module)` to create it. It is `rowwise`, because of the call by samples.
+
+    Arguments:
+
+    - `static`: the part of the module that is not an array.
+    - `smooth`: whether the module is twice continuously differentiable (default True).
 
     >>> import equinox as eqx, jax, riemgn as rg
     >>> model, params = rg.EquinoxModel.split(eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0)))
@@ -207,70 +237,83 @@ class EquinoxModel(AbstractModel):
     """
 
     static: eqx.Module = eqx.field(static=True)
-    rowwise: bool = eqx.field(static=True, default=True)
+    rowwise: ClassVar[bool] = True
     smooth: bool = eqx.field(static=True, default=True)
 
     @staticmethod
     def split(module: eqx.Module) -> tuple["EquinoxModel", Params]:
-        """The pair (model, params) of an equinox module."""
+        """Return the pair (model, params) of an equinox module."""
         params, static = eqx.partition(module, eqx.is_inexact_array)
         return EquinoxModel(static=static), params
 
     def __call__(self, params: Params, x: Array) -> Array:
         return jax.vmap(eqx.combine(params, self.static))(x)
 
+    def __repr__(self) -> str:
+        return f"EquinoxModel({type(self.static).__name__})"
 
-class Scaled(AbstractModel):
-    """`f = alpha * phi` of a `model` phi: the output scale of the theorems. `alpha` is an array, so sweeping it compiles nothing anew.
 
-    Raises: `ValueError` unless `alpha` is a positive finite number.
+class AbstractWrapper(AbstractModel):
+    """A model made from another `model`, which decides whether it is `rowwise` and `smooth`."""
+
+    model: eqx.AbstractVar[AbstractModel]
+
+    @property
+    def rowwise(self) -> bool:
+        return self.model.rowwise
+
+    @property
+    def smooth(self) -> bool:
+        return self.model.smooth
+
+    @property
+    def short_name(self) -> str:
+        return f"{type(self).__name__}({self.model.short_name})"
+
+    def __repr__(self) -> str:
+        return self.short_name
+
+
+class Scaled(AbstractWrapper):
+    """`f = alpha * phi`: the `model` phi with the output scale `alpha` of the theorems.
+
+    `alpha` is an array, so you can change it without a new compilation.
+
+    Raises: `ValueError` unless `alpha` is positive and finite.
     """
 
     model: AbstractModel
-    alpha: Array = eqx.field(converter=jnp.asarray)
-    rowwise: bool = eqx.field(static=True)
-    smooth: bool = eqx.field(static=True)
-
-    def __init__(self, model: AbstractModel, alpha: float):
-        if not 0 < float(alpha) < float("inf"):
-            raise ValueError(f"`alpha` must be a positive finite number, got {alpha}.")
-        self.model = model
-        self.alpha = jnp.asarray(alpha, dtype=float)
-        self.rowwise = model.rowwise
-        self.smooth = model.smooth
+    alpha: Scalar = eqx.field(converter=lambda alpha: checked_number("alpha", alpha))
 
     def __call__(self, params: Params, x: Array) -> Array:
         return self.alpha * self.model(params, x)
 
+    @property
+    def short_name(self) -> str:
+        return f"Scaled({self.model.short_name}, alpha={setting_text(self.alpha)})"
 
-class Centred(AbstractModel):
-    """`f(w) - f(w0)`: outputs that start at zero without making `J^T J` singular, as paired initialisation would.
 
-    Arguments:
+class Centred(AbstractWrapper):
+    """`f(w) - f(w0)`: outputs that start at zero.
 
-    - `model`: the model `f`.
-    - `origin`: the PyTree `w0`, where the outputs are zero.
+    Use it where paired initialisation would make `J^T J` singular.
 
-    Reference: theory.md section 5; Chizat, Oyallon, Bach, arXiv:1812.07956.
+    `model` is `f`, and `origin` the PyTree `w0`.
+
+    Reference: Chizat, Oyallon, Bach, arXiv:1812.07956.
     """
 
     model: AbstractModel
     origin: Params
-    rowwise: bool = eqx.field(static=True)
-    smooth: bool = eqx.field(static=True)
-
-    def __init__(self, model: AbstractModel, origin: Params):
-        self.model = model
-        self.origin = origin
-        self.rowwise = model.rowwise
-        self.smooth = model.smooth
 
     def __call__(self, params: Params, x: Array) -> Array:
         return self.model(params, x) - self.model(jax.lax.stop_gradient(self.origin), x)
 
 
-class Weighted(AbstractModel):
-    """`f_i = x_i[-1] phi(x_i[:-1])`: the last input of a sample is the weight of its outputs, as of measurements of different precision.
+class Weighted(AbstractWrapper):
+    """`f_i = x_i[-1] phi(x_i[:-1])`: the last input of a sample is the weight of its outputs.
+
+    Use it with the `model` phi for measurements of different precision.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> from riemgn.model import Weighted
@@ -279,41 +322,22 @@ class Weighted(AbstractModel):
     """
 
     model: AbstractModel
-    rowwise: bool = eqx.field(static=True)
-    smooth: bool = eqx.field(static=True)
-
-    def __init__(self, model: AbstractModel):
-        self.model = model
-        self.rowwise = model.rowwise
-        self.smooth = model.smooth
 
     def __call__(self, params: Params, x: Array) -> Array:
         outputs = self.model(params, x[:, :-1])
         return (outputs.T * x[:, -1]).T
 
 
-class Reparametrised(AbstractModel):
-    """`f~(v) = f(w0 + A v)`: the same functions in other coordinates (theory.md C3).
+class Reparametrised(AbstractWrapper):
+    """`f~(v) = f(w0 + A v)`: the same functions in other coordinates (Statement C3).
 
-    Arguments:
-
-    - `model`: the model in the coordinates `w`.
-    - `origin`: PyTree `w0`, the point `v = 0` stands for. Moving the origin there keeps `f~(0) = f(w0)` exact whatever cond(A).
-    - `matrix`: invertible `A` (p, p).
+    `model` is `f`, `origin` the PyTree `w0`, and `matrix` the invertible `A` (p, p). The outputs at
+    `v = 0` are exactly `f(w0)`.
     """
 
     model: AbstractModel
     origin: Params
     matrix: Float[Array, "p p"]
-    rowwise: bool = eqx.field(static=True)
-    smooth: bool = eqx.field(static=True)
-
-    def __init__(self, model: AbstractModel, origin: Params, matrix: Float[Array, "p p"]):
-        self.model = model
-        self.origin = origin
-        self.matrix = matrix
-        self.rowwise = model.rowwise
-        self.smooth = model.smooth
 
     def __call__(self, params: Weights, x: Array) -> Array:
         w0, unravel = ravel_pytree(self.origin)

@@ -1,5 +1,9 @@
-"""Problem: a model, its starting point, data and a loss. The first waist: flows and geometry see nothing below it."""
+"""Problem: a model, its starting point, data and a loss.
 
+Other modules access the model and the data only through `Problem`.
+"""
+
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._memory import check_jacobian, check_memory, stacked, WORKING_MEMORY
+from ._memory import check_jacobian, check_memory, map_in_chunks, WORKING_MEMORY
 from ._types import Jac, Outputs, Params, Scalar, Weights
 from ._validation import is_traced, positive
 from .jacobian import is_layerwise, layer_jacobian, layer_kernel
@@ -20,10 +24,11 @@ from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 
 
 class Linearisation(eqx.Module):
-    """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss there, Jacobian.
+    """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss, Jacobian.
 
-    Shapes: `outputs`, `residual` (`f - y`), `loss_gradient` (`grad g(f)`) and `loss_hessian` (diagonal of `Hess g(f)`) are (n,), `jac` is (n, p), an
-    array or, where the caller of `linearise` allowed it, an operator (a `LayerJacobian`).
+    `outputs`, `residual` (`f - y`), `loss_gradient` (`grad g(f)`) and `loss_hessian` (the diagonal
+    of `Hess g(f)`) have shape (n,). `jac` is (n, p), an array or an operator such as
+    `LayerJacobian`.
     """
 
     outputs: Outputs
@@ -33,7 +38,7 @@ class Linearisation(eqx.Module):
     jac: Jac | AbstractJacobian
 
     def whitened(self) -> "Linearisation":
-        """The point in output coordinates where `Hess g = B` is the identity: `J -> B^{1/2} J`, `g -> B^{-1/2} g`."""
+        """Make `Hess g = B` the identity: `J -> B^{1/2} J`, `grad g -> B^{-1/2} grad g`."""
         root = jnp.sqrt(self.loss_hessian)
         return Linearisation(
             self.outputs, self.residual, self.loss_gradient / root, jnp.ones_like(root), scale_rows(root, self.jac)
@@ -43,30 +48,32 @@ class Linearisation(eqx.Module):
 class Problem(eqx.Module):
     """The nonlinear least-squares problem `min_w R(w) = g(f(w))` on a data set.
 
-    `f : R^p -> R^n` stacks the outputs of all samples, row by row (n = samples x outputs); `w` is the flattened parameter PyTree.
+    `f : R^p -> R^n` stacks the outputs of all samples row by row, so n = samples x outputs. Each
+    method takes a point `w` as a flat array (p,) or as a PyTree like `params`.
 
     Arguments:
 
-    - `model`: an `AbstractModel`, any function `model(params, x) -> outputs` of a whole batch (the `apply` of a flax module too, see
-        `FunctionModel`), or an equinox module (then `params=None` takes the module's own arrays).
-    - `params`: starting point, any PyTree of floating-point arrays.
-    - `x`: inputs, leading axis = samples. Integers are converted; float32 is promoted to float64 where that is enabled. JAX arrays stay on the
-        devices they lie on, `y` too.
+    - `model`: an `AbstractModel`, any function `model(params, x) -> outputs` of a batch (see
+      `FunctionModel` for flax), or an equinox module.
+    - `params`: starting point, any PyTree of floating-point arrays. With an equinox module you can
+      pass None, because the module has its own.
+    - `x`: inputs, with one sample per entry of the first axis. Integers become floats, and float32
+      becomes float64 if that is enabled. JAX arrays stay on their devices.
     - `y`: targets, the shape of the model's outputs.
-    - `loss`: an `AbstractLoss`, by default `SquaredLoss()`.
-    - `working_memory`: bytes that forming a Jacobian may take for intermediate values, beside itself and one evaluation of the model; 1 GiB by
-        default. Where all rows (columns, in forward mode) at once would take more, they are made in a loop over chunks, one row at the least; the
-        estimate counts every value the model's code makes, also those that the compiler fuses away. Under `vmap` it holds for each member.
+    - `loss`: an `AbstractLoss` (default `SquaredLoss()`).
+    - `working_memory`: bytes for intermediate values of one Jacobian (default 1 GiB), without the
+      Jacobian itself and one evaluation of the model. If all rows at once would need more, they are
+      computed in chunks. Under `vmap` it holds for each member.
 
-    Raises: `ValueError`, quoting what came, for empty or non-finite data, text, shapes that do not fit, targets outside the loss's domain,
-    parameters that are not floating-point or not finite, a working memory that is not positive.
+    Raises: `ValueError`, quoting the value, for empty or non-finite data, text, shapes that do not
+    fit, targets outside the domain of the loss, parameters that are not floating-point or not
+    finite, and a working memory that is not positive.
 
     >>> import jax.numpy as jnp, riemgn as rg
-    >>> problem = rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.eye(3, 2), jnp.ones(3))
-    >>> problem.n, problem.p
-    (3, 2)
+    >>> rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.eye(3, 2), jnp.ones(3))
+    Problem(LinearModel, n=3, p=2, SquaredLoss)
 
-    Reference: theory.md section 0.
+    Reference: Statements, definitions.
     """
 
     model: AbstractModel
@@ -85,22 +92,7 @@ class Problem(eqx.Module):
         loss: AbstractLoss | None = None,
         working_memory: float = WORKING_MEMORY,
     ):
-        if not isinstance(model, AbstractModel):
-            if isinstance(model, eqx.Module):
-                model, own_params = EquinoxModel.split(model)
-                params = own_params if params is None else eqx.filter(params, eqx.is_inexact_array)
-            elif not callable(model):
-                raise ValueError(
-                    f"`model` must be a function model(params, x) or an equinox module, got {type(model).__name__}."
-                )
-            elif params is None:
-                raise ValueError(
-                    f"`params` must hold at least one number, got None: only an equinox module brings its own, not {type(model).__name__}. "
-                    "Of a flax module take `module.init(key, x)` with `module.apply`, or `nnx.split`; `help(riemgn.FunctionModel)` shows it."
-                )
-            else:
-                model = FunctionModel(function=model)
-        self.model = model
+        self.model, params = _checked_model(model, params)
         self.params = _checked_params(params)
         self.x = _checked_array("x", x)
         y = _checked_array("y", y)
@@ -108,7 +100,7 @@ class Problem(eqx.Module):
             raise ValueError(
                 f"`x` and `y` must have the same number of samples, got {self.x.shape[0]} and {y.shape[0]}."
             )
-        _check_output_shape(model, self.params, self.x, y)
+        _check_output_shape(self.model, self.params, self.x, y)
         self.y = y.reshape(-1)
         self.loss = SquaredLoss() if loss is None else loss
         self.working_memory = int(positive("working_memory", working_memory))
@@ -116,6 +108,21 @@ class Problem(eqx.Module):
             raise ValueError(f"`loss` must be a riemgn loss such as SquaredLoss(), got {loss!r}.")
         if not is_traced(self.y) and (complaint := self.loss.check_targets(self.y)):
             raise ValueError(complaint)
+
+    def __repr__(self) -> str:
+        loss = repr(self.loss).removesuffix("()")
+        return f"Problem({self.model.short_name}, n={self.n}, p={self.p}, {loss})"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "model": self.model.short_name,
+            "parameters p": self.p,
+            "residuals n": self.n,
+            "inputs": " x ".join(map(str, self.x.shape)),
+            "loss": repr(self.loss).removesuffix("()"),
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items())
+        return f"<table><caption>Problem</caption>{cells}</table>"
 
     @property
     def n(self) -> int:
@@ -132,153 +139,191 @@ class Problem(eqx.Module):
         """The starting point, flattened, shape (p,)."""
         return ravel_pytree(self.params)[0]
 
-    def unflatten(self, w: Weights) -> Params:
-        """The parameter PyTree of a flat vector (p,)."""
-        return ravel_pytree(self.params)[1](w)
+    def flatten(self, w: Weights | Params) -> Weights:
+        """Return a point as a flat array (p,), whether it is flat or a PyTree like `params`.
 
-    def outputs(self, w: Weights) -> Outputs:
-        """`f(w)`, shape (n,)."""
+        Raises: `ValueError` for any other shape or structure.
+        """
+        if isinstance(w, jax.Array | np.ndarray) and w.shape == (self.p,):
+            return w if isinstance(w, jax.Array) else jnp.asarray(w, dtype=float)
+        (leaves, structure), (own_leaves, own_structure) = map(jax.tree.flatten, (w, self.params))
+        shapes = [np.shape(leaf) for leaf in leaves]
+        if structure != own_structure or shapes != [leaf.shape for leaf in own_leaves]:
+            expected = f"a flat array of shape ({self.p},) or a PyTree like `params`"
+            raise ValueError(f"A point must be {expected}, got {type(w).__name__} with shapes {shapes}.")
+        return ravel_pytree(w)[0].astype(float)
+
+    def unflatten(self, w: Weights | Params) -> Params:
+        """Return the parameter PyTree of a point."""
+        return ravel_pytree(self.params)[1](self.flatten(w))
+
+    def outputs(self, w: Weights | Params) -> Outputs:
+        """Compute `f(w)`, shape (n,)."""
         return self.model(self.unflatten(w), self.x).reshape(-1)
 
-    def objective(self, w: Weights) -> Scalar:
-        """`R(w) = g(f(w))`."""
+    def objective(self, w: Weights | Params) -> Scalar:
+        """Compute `R(w) = g(f(w))`."""
         return self.loss(self.outputs(w), self.y)
 
     def loss_gradient(self, f: Outputs) -> Outputs:
-        """`grad g(f)`, shape (n,)."""
+        """Compute `grad g(f)` at the outputs `f`, shape (n,)."""
         return self.loss.gradient(f, self.y)
 
     def loss_hessian(self, f: Outputs) -> Outputs:
-        """Diagonal of `Hess g(f)`, shape (n,)."""
+        """Compute the diagonal of `Hess g(f)` at the outputs `f`, shape (n,)."""
         return self.loss.hessian(f, self.y)
 
-    def jac(self, w: Weights) -> Jac:
-        """`J(w) = Df(w)`, shape (n, p): sample by sample for a row-wise model, else forward (p <= n) or reverse mode (p > n)."""
-        return self._jac_at(w, self.x)
+    def jac(self, w: Weights | Params) -> Jac:
+        """Compute the Jacobian `J(w) = Df(w)`, shape (n, p).
+
+        It is computed sample by sample for a row-wise model. Else forward mode is used if p <= n,
+        reverse mode if p > n.
+        """
+        return self._jac_at(self.flatten(w), self.x)
 
     def _jac_at(self, w: Weights, x: Array) -> Jac:
-        """The Jacobian of the outputs at the inputs `x` instead of the data's."""
-        outputs = x.shape[0] * (self.n // self.x.shape[0])
-        check_jacobian((outputs, self.p))
+        """Compute the Jacobian of the outputs at the inputs `x`."""
+        samples, per_sample = x.shape[0], self.n // self.x.shape[0]
+        check_jacobian((samples * per_sample, self.p))
+
+        def outputs(w, x):
+            return self.model(self.unflatten(w), x).reshape(-1)
+
         if not self.model.rowwise:
-            return self.jac_of(lambda w: self.model(self.unflatten(w), x).reshape(-1), w, outputs)
-
-        def sample_outputs(w, sample):
-            return self.model(self.unflatten(w), sample[None]).reshape(-1)
-
-        per_output = outputs // x.shape[0]
-        if per_output == 1:
-            per_sample = jax.grad(lambda w, sample: sample_outputs(w, sample)[0])
+            return self.jac_of(lambda w: outputs(w, x), w, samples * per_sample)
+        if per_sample == 1:
+            jac = jax.grad(lambda w, sample: outputs(w, sample[None])[0])
         else:
-            per_sample = (jax.jacfwd if self.p <= per_output else jax.jacrev)(sample_outputs)
+            jac = (jax.jacfwd if self.p <= per_sample else jax.jacrev)(lambda w, sample: outputs(w, sample[None]))
 
         def at_once():
-            return jax.vmap(per_sample, in_axes=(None, 0))(w, x)
+            return jax.vmap(jac, in_axes=(None, 0))(w, x)
 
-        return stacked(lambda: lambda i: per_sample(w, x[i]), x.shape[0], self.working_memory, 0, at_once).reshape(
-            outputs, self.p
-        )
+        rows = map_in_chunks(lambda: lambda i: jac(w, x[i]), samples, self.working_memory, 0, at_once)
+        return rows.reshape(samples * per_sample, self.p)
 
     def jac_of(self, function: Callable, w: Weights, outputs: int) -> Jac:
-        """The Jacobian of any function of `w` with `outputs` values: forward mode by columns where p <= outputs, else reverse mode by rows."""
+        """Compute the Jacobian of a `function` of flat `w` with this number of `outputs`."""
 
         def unit(i, size):
             return jnp.zeros(size, w.dtype).at[i].set(1)
 
         def columns():
-            push = jax.linearize(function, w)[1]
-            return lambda i: push(unit(i, self.p))
+            jvp = jax.linearize(function, w)[1]
+            return lambda i: jvp(unit(i, self.p))
 
         def rows():
-            pull = jax.vjp(function, w)[1]
-            return lambda i: pull(unit(i, outputs))[0]
+            vjp = jax.vjp(function, w)[1]
+            return lambda i: vjp(unit(i, outputs))[0]
 
         if self.p <= outputs:
-            return stacked(columns, self.p, self.working_memory, 1, lambda: jax.jacfwd(function)(w))
-        return stacked(rows, outputs, self.working_memory, 0, lambda: jax.jacrev(function)(w))
+            return map_in_chunks(columns, self.p, self.working_memory, 1, lambda: jax.jacfwd(function)(w))
+        return map_in_chunks(rows, outputs, self.working_memory, 0, lambda: jax.jacrev(function)(w))
 
-    def gram(self, w: Weights) -> Float[Array, "p p"]:
-        """`G = J^T J`, the Gauss-Newton matrix. For display: solving with it squares the condition number."""
+    def gram(self, w: Weights | Params) -> Float[Array, "p p"]:
+        """Compute the Gauss-Newton matrix `G = J^T J`.
+
+        Do not solve systems with it, because its condition number is the square of that of `J`.
+        """
         jac = self.jac(w)
         return jac.T @ jac
 
-    def ntk(self, w: Weights, x: Float[Array, "m d"] | None = None) -> Float[Array, "m n"]:
-        """`K = J J^T`, the empirical tangent kernel. For display: solving with it squares the condition number.
+    def ntk(self, w: Weights | Params, x: Float[Array, "m d"] | None = None) -> Float[Array, "m n"]:
+        """Compute the empirical tangent kernel `K = J J^T`.
 
-        An MLP, plain or inside `Scaled` and `Centred`, is summed layer by layer and `J` is never formed; other models take `J` and a product.
+        Do not solve systems with it, because its condition number is the square of that of `J`. For
+        an MLP, also inside `Scaled` or `Centred`, it is summed over the layers without forming `J`.
 
         Arguments:
 
-        - `w`: parameters (p,).
-        - `x`: new inputs, for the cross kernel `J(x) J^T` whose rows are their outputs; by default the data's own.
+        - `w`: a point.
+        - `x`: new inputs, for the cross kernel `J(x) J^T`. Defaults to the data's inputs.
         """
-        check_memory("The tangent kernel", (self.n if x is None else x.shape[0], self.n), "take fewer samples")
+        check_memory("The tangent kernel", (self.n if x is None else x.shape[0], self.n), "use fewer samples")
+        w = self.flatten(w)
         if is_layerwise(self.model):
-            params = self.unflatten(w)
-            return (
-                layer_kernel(self.model, params, self.x) if x is None else layer_kernel(self.model, params, x, self.x)
-            )
+            inputs = (self.x, None) if x is None else (x, self.x)
+            return layer_kernel(self.model, self.unflatten(w), *inputs)
         jac = self.jac(w)
         return (jac if x is None else self._jac_at(w, x)) @ jac.T
 
     @property
-    def keeps_layers(self) -> bool:
-        """Whether the Jacobian has a form by layers that is the smaller one: an MLP, plain or in its wrappers, with n < p."""
+    def has_layer_jacobian(self) -> bool:
+        """Whether `linearise(w, formed=False)` uses an operator: n < p, `is_layerwise(model)`."""
         return self.n < self.p and is_layerwise(self.model)
 
     @eqx.filter_jit
-    def linearise(self, w: Weights, formed: bool = True) -> Linearisation:
-        """Everything the flows need at `w`; with `formed=False` the Jacobian of a problem that `keeps_layers` is a `LayerJacobian`."""
-        f = self.outputs(w)
-        jac = self.jac(w) if formed or not self.keeps_layers else layer_jacobian(self.model, self.unflatten(w), self.x)
+    def linearise(self, w: Weights | Params, formed: bool = True) -> Linearisation:
+        """Compute everything that the flows need at `w`.
+
+        With `formed=False` the Jacobian is a `LayerJacobian` if the problem `has_layer_jacobian`.
+        """
+        w = self.flatten(w)
+        layers = self.has_layer_jacobian and not formed
+        jac = layer_jacobian(self.model, self.unflatten(w), self.x) if layers else self.jac(w)
+        return self._at_outputs(self.outputs(w), jac)
+
+    def _at_outputs(self, f: Outputs, jac: Jac | AbstractJacobian) -> Linearisation:
         return Linearisation(f, f - self.y, self.loss_gradient(f), self.loss_hessian(f), jac)
 
-    def products(self, w: Weights) -> tuple[Outputs, Callable, Callable]:
-        """`f(w)` and the maps `v -> J v`, `u -> J^T u`; the model is evaluated once and its intermediate values are kept, `J` is not formed."""
+    def without_jacobian(self, f: Outputs) -> Linearisation:
+        """Return the `Linearisation` at the outputs `f`, with a Jacobian of no columns."""
+        return self._at_outputs(f, jnp.zeros((self.n, 0), f.dtype))
+
+    def products(self, w: Weights | Params) -> tuple[Outputs, Callable, Callable]:
+        """Return `f(w)` and the maps `v -> J v` and `u -> J^T u`, without forming `J`.
+
+        The model is evaluated once, and its intermediate values stay in memory.
+        """
+        w = self.flatten(w)
         f, forward = jax.linearize(self.outputs, w)
         transpose = jax.linear_transpose(forward, w)
         return f, forward, lambda u: transpose(u)[0]
 
-    def without_jacobian(self, f: Outputs) -> Linearisation:
-        """What `linearise` tells at the outputs `f`, with a Jacobian of no columns."""
-        return Linearisation(
-            f, f - self.y, self.loss_gradient(f), self.loss_hessian(f), jnp.zeros((self.n, 0), f.dtype)
-        )
-
     def reparametrise(self, matrix: Float[Array, "p p"]) -> "Problem":
-        """The same problem in the coordinates `v` with `w = w0 + A v`, starting at `v = 0` (theory.md C3).
+        """Write the problem in coordinates `v` with `w = w0 + A v`, from `v = 0` (Statement C3).
 
         Arguments:
 
-        - `matrix`: invertible `A` (p, p); `conditioned_matrix` draws one of prescribed condition number.
+        - `matrix`: invertible `A` (p, p), for example from `conditioned_matrix`.
 
         Raises: `ValueError` for another shape or non-finite entries.
         """
         matrix = _checked_array("matrix", matrix)
         if matrix.shape != (self.p, self.p):
             raise ValueError(f"`matrix` must have shape {(self.p, self.p)}, got {matrix.shape}.")
-        model = Reparametrised(self.model, self.params, matrix)
-        return Problem(
-            model,
-            jnp.zeros(self.p, dtype=matrix.dtype),
-            self.x,
-            self.y.reshape(self._target_shape()),
-            self.loss,
-            self.working_memory,
+        return self._replace(Reparametrised(self.model, self.params, matrix), jnp.zeros(self.p, dtype=matrix.dtype))
+
+    def with_params(self, params: Params | Weights) -> "Problem":
+        """Return the same problem with another starting point."""
+        return self._replace(self.model, self.unflatten(params))
+
+    def _replace(self, model: AbstractModel, params: Params) -> "Problem":
+        shape = jax.eval_shape(self.model, self.params, self.x).shape
+        return Problem(model, params, self.x, self.y.reshape(shape), self.loss, self.working_memory)
+
+
+def _checked_model(model: Any, params: Params) -> tuple[AbstractModel, Params]:
+    """Return `model` as an `AbstractModel`, and the parameters (of an equinox module, its own)."""
+    if isinstance(model, AbstractModel):
+        return model, params
+    if isinstance(model, eqx.Module):
+        model, own_params = EquinoxModel.split(model)
+        return model, own_params if params is None else eqx.filter(params, eqx.is_inexact_array)
+    name = type(model).__name__
+    if not callable(model):
+        raise ValueError(f"`model` must be a function model(params, x) or an equinox module, got {name}.")
+    if params is None:
+        raise ValueError(
+            f"`params` must hold at least one number, got None: only an equinox module has its own, not {name}. "
+            "For a flax module pass `module.init(key, x)` with `module.apply`, or use `nnx.split`; "
+            "see `help(riemgn.FunctionModel)`."
         )
-
-    def with_params(self, params: Params) -> "Problem":
-        """The same problem started elsewhere: `params` a PyTree like the present one, or a flat vector (p,)."""
-        flat = isinstance(params, jax.Array | np.ndarray) and params.shape == (self.p,)
-        params = self.unflatten(jnp.asarray(params)) if flat else params
-        return Problem(self.model, params, self.x, self.y.reshape(self._target_shape()), self.loss, self.working_memory)
-
-    def _target_shape(self) -> tuple[int, ...]:
-        return jax.eval_shape(self.model, self.params, self.x).shape
+    return FunctionModel(function=model), params
 
 
 def _checked_array(name: str, value: Any) -> Array:
-    """`value` as a non-empty, finite floating-point JAX array with at least one axis."""
+    """Return `value` as a non-empty, finite floating-point JAX array with at least one axis."""
     if is_traced(value):
         return value
     try:
@@ -299,10 +344,7 @@ def _checked_params(params: Params) -> Params:
     leaves = jax.tree.leaves(params)
     if not sum(np.size(leaf) for leaf in leaves):
         raise ValueError(f"`params` must hold at least one number, got {params!r}.")
-    for leaf in leaves:
-        if is_traced(leaf):
-            continue
-        array = np.asarray(leaf)
+    for array in (np.asarray(leaf) for leaf in leaves if not is_traced(leaf)):
         if array.dtype.kind != "f":
             raise ValueError(f"`params` must hold floating-point arrays, got a leaf of dtype {array.dtype}.")
         if not np.isfinite(array).all():
@@ -316,8 +358,6 @@ def _check_output_shape(model: AbstractModel, params: Params, x: Array, y: Array
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"The model cannot be applied to `params` and `x` of shape {x.shape}: {reason}") from None
-    shape = getattr(out, "shape", None)
+    shape = getattr(out, "shape", type(out).__name__)
     if shape != y.shape:
-        raise ValueError(
-            f"The model must return outputs of the targets' shape {y.shape}, got {shape if shape is not None else type(out).__name__}."
-        )
+        raise ValueError(f"The model must return outputs of the targets' shape {y.shape}, got {shape}.")

@@ -1,6 +1,5 @@
 """Ready-made problems with known answers or a prescribed condition number."""
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 
@@ -24,20 +23,23 @@ def teacher_student(
     noise: float = 0.0,
     loss: AbstractLoss | None = None,
 ) -> Problem:
-    """A student network fitted to a teacher of the same shape, on inputs of a prescribed condition number.
+    """Fit a student network to a teacher of the same shape, with a given condition number.
 
     `f(w) = alpha (phi(w) - phi(w0))` with targets `y = phi(teacher) - phi(w0) + noise`.
 
     Arguments:
 
-    - `n`: number of samples; `width`, `depth`: hidden layers of the tanh (or other) network; `inputs`: input dimension.
+    - `n`: number of samples; `inputs`: input dimension.
+    - `width`, `depth`: size and number of the hidden layers; `activation`: see `MLP`.
     - `cond`: condition number of the input matrix (n, inputs), at least 1.
     - `key`: JAX random key of inputs, student, teacher and noise.
-    - `alpha`: output scale; `noise`: standard deviation added to the targets; `loss`: by default `SquaredLoss()`.
+    - `alpha`: output scale; `noise`: standard deviation of the noise in the targets.
+    - `loss`: defaults to `SquaredLoss()`.
 
-    Raises: `ValueError` for sizes below 1, `cond < 1`, an unknown activation, `alpha <= 0`, negative noise.
+    Raises: `ValueError` for sizes below 1, `cond < 1`, an unknown activation, `alpha <= 0`, and
+    negative noise.
 
-    Reference: theory.md section 5.
+    Reference: definition of this package; the model is that of the papers' experiments.
 
     >>> import jax, riemgn as rg
     >>> rg.teacher_student(n=20, width=3, cond=10.0, key=jax.random.key(0)).p
@@ -58,14 +60,17 @@ def teacher_student(
 
 
 def linear(n: int = 20, p: int = 5, cond: float = 1e2, *, key: Key) -> Problem:
-    """The linear model `f = X w` with `cond(X) = cond`; the flows have closed forms (theory.md section 4).
+    """Make the linear model `f = X w` with `cond(X) = cond`, for which the flows have closed forms.
 
-    `P (f_t - y) = exp(-t) P (f_0 - y)` for Gauss-Newton, `f_t - y = exp(-X X^T t) (f_0 - y)` on the range for gradient flow.
+    Gauss-Newton: `P (f_t - y) = exp(-t) P (f_0 - y)`. Gradient flow, on the range:
+    `f_t - y = exp(-X X^T t) (f_0 - y)`.
 
     Arguments:
 
     - `n`, `p`: the shape of `X`; `cond`: its condition number, at least 1.
     - `key`: JAX random key of inputs, targets and start.
+
+    Reference: derived from the definitions of the flows.
     """
     x_key, y_key, w_key = jr.split(key, 3)
     x = jnp.asarray(synthetic_inputs(n, p, cond, key=x_key))
@@ -73,21 +78,22 @@ def linear(n: int = 20, p: int = 5, cond: float = 1e2, *, key: Key) -> Problem:
 
 
 def circle(radius: float = 2.0, target: float = 1.0, angle: float = 1.0) -> Problem:
-    """`f(theta) = R (cos theta, sin theta)` towards the point `s (1, 0)`, from the angle `phi_0`.
+    """Make `f(theta) = R (cos theta, sin theta)`, from the angle `phi_0` towards `s (1, 0)`.
 
-    Gauss-Newton: `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`: curvature slows the flow where the target lies inside (s < R).
+    Gauss-Newton: `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`. So curvature slows the flow if
+    the target is inside the circle (s < R).
 
     Arguments:
 
     - `radius`: `R > 0`; `target`: `s > 0`; `angle`: `phi_0` in radians.
 
     Raises: `ValueError` unless radius and target are positive.
+
+    Reference: derived from the definition of the Gauss-Newton flow.
     """
-    if not (radius > 0 and target > 0):
-        raise ValueError(f"`radius` and `target` must be positive, got {radius} and {target}.")
-    return Problem(
-        _circle, {"angle": jnp.array([angle], dtype=float)}, jnp.full((2, 1), radius), jnp.array([target, 0.0])
-    )
+    _check_radius_and_target(radius, target)
+    params = {"angle": jnp.array([angle], dtype=float)}
+    return Problem(_circle, params, jnp.full((2, 1), radius), jnp.array([target, 0.0]))
 
 
 def _circle(params, x):
@@ -96,20 +102,25 @@ def _circle(params, x):
 
 
 def sphere(radius: float = 1.0, target: float = 0.5, polar: float = 1.2, azimuth: float = 0.7) -> Problem:
-    """Spherical coordinates of `S^2` of radius R, towards `s` times the north pole; the angle to it obeys the circle's law.
+    """Make spherical coordinates of `S^2` of radius R, towards `s` times the north pole.
+
+    The angle to the north pole obeys the law of `circle`.
 
     Arguments:
 
     - `radius`: `R > 0`; `target`: `s > 0`.
-    - `polar`, `azimuth`: the start, in radians; the north pole has `polar = 0`, where the chart is singular.
+    - `polar`, `azimuth`: the start, in radians. The chart is singular at the pole, `polar = 0`.
 
     Raises: `ValueError` unless radius and target are positive.
     """
+    _check_radius_and_target(radius, target)
+    params = jnp.array([polar, azimuth], dtype=float)
+    return Problem(_sphere, params, jnp.full((3, 1), radius), jnp.array([0.0, 0.0, target]))
+
+
+def _check_radius_and_target(radius: float, target: float) -> None:
     if not (radius > 0 and target > 0):
         raise ValueError(f"`radius` and `target` must be positive, got {radius} and {target}.")
-    return Problem(
-        _sphere, jnp.array([polar, azimuth], dtype=float), jnp.full((3, 1), radius), jnp.array([0.0, 0.0, target])
-    )
 
 
 def _sphere(params, x):
@@ -118,7 +129,7 @@ def _sphere(params, x):
 
 
 def torus(major: float = 2.0, minor: float = 0.7, *, start: tuple[float, float] = (1.0, 0.5)) -> Problem:
-    """Torus of revolution in R^3, towards a point outside it.
+    """Make a torus of revolution in R^3, towards a point outside it.
 
     Arguments:
 
@@ -129,9 +140,8 @@ def torus(major: float = 2.0, minor: float = 0.7, *, start: tuple[float, float] 
     """
     if not 0 < minor < major:
         raise ValueError(f"`minor` and `major` must satisfy 0 < minor < major, got {minor} and {major}.")
-    return Problem(
-        _torus, jnp.array(start, dtype=float), jnp.array([[major, minor]] * 3), jnp.array([major + 2 * minor, 0.0, 0.0])
-    )
+    x, y = jnp.array([[major, minor]] * 3), jnp.array([major + 2 * minor, 0.0, 0.0])
+    return Problem(_torus, jnp.array(start, dtype=float), x, y)
 
 
 def _torus(params, x):
@@ -141,7 +151,9 @@ def _torus(params, x):
 
 
 def rank_one(rows: int = 4, columns: int = 3, *, key: Key) -> Problem:
-    """Rank-one matrices `f(u, v) = u v^T`: an over-complete chart whose Jacobian lacks one rank everywhere.
+    """Make rank-one matrices `f(u, v) = u v^T`, a chart with one parameter too many.
+
+    Its Jacobian lacks one rank everywhere: the direction `(u, -v)` does not change the outputs.
 
     Arguments:
 
@@ -150,7 +162,7 @@ def rank_one(rows: int = 4, columns: int = 3, *, key: Key) -> Problem:
 
     Raises: `ValueError` for fewer.
 
-    Reference: derived here: `(u, -v)` is the direction that is lost.
+    Reference: derived here.
     """
     if rows < 2 or columns < 2:
         raise ValueError(f"`rows` and `columns` must be at least 2, got {rows} and {columns}.")
@@ -165,8 +177,10 @@ def _outer(params, x):
 
 
 def reparametrised(problem: Problem, cond: float, *, key: Key) -> Problem:
-    """`problem` in coordinates `w = w0 + A v` with `cond(A) = cond` and `|A| = 1`, drawn with `key` (theory.md C3).
+    """Write `problem` in coordinates `v`, `w = w0 + A v`, with a random `A` (Statement C3).
+
+    `A` is drawn with `key` and has the condition number `cond` and `|A| = 1`.
 
     Raises: `ValueError` for `cond < 1`.
     """
-    return problem.reparametrise(jax.numpy.asarray(conditioned_matrix(problem.p, cond, key=key)))
+    return problem.reparametrise(jnp.asarray(conditioned_matrix(problem.p, cond, key=key)))

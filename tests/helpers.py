@@ -12,7 +12,7 @@ from riemgn.geometry import AbstractRetraction
 from riemgn.model import ACTIVATIONS
 
 # For a process that is to be interrupted: where an ancestor was started in the background it would ignore the signal.
-HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+RESTORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 # One representative of every flow; a new flow is added here and meets all laws of test_flow.py.
 FLOWS = {

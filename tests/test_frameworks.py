@@ -101,7 +101,7 @@ def test_a_framework_only_renames_the_parameters(name, problems, ours):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_promise_of_rows_holds_and_no_layers_are_claimed(name, problems, ours):
     problem = problems[name]
-    assert problem.model.rowwise and not problem.keeps_layers and ours.keeps_layers
+    assert problem.model.rowwise and not problem.has_layer_jacobian and ours.has_layer_jacobian
     assert relative_error(problem.jac(problem.w0), jax.jacrev(problem.outputs)(problem.w0)) < 1e-13
 
 
@@ -137,6 +137,6 @@ def test_a_false_promise_gives_a_wrong_jacobian():
 @pytest.mark.parametrize("module", [LinenNet(4), NnxNet(nnx.Rngs(0))], ids=["linen", "nnx"])
 def test_a_flax_module_without_its_parameters_is_told_the_way(module):
     with pytest.raises(
-        ValueError, match=r"only an equinox module brings its own, not \w+\. Of a flax module take .* `nnx.split`"
+        ValueError, match=r"only an equinox module has its own, not \w+\. For a flax module pass .* `nnx.split`"
     ):
         rg.Problem(module, None, X, Y)

@@ -90,7 +90,7 @@ def test_pseudo_huber_keeps_its_digits_near_and_far():
     [
         (rg.LogisticLoss(), [0.0, 1.5], r"\[0, 1\], got values from 0 to 1.5"),
         (rg.LogisticLoss(), [-1.0, 1.0], "got values from -1 to 1"),
-        (rg.PoissonLoss(), [3.0, -2.0], "targets >= 0, got a least value of -2"),
+        (rg.PoissonLoss(), [3.0, -2.0], "targets >= 0, got a smallest value of -2"),
     ],
 )
 def test_targets_outside_the_domain_are_rejected(loss, y, fragment):
@@ -100,5 +100,5 @@ def test_targets_outside_the_domain_are_rejected(loss, y, fragment):
 
 @pytest.mark.parametrize("delta", [0.0, -1.0, math.inf, math.nan])
 def test_delta_must_be_positive_and_finite(delta):
-    with pytest.raises(ValueError, match=f"`delta` must be a positive finite number, got {delta}"):
+    with pytest.raises(ValueError, match=f"`delta` must be positive and finite, got {delta}"):
         rg.PseudoHuberLoss(delta)

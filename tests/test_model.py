@@ -100,7 +100,7 @@ def test_scaled_multiplies():
     params = net.init(key=KEY)
     assert relative_error(rg.Scaled(net, 7.0)(params, X), 7 * net(params, jnp.asarray(X))) < 1e-15
     for alpha in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"`alpha` must be a positive finite number, got {alpha}"):
+        with pytest.raises(ValueError, match=f"`alpha` must be positive and finite, got {alpha}"):
             rg.Scaled(net, alpha)
 
 

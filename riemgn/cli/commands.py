@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_origin, Literal
 
 import typer
 
-from .._signals import handled
+from .._signals import signal_handler
 from ..experiment.spec import run_spec, RunSpec
 from .session import countdown, prepare_jax, progress
 from .tables import print_certificates, print_outcomes, print_pairs, print_run, print_sweep
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_and_exit(command: Callable[[], Any], words: Sequence[str] = ()) -> None:
     """Call `command` and exit with its status; report wrong usage, wrong input and interrupts."""
     try:
-        with handled(signal.SIGTERM, signal.default_int_handler), warnings.catch_warnings():
+        with signal_handler(signal.SIGTERM, signal.default_int_handler), warnings.catch_warnings():
             warnings.filterwarnings("ignore", WORKER_REPLACED, UserWarning)
             status = command()
     except ClickException as error:

@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, ExitStack
 from typing import Any, cast
 
-from .._signals import heeded_interrupts, leave_interrupts_to_the_first
+from .._signals import ignore_interrupts, recorded_interrupts
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 CONNECT = 20.0  # seconds to wait for an answer of the scheduler
@@ -33,7 +33,7 @@ def map_unordered(
     Raises: `WorkerDiedError`; `ValueError` if the scheduler cannot be reached.
     """
     if jobs == 1 and scheduler is None:
-        with heeded_interrupts() as reraise_interrupt:
+        with recorded_interrupts() as reraise_interrupt:
             for each in arguments:
                 try:
                     result = function(*each)
@@ -72,7 +72,7 @@ def _call(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
 def _processes(jobs: int) -> Iterator[dict[str, Any]]:
     from joblib import parallel_config
 
-    loky = {"backend": "loky", "inner_max_num_threads": 1, "initializer": leave_interrupts_to_the_first}
+    loky = {"backend": "loky", "inner_max_num_threads": 1, "initializer": ignore_interrupts}
     with single_threaded_children(), cast(Any, parallel_config)(**loky):
         yield {"n_jobs": jobs}
 

@@ -1,4 +1,4 @@
-"""Jacobian and tangent kernel of a fully connected network, layer by layer; the Jacobian is formed only on request."""
+"""Jacobian and tangent kernel of a fully connected network, layer by layer."""
 
 from .mlp import LayerJacobian as LayerJacobian, ScaledLayerJacobian as ScaledLayerJacobian
 from .tangent_kernel import (

@@ -1,4 +1,4 @@
-"""The Jacobian of a fully connected network by what its layers keep; formed only on request."""
+"""The Jacobian of a fully connected network from the activations and derivatives of its layers."""
 
 import equinox as eqx
 import jax
@@ -10,12 +10,14 @@ from .._types import Jac, Outputs, Params, Scalar, Weights
 from ..linalg import AbstractJacobian, outer_gram
 from ..model import ACTIVATIONS, MLP
 
-BLOCK_BYTES = 2**28  # of rows of a layer's Jacobian that are made at a time
-FEW = 8  # columns up to which a product with a thin matrix is quicker column by column, on a CPU
+BLOCK_BYTES = 2**28  # of the rows of a layer's Jacobian that exist at a time
 
 
 class _Layer(eqx.Module):
-    """What one layer `z = c W h + b` adds to the Jacobian: `activation` is `c h`, `pullback` is `df / dz`, None for the last layer."""
+    """The part of one layer `z = c W h + b` of the Jacobian.
+
+    `activation` is `c h`, `pullback` is `D = df / dz`, or None for the last layer, where it is 1.
+    """
 
     activation: Float[Array, "n fan_in"]
     pullback: Float[Array, "n k fan_out"] | None
@@ -28,23 +30,18 @@ class _Layer(eqx.Module):
         return self.fan_out * (self.activation.shape[1] + self.bias)
 
     def forward(self, v: Weights) -> Float[Array, "n k"]:
-        """`J v` of the layer's part of `v`, bias before weight."""
-        bias, weight = self._split(v)
-        if self.pullback is None:
-            return self.activation @ weight.T + bias
-        return self._by_output(self.pullback, self.activation, bias, weight)
+        """`J v` for the layer's part of `v`, bias before weight."""
+        return self._contract(self.pullback, self.activation, *self._split(v))
 
     def backward(self, u: Float[Array, "n k"]) -> list[Array]:
         """The layer's part of `J^T u`, in pieces."""
-        if self.pullback is None or not self._thin:
+        if self._neurons_first:
+            rows = self.pullback.reshape(-1, self.fan_out)
+            inputs = (u[:, :, None] * self.activation[:, None, :]).reshape(u.size, -1)
+            bias, weight = u.reshape(-1) @ rows, rows.T @ inputs
+        else:
             back = u if self.pullback is None else jnp.sum(u[:, :, None] * self.pullback, axis=1)
             bias, weight = jnp.sum(back, axis=0), back.T @ self.activation
-        else:
-            rows, back = (
-                self.pullback.reshape(-1, self.fan_out),
-                (u[:, :, None] * self.activation[:, None, :]).reshape(u.size, -1),
-            )
-            bias, weight = u.reshape(-1) @ rows, _transposed_by_thin(rows, back)
         return [bias, weight.reshape(-1)] if self.bias else [weight.reshape(-1)]
 
     def kernel(self, other: "_Layer", outputs: int) -> Float[Array, "m k n k"]:
@@ -55,10 +52,20 @@ class _Layer(eqx.Module):
         left, right = (pullback.reshape(-1, self.fan_out) for pullback in (self.pullback, other.pullback))
         return inputs * (left @ right.T).reshape(self.activation.shape[0], outputs, -1, outputs)
 
-    def weighted_kernel(self, weights: Weights, outputs: int) -> Float[Array, "n k n k"]:
-        """`J diag(weights) J^T` of the layer, `sum_o D_iao D_jbo (b_o + sum_k c^2 h_ik h_jk W_ok)`, `weights = (b, W)` as the parameters lie.
+    def squared_rows(self, outputs: int) -> Float[Array, "n k"]:
+        """The squared norm of each row of the layer's Jacobian."""
+        inputs = jnp.sum(self.activation**2, axis=1, keepdims=True) + self.bias
+        if self.pullback is None:
+            return inputs * jnp.ones((1, outputs), inputs.dtype)
+        return inputs * jnp.sum(self.pullback**2, axis=2)
 
-        About `n^2 fan_out (fan_in + k^2)` operations; `n^2 fan_in fan_out` by rows of the Jacobian for one output, in chunks of neurons.
+    def weighted_kernel(self, weights: Weights, outputs: int) -> Float[Array, "n k n k"]:
+        """`J diag(weights) J^T` of the layer, `weights = (b, W)`, bias before weight.
+
+            sum_o D_iao D_jbo (b_o + sum_k c^2 h_ik h_jk W_ok)
+
+        It takes about `n^2 fan_out (fan_in + k^2)` operations. For one output it multiplies rows of
+        the Jacobian, `n^2 fan_in fan_out`, in chunks of neurons.
         """
         samples = len(self.activation)
         bias, weight = self._split(weights)
@@ -66,7 +73,7 @@ class _Layer(eqx.Module):
             each = jnp.stack([outer_gram(self.activation * jnp.sqrt(w)) + b for w, b in zip(weight, bias, strict=True)])
             return jnp.einsum("aij,ab->iajb", each, jnp.eye(outputs, dtype=each.dtype))
         if outputs == 1:
-            return self._by_rows(self.pullback[:, 0], bias, weight).reshape(samples, 1, samples, 1)
+            return self._weighted_by_rows(self.pullback[:, 0], bias, weight).reshape(samples, 1, samples, 1)
 
         def row(h, pullback):
             inner = (self.activation * h) @ weight.T + bias  # of this sample with all, neuron by neuron: (n, fan_out)
@@ -75,45 +82,13 @@ class _Layer(eqx.Module):
 
         return jax.lax.map(lambda each: row(*each), (self.activation, self.pullback))
 
-    def weighted_squared_rows(self, weights: Weights, outputs: int) -> Float[Array, "n k"]:
-        """The diagonal of `weighted_kernel`."""
-        bias, weight = self._split(weights)
-        if self.pullback is None:
-            return self.activation**2 @ weight.T + bias
-        return self._by_output(self.pullback**2, self.activation**2, bias, weight)
-
-    @property
-    def _thin(self) -> bool:
-        """Whether the sum over the neurons comes before that over the inputs: it leaves the smaller numbers in between."""
-        return self.pullback is not None and self.pullback.shape[1] * self.activation.shape[1] < self.fan_out
-
-    def _by_output(
-        self, back: Float[Array, "n k fan_out"], inputs: Float[Array, "n fan_in"], bias: Array, weight: Array
-    ) -> Float[Array, "n k"]:
-        """`sum_o back_iao (bias_o + sum_j weight_oj inputs_ij)`."""
-        if not self._thin:
-            return jnp.sum(back * (inputs @ weight.T + bias)[:, None, :], axis=2)
-        outputs, rows = back.shape[1], back.reshape(-1, self.fan_out)
-        total = rows @ bias if self.bias else jnp.zeros((), rows.dtype)
-        if inputs.shape[1] <= FEW:
-            total = total + sum(
-                jnp.repeat(inputs[:, j], outputs) * (rows @ weight[:, j]) for j in range(inputs.shape[1])
-            )
-        else:
-            total = total + jnp.sum(jnp.repeat(inputs, outputs, axis=0) * (rows @ weight), axis=1)
-        return total.reshape(-1, outputs)
-
-    def _split(self, weights: Weights) -> tuple[Array, Array]:
-        """The bias and the weight that a flat vector (size,) stands for; without a bias zeros."""
-        bias, weight = jnp.split(weights, [self.fan_out * self.bias])
-        return (bias if self.bias else jnp.zeros(self.fan_out, weights.dtype)), weight.reshape(self.fan_out, -1)
-
-    def _by_rows(self, back: Float[Array, "n fan_out"], bias: Array, weight: Array) -> Float[Array, "n n"]:
-        """The weighted kernel of one output from chunks of the columns of the Jacobian, of `BLOCK_BYTES` each."""
-        inputs = (
-            jnp.concatenate([self.activation, jnp.ones_like(back[:, :1])], axis=1) if self.bias else self.activation
-        )
-        roots = jnp.sqrt(jnp.concatenate([weight, bias[:, None]], axis=1) if self.bias else weight)
+    def _weighted_by_rows(self, back: Float[Array, "n fan_out"], bias: Array, weight: Array) -> Float[Array, "n n"]:
+        """The weighted kernel of one output from chunks of the Jacobian of `BLOCK_BYTES` each."""
+        inputs, roots = self.activation, weight
+        if self.bias:
+            inputs = jnp.concatenate([inputs, jnp.ones_like(back[:, :1])], axis=1)
+            roots = jnp.concatenate([weight, bias[:, None]], axis=1)
+        roots = jnp.sqrt(roots)
         neurons = max(1, BLOCK_BYTES // (inputs.size * inputs.dtype.itemsize))
         total = jnp.zeros((), weight.dtype)
         for start in range(0, self.fan_out, neurons):
@@ -122,41 +97,50 @@ class _Layer(eqx.Module):
             total = total + outer_gram(rows.reshape(len(back), -1))
         return total
 
-    def squared_rows(self, outputs: int) -> Float[Array, "n k"]:
-        """The squared norm of each row of the layer's Jacobian."""
-        inputs = jnp.sum(self.activation**2, axis=1, keepdims=True) + self.bias
-        return inputs * (
-            jnp.ones((1, outputs), inputs.dtype) if self.pullback is None else jnp.sum(self.pullback**2, axis=2)
-        )
+    def weighted_squared_rows(self, weights: Weights) -> Float[Array, "n k"]:
+        """The diagonal of `weighted_kernel`."""
+        pullback = None if self.pullback is None else self.pullback**2
+        return self._contract(pullback, self.activation**2, *self._split(weights))
 
     def formed(self, outputs: int) -> list[Array]:
-        """The layer's columns of the Jacobian, in pieces (n, k, .): outer products of `D` and `c h`."""
+        """The layer's columns of the Jacobian, in pieces (n, k, .): products of `D` and `c h`."""
         samples = self.activation.shape[0]
-        whole = jnp.broadcast_to(jnp.eye(outputs, dtype=self.activation.dtype), (samples, outputs, outputs))
-        pullback = whole if self.pullback is None else self.pullback
+        pullback = self.pullback
+        if pullback is None:
+            pullback = jnp.broadcast_to(jnp.eye(outputs, dtype=self.activation.dtype), (samples, outputs, outputs))
         weight = (pullback[:, :, :, None] * self.activation[:, None, None, :]).reshape(samples, outputs, -1)
         return [pullback, weight] if self.bias else [weight]
 
+    @property
+    def _neurons_first(self) -> bool:
+        """Whether to sum over the neurons before the inputs, because that leaves fewer numbers."""
+        return self.pullback is not None and self.pullback.shape[1] * self.activation.shape[1] < self.fan_out
 
-def _transposed_by_thin(
-    rows: Float[Array, "m fan_out"], thin: Float[Array, "m fan_in"]
-) -> Float[Array, "fan_out fan_in"]:
-    """`rows^T thin`."""
-    if thin.shape[1] > FEW:
-        return rows.T @ thin
-    return jnp.stack([thin[:, j] @ rows for j in range(thin.shape[1])], axis=1)
+    def _contract(self, back: Array | None, inputs: Array, bias: Array, weight: Array) -> Float[Array, "n k"]:
+        """`sum_o back_iao (bias_o + sum_j weight_oj inputs_ij)`."""
+        if not self._neurons_first:
+            forward = inputs @ weight.T + bias
+            return forward if back is None else jnp.sum(back * forward[:, None, :], axis=2)
+        rows = back.reshape(-1, self.fan_out)
+        total = jnp.sum(jnp.repeat(inputs, back.shape[1], axis=0) * (rows @ weight), axis=1)
+        return (total + rows @ bias if self.bias else total).reshape(-1, back.shape[1])
+
+    def _split(self, weights: Weights) -> tuple[Array, Array]:
+        """The bias (zeros without one) and the weight in a flat vector (size,)."""
+        bias, weight = jnp.split(weights, [self.fan_out * self.bias])
+        return (bias if self.bias else jnp.zeros(self.fan_out, weights.dtype)), weight.reshape(self.fan_out, -1)
 
 
 class LayerJacobian(AbstractJacobian):
-    """Jacobian of an MLP at one point by what its layers keep, `n (fan_in + k fan_out)` numbers each instead of `n k fan_in fan_out`.
+    """Jacobian of an MLP at one point, in `n (fan_in + k fan_out)` numbers for each layer.
 
         J v = diag(s) sum_l <D_l, V_l c_l h_l + v_l>        J^T u = (D_l^T (s u) (c_l h_l)^T)_l
         K[(i,a),(j,b)] = s_ia s_jb sum_l (c_l^2 <h_i, h_j> + [bias]) <D_ia, D_jb>
 
-    with `h` the layer's input and `D = df / dz` by its pre-activation.
+    with `h` the input of the layer and `D = df / dz` for its pre-activation `z`.
 
     - `layers`: from the first to the last.
-    - `scale`: `s`, the factor of each output, (n,): scale, weight and whitening.
+    - `scale`: `s`, the factor of each output, (n,).
 
     Reference: Novak et al., arXiv:2206.08720 (structured derivatives).
     """
@@ -166,7 +150,7 @@ class LayerJacobian(AbstractJacobian):
 
     @property
     def outputs(self) -> int:
-        """Outputs of a sample."""
+        """Number of outputs of one sample."""
         return self.scale.size // self.layers[0].activation.shape[0]
 
     @property
@@ -177,12 +161,14 @@ class LayerJacobian(AbstractJacobian):
     def dtype(self) -> jnp.dtype:
         return self.scale.dtype
 
+    def split(self, v: Weights) -> list[Weights]:
+        """The part of each layer of a flat vector (p,)."""
+        ends = [sum(layer.size for layer in self.layers[: depth + 1]) for depth in range(len(self.layers))]
+        return jnp.split(v, ends[:-1])
+
     def __matmul__(self, v: Weights) -> Outputs:
-        total, start = jnp.zeros((), v.dtype), 0
-        for layer in self.layers:
-            total = total + layer.forward(v[start : start + layer.size])
-            start += layer.size
-        return self.scale * total.reshape(-1)
+        parts = zip(self.layers, self.split(v), strict=True)
+        return self.scale * sum(layer.forward(part) for layer, part in parts).reshape(-1)
 
     def __rmatmul__(self, u: Outputs) -> Weights:
         scaled = (self.scale * u).reshape(-1, self.outputs)
@@ -192,13 +178,12 @@ class LayerJacobian(AbstractJacobian):
         return self.cross_kernel(self)
 
     def cross_kernel(self, other: "LayerJacobian") -> Float[Array, "m n"]:
-        """`J J'^T` with the Jacobian of the same network at other inputs."""
-        pairs = zip(self.layers, other.layers, strict=True)
-        total = sum((left.kernel(right, self.outputs) for left, right in pairs), start=jnp.zeros((), self.dtype))
+        """`J J'^T` with the Jacobian of the same network at `other` inputs."""
+        total = sum(a.kernel(b, self.outputs) for a, b in zip(self.layers, other.layers, strict=True))
         return self.scale[:, None] * total.reshape(self.scale.size, other.scale.size) * other.scale
 
     def squared_norm(self) -> Scalar:
-        rows = sum((layer.squared_rows(self.outputs) for layer in self.layers), start=jnp.zeros((), self.dtype))
+        rows = sum(layer.squared_rows(self.outputs) for layer in self.layers)
         return jnp.sum(self.scale**2 * rows.reshape(-1))
 
     def scale_rows(self, factors: Outputs) -> "LayerJacobian":
@@ -214,16 +199,14 @@ class LayerJacobian(AbstractJacobian):
 
 
 class ScaledLayerJacobian(AbstractJacobian):
-    """`J diag(f)` of a `LayerJacobian`; its kernel is `J diag(f^2) J^T`, summed over the layers without forming either.
+    """`J diag(f)` for a `LayerJacobian` `jac`, whose kernel `J diag(f^2) J^T` is a sum over layers.
 
         K[(i,a),(j,b)] = s_ia s_jb sum_l sum_o D_iao D_jbo (f_o^2 + sum_k c_l^2 h_ik h_jk f_ok^2)
 
-    with `f_o` the factor of the bias of neuron `o`, if it has one, and `f_ok` that of its weights.
+    with `f_o` the factor of the bias of neuron `o`, if it has one, and `f_ok` that of its weights,
+    both from the `factors` (p,).
 
-    - `jac`: `J`, (n, p).
-    - `factors`: `f`, (p,).
-
-    Reference: ggn_score.md 3.2, for layers of any number.
+    Reference: derived here, as in `LayerJacobian`.
     """
 
     jac: LayerJacobian
@@ -244,17 +227,13 @@ class ScaledLayerJacobian(AbstractJacobian):
         return (u @ self.jac) * self.factors
 
     def kernel(self) -> Float[Array, "n n"]:
-        n, outputs, scale = self.shape[0], self.jac.outputs, self.jac.scale
-        total = sum(
-            (layer.weighted_kernel(w, outputs) for layer, w in self._weighted()), start=jnp.zeros((), self.dtype)
-        )
-        return scale[:, None] * total.reshape(n, n) * scale
+        parts = zip(self.jac.layers, self.jac.split(self.factors**2), strict=True)
+        total = sum(layer.weighted_kernel(weights, self.jac.outputs) for layer, weights in parts)
+        return self.jac.scale[:, None] * total.reshape(self.shape[0], -1) * self.jac.scale
 
     def squared_norm(self) -> Scalar:
-        rows = sum(
-            (layer.weighted_squared_rows(w, self.jac.outputs) for layer, w in self._weighted()),
-            start=jnp.zeros((), self.dtype),
-        )
+        parts = zip(self.jac.layers, self.jac.split(self.factors**2), strict=True)
+        rows = sum(layer.weighted_squared_rows(weights) for layer, weights in parts)
         return jnp.sum(self.jac.scale**2 * rows.reshape(-1))
 
     def scale_rows(self, factors: Outputs) -> "ScaledLayerJacobian":
@@ -266,18 +245,12 @@ class ScaledLayerJacobian(AbstractJacobian):
     def formed(self) -> Jac:
         return self.jac.formed() * self.factors
 
-    def _weighted(self) -> list[tuple[_Layer, Weights]]:
-        """Each layer with the squares of its factors."""
-        ends = [sum(layer.size for layer in self.jac.layers[: depth + 1]) for depth in range(len(self.jac.layers))]
-        return list(zip(self.jac.layers, jnp.split(self.factors**2, ends[:-1]), strict=True))
-
 
 def layers_of(model: MLP, params: Params, x: Float[Array, "n d"]) -> tuple[_Layer, ...]:
-    """Forward for the activations, backward for the derivatives by the pre-activations."""
+    """Run the network forward for its activations, and backward for `df / dz` of each layer."""
     act = ACTIVATIONS[model.activation][0]
-    scales = model.scales
     activations, slopes, h = [], [], x
-    for depth, (layer, scale) in enumerate(zip(params, scales, strict=True)):
+    for depth, (layer, scale) in enumerate(zip(params, model.scales, strict=True)):
         activations.append(scale * h)
         z = activations[-1] @ layer["weight"].T
         z = z + layer["bias"] if model.bias else z
@@ -287,7 +260,7 @@ def layers_of(model: MLP, params: Params, x: Float[Array, "n d"]) -> tuple[_Laye
     layers = [_Layer(activations[-1], None, model.bias, model.sizes[-1])]
     pullback = None
     for depth in range(len(params) - 2, -1, -1):
-        weight = scales[depth + 1] * params[depth + 1]["weight"]
+        weight = model.scales[depth + 1] * params[depth + 1]["weight"]
         upstream = weight[None] if pullback is None else pullback @ weight
         pullback = upstream * slopes[depth][:, None, :]
         layers.append(_Layer(activations[depth], pullback, model.bias, model.sizes[depth + 1]))

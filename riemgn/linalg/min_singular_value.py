@@ -46,7 +46,7 @@ def extreme_eigenvalues(
 def min_singular_value(
     eigenvalues: tuple[Scalar, ...], jac_at: Callable[[], Jac | AbstractJacobian], rows: int
 ) -> tuple[Scalar, Flag]:
-    """Compute the smallest singular value of a wide `J`, and whether it is right to a relative 1e-8.
+    """Compute the smallest singular value of a wide `J`, and whether it is right to 1e-8.
 
     It is the root of the smallest eigenvalue of `K` if `eps cond(K)` is small. Else it is `|J^T u|`
     with the eigenvector `u` by inverse iteration: an error of `u` enters squared, and it is at most

@@ -86,7 +86,7 @@ class MatrixFreeStage(AbstractStageMatrix):
     factor: Float[Array, "n n"]
 
     def solve(self, problem: Problem, v: Weights) -> Weights:
-        if problem.keeps_layers:
+        if problem.has_layer_jacobian:
             jac = problem.linearise(self.at, formed=False).jac
             return WideStage(jac, self.left, self.right, self.factor).solve(problem, v)
         _, pull_back = jax.vjp(problem.outputs, self.at)

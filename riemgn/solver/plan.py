@@ -89,7 +89,7 @@ def saved_times(problem: Problem, flow: AbstractFlow) -> tuple[int, str]:
     if flow.matrix_free is not None:
         return SAVED_TIMES, "no spectrum is taken of a matrix-free flow"
     k, m = min(problem.n, problem.p), max(problem.n, problem.p)
-    if problem.keeps_layers:
+    if problem.has_layer_jacobian:
         m = sum(sum(leaf.shape) for leaf in jax.tree.leaves(problem.params))
     work = 2.0 * k**2 * (m + 10 * k)
     count = int(min(max(SAMPLING_WORK / work, FEWEST_SAVED), SAVED_TIMES))

@@ -12,7 +12,7 @@ import pytest
 
 from riemgn.experiment import checkpoint
 from riemgn.experiment.checkpoint import checkpointed, checkpoints_in, has_checkpoint, map_checkpointed
-from tests.helpers import HEED_CTRL_C
+from tests.helpers import RESTORE_CTRL_C
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
@@ -41,7 +41,7 @@ def main():
 def test_interrupted_processes_continue(tmp_path):
     (tmp_path / "squares.py").write_text(MODULE)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    command = [sys.executable, "-c", f"{HEED_CTRL_C}import squares; squares.main()"]
+    command = [sys.executable, "-c", f"{RESTORE_CTRL_C}import squares; squares.main()"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
     def start():

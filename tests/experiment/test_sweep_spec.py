@@ -13,7 +13,7 @@ import pytest
 import riemgn as rg
 from riemgn.cli import main
 from riemgn.experiment import read_sweep_plan, read_sweep_spec, run, run_spec
-from tests.helpers import HEED_CTRL_C
+from tests.helpers import RESTORE_CTRL_C
 
 ROOT = Path(__file__).parents[2]
 SPEC = """\
@@ -144,7 +144,7 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, cap
     path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
     path.write_text('seeds = 90\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RIEMGN_CACHE": str(tmp_path / "cache")}
-    program = f"{HEED_CTRL_C}import sys; from riemgn.cli import main; main(sys.argv[1:])"
+    program = f"{RESTORE_CTRL_C}import sys; from riemgn.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "sweep", str(path), "--out", str(folder), "--jobs", jobs]
     started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120

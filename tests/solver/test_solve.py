@@ -187,8 +187,8 @@ def test_a_flow_by_layers_is_the_flow_with_the_formed_jacobian():
     by_layers = over_parameterised(0.1)
     net = by_layers.model
     formed = rg.Problem(lambda params, x: net(params, x), by_layers.params, by_layers.x, by_layers.y)
-    assert by_layers.keeps_layers
-    assert not formed.keeps_layers
+    assert by_layers.has_layer_jacobian
+    assert not formed.has_layer_jacobian
     one, other = (rg.solve(problem, rg.GaussNewtonFlow(), t1=5.0, **TIGHT) for problem in (by_layers, formed))
     assert one.stats["direction"] == other.stats["direction"] == "corrected Cholesky"
     assert one.stats["num_steps"] == other.stats["num_steps"]
