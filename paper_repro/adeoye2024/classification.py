@@ -129,7 +129,7 @@ def trained(task, method, epochs, seed):
     The weights are of the key `seed`, the batches of a key of its own. Compilation is not in the seconds.
     """
     problem = task.problem(seed)
-    key, blocks = jax.random.fold_in(jax.random.key(seed), 1), -(-len(task.y) // method.batches.size)
+    key, blocks = jax.random.fold_in(jax.random.key(seed), 1), -(-len(task.y) // method.batch_size)
 
     def advance(carry, count):
         return _take_steps(problem, method, carry, key, jnp.asarray(count * blocks))

@@ -1,7 +1,7 @@
-"""Discrete methods: each takes one step from `w_k` to `w_{k+1}`, on all samples or on a batch. Knows no driver."""
+"""Discrete methods: steps from `w_k` to `w_{k+1}`, on all samples or on mini-batches."""
 
 from .base import AbstractMethod as AbstractMethod, check_use as check_use, MethodState as MethodState
-from .batch import Batches as Batches
+from .batch import AbstractBatchMethod as AbstractBatchMethod
 from .gauss_newton import GaussNewton as GaussNewton
 from .ggn_score import GGNScore as GGNScore
 from .gradient_descent import GradientDescent as GradientDescent

@@ -1,7 +1,7 @@
-"""What a discrete method is: a step, a step size, and a state that reports on the step just taken."""
+"""Discrete methods: one step from `w_k` to `w_{k+1}`, and the state that is carried along."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,17 +9,17 @@ from jaxtyping import Array
 
 from .._repr import short_repr
 from .._types import Count, Key, Scalar, Weights
-from ..linalg import MatrixFree
+from ..linalg import MatrixFree, numerical_rank, spectrum
 from ..problem import Problem
 
 
 class MethodState(eqx.Module):
-    """What a method carries from step to step.
+    """The state that a method carries from step to step.
 
-    - `time`: sum of the step sizes so far, the time of the flow that the method discretises.
-    - `count`: steps taken.
-    - `memory`: the method's own PyTree (rank at the start, order of the samples, moments, ...).
-    - `report`: scalars about the step just taken, always with `"step_size"`; the driver collects them, one array per name.
+    - `time`: sum of the step sizes, which is the time of the flow that the method discretises.
+    - `count`: number of steps taken.
+    - `memory`: PyTree of the method's own values, such as the rank at the start or moments.
+    - `report`: scalars about the last step, always with `"step_size"`. `iterate` collects them.
     """
 
     time: Scalar
@@ -28,55 +28,64 @@ class MethodState(eqx.Module):
     report: dict[str, Scalar]
 
     def after(self, memory: Any, report: dict[str, Scalar]) -> "MethodState":
-        """The state one step later."""
+        """Return the state after one more step."""
         return MethodState(self.time + report["step_size"], self.count + 1, memory, report)
 
 
 class AbstractMethod(eqx.Module):
-    """`w_{k+1} = w_k + step_size * d_k`: a flow's direction `d` and a step along it.
+    """A discrete method `w_{k+1} = w_k + eta d_k`; write a subclass to add your own.
 
-    - `step_size`: `eta > 0`, in units of the flow's time; an array, so sweeping it compiles nothing anew.
+    - `step_size`: `eta > 0` in units of the flow's time, an array.
     - `name`: short name for tables and legends.
-    - `inverts`: whether the undamped inverse of the whole `J` appears, so that the method ends where `J` loses rank.
+    - `inverts`: whether the method uses `J^+` without damping. It then stops if `J` loses rank.
     - `stochastic`: whether `step` uses its key.
-    - `matrix_free`: how to solve by products with `J`; None forms `J`.
+    - `matrix_free`: solver by products with `J`, or None to form `J`.
     """
 
     step_size: eqx.AbstractVar[Array]
     name: eqx.AbstractClassVar[str]
-    inverts: eqx.AbstractVar[bool]
-    stochastic: eqx.AbstractVar[bool]
-    matrix_free: eqx.AbstractVar[MatrixFree | None]
+    inverts: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
+    matrix_free: ClassVar[MatrixFree | None] = None
 
     def __repr__(self) -> str:
         return short_repr(self)
 
     @abc.abstractmethod
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        """The state before the first step, with a report of the same names as after a step, all zero.
+        """Return the state before the first step; its report has the later names and zeros.
 
-        `rank` is the number of singular values of `J` that count as non-zero; the driver decides it once, at the start.
+        `rank` is the numerical rank of `J` at the start.
         """
 
     @abc.abstractmethod
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
-        """One step: the new parameters (p,) and the new state."""
+        """Take one step and return the new parameters (p,) and the new state."""
 
 
 def first_state(w: Weights, memory: Any, *names: str) -> MethodState:
-    """The state before the first step: time 0, and a report of zeros under `"step_size"` and `names`."""
+    """Return a state at time 0 whose report holds zeros for `"step_size"` and `names`."""
     zero = jnp.zeros((), w.dtype)
     return MethodState(zero, jnp.zeros((), int), memory, {name: zero for name in ("step_size", *names)})
 
 
-def check_use(method: AbstractMethod, key: Key | None, spectra: bool) -> None:
-    """Look whether a `method` can be used with this `key` and these `spectra`.
+def initial_rank(method: AbstractMethod, problem: Problem, w: Weights, spectra: bool = True) -> Count:
+    """Return the numerical rank of `J(w)`, or min(n, p) if `spectra=False` or `J` is not formed."""
+    if not spectra or method.matrix_free is not None:
+        return jnp.asarray(min(problem.n, problem.p))
+    return numerical_rank(spectrum(problem.linearise(w, formed=False).jac), (problem.n, problem.p))
 
-    Raises: `ValueError` where a method that draws has no key, or one that inverts `J` is not told its rank.
+
+def check_use(method: AbstractMethod, key: Key | None, spectra: bool) -> None:
+    """Check that you can use `method` with this `key` and `spectra`.
+
+    Raises: `ValueError` if a stochastic method has no key, or if a method that inverts `J` is
+    used with `spectra=False`.
     """
     if key is None and method.stochastic:
         raise ValueError(f"The method '{method.name}' draws its batches: `key` must be a JAX random key, got None.")
     if not spectra and method.inverts:
         raise ValueError(
-            f"The method '{method.name}' inverts J and needs its rank: `spectra=False` is for damped methods and mini-batches."
+            f"The method '{method.name}' inverts J and needs its rank, but got `spectra=False`: "
+            "use a damped method or mini-batches."
         )

@@ -1,4 +1,6 @@
-"""Mini-batches of one size: which samples a step sees, and the problem linearised at them."""
+"""Mini-batches of a fixed size: the samples of a step, and the problem linearised at them."""
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -9,173 +11,134 @@ from jaxtyping import Array, Bool, Int
 from .._types import Count, Key, Outputs, Scalar, Weights
 from ..linalg import scale_rows
 from ..problem import Linearisation, Problem
+from .base import AbstractMethod
 
 ORDERS = ("cyclic", "shuffled", "random", "subset")
+Samples = Int[Array, " samples"]
+Mask = Bool[Array, " n"]
 
 
 class Batch(eqx.Module):
-    """The samples of one step: `rows` (b,) and which of them count, `valid` (b,); the last batch of an epoch may be short."""
+    """The samples of one step: `rows` (b,), and `valid` (b,), which is False for padding."""
 
     rows: Int[Array, " b"]
     valid: Bool[Array, " b"]
 
 
-class Batches(eqx.Module):
-    """How samples are dealt to the steps, `ceil(samples / size)` batches an epoch.
+class AbstractBatchMethod(AbstractMethod):
+    """A method on mini-batches, with `ceil(samples / batch_size)` batches per epoch.
 
-    Arguments:
+    - `batch_size`: samples per step, or None to take all samples at every step.
+    - `order`: `"cyclic"` takes the batches in the order of the data, `"shuffled"` shuffles the
+      samples before every epoch, `"random"` draws one of the cyclic batches at every step, and
+      `"subset"` draws a new subset at every step.
 
-    - `size`: samples per batch; None takes all samples at every step.
-    - `order`: `"cyclic"`, batch after batch in the order of the data; `"shuffled"`, the same after a new shuffle every epoch; `"random"`, at every
-      step one batch of the cyclic partition, drawn uniformly (block Kaczmarz); `"subset"`, at every step a uniformly drawn subset.
-
-    Raises: `ValueError` for a size below 1 or an unknown order.
+    Raises: `ValueError` for a batch size below 1 or an unknown order.
     """
 
-    size: int | None = eqx.field(static=True, default=None)
-    order: str = eqx.field(static=True, default="cyclic")
+    batch_size: eqx.AbstractVar[int | None]
+    order: eqx.AbstractVar[str]
 
     def __check_init__(self):
-        if self.size is not None and (isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1):
-            raise ValueError(f"`batch_size` must be a positive integer or None, got {self.size!r}.")
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"`batch_size` must be a positive integer or None, got {size!r}.")
         if self.order not in ORDERS:
             raise ValueError(f"Unknown order {self.order!r}; known: {', '.join(ORDERS)}.")
 
     @property
     def stochastic(self) -> bool:
-        """Whether the batches are drawn."""
-        return self.size is not None and self.order != "cyclic"
+        """Whether the batches are random."""
+        return self.batch_size is not None and self.order != "cyclic"
 
-    def cut_short(self, problem: Problem) -> bool:
-        """Whether the last batch of an epoch is short, and padded."""
-        return self.size is not None and self.order != "subset" and problem.x.shape[0] % self.size != 0
+    def has_padding(self, problem: Problem) -> bool:
+        """Return whether the last batch of an epoch is shorter and therefore padded."""
+        return self.batch_size is not None and self.order != "subset" and problem.x.shape[0] % self.batch_size != 0
 
-    def start(self, problem: Problem) -> Int[Array, " samples"]:
-        """The samples in the order of the data.
+    def initial_samples(self, problem: Problem) -> Samples:
+        """Return the samples in the order of the data.
 
-        Raises: `ValueError` for a batch larger than the data.
+        Raises: `ValueError` if a batch is larger than the data.
         """
-        samples = problem.x.shape[0]
-        if self.size is not None and self.size > samples:
-            raise ValueError(f"`batch_size` must be at most the number of samples, {samples}, got {self.size}.")
-        return jnp.arange(samples)
+        count = problem.x.shape[0]
+        if self.batch_size is not None and self.batch_size > count:
+            raise ValueError(f"`batch_size` must be at most the number of samples, {count}, got {self.batch_size}.")
+        return jnp.arange(count)
 
-    def draw(
-        self, order: Int[Array, " samples"], count: Count, key: Key
-    ) -> tuple[Int[Array, " samples"], Batch | None]:
-        """The order of the samples from now on and the batch of step `count`; None stands for all samples."""
-        if self.size is None:
-            return order, None
-        samples = order.size
-        blocks = -(-samples // self.size)
-        block = count % blocks
+    def draw(self, samples: Samples, step: Count, key: Key) -> tuple[Samples, Batch | None]:
+        """Return the new order of the samples and the batch of a step; None means all samples."""
+        if self.batch_size is None:
+            return samples, None
+        blocks = -(-samples.size // self.batch_size)
+        block = step % blocks
         if self.order == "shuffled":
-            order = jax.lax.cond(block == 0, lambda: jr.permutation(key, order), lambda: order)
+            samples = jax.lax.cond(block == 0, lambda: jr.permutation(key, samples), lambda: samples)
         elif self.order == "random":
             block = jr.randint(key, (), 0, blocks)
         elif self.order == "subset":
-            order, block = jr.permutation(key, order), 0
-        places = block * self.size + jnp.arange(self.size)
-        return order, Batch(order[jnp.minimum(places, samples - 1)], places < samples)
+            samples, block = jr.permutation(key, samples), 0
+        positions = block * self.batch_size + jnp.arange(self.batch_size)
+        return samples, Batch(samples[jnp.minimum(positions, samples.size - 1)], positions < samples.size)
 
 
-class BatchPoint(eqx.Module):
-    """A problem linearised at a batch: `point` has zero rows in `jac`, `residual` and `loss_gradient` where `valid` is False.
+def linearise_batch(problem: Problem, w: Weights, batch: Batch | None) -> tuple[Linearisation, Mask]:
+    """Linearise a problem at a batch, and return which outputs are valid, not padding.
 
-    The loss is that of the batch alone: with `mean=True` the mean is over the outputs that count.
-    """
-
-    problem: Problem
-    batch: Batch | None
-    point: Linearisation
-
-    def objective(self, w: Weights) -> Scalar:
-        """`g(f(w))` of the batch."""
-        return _batch_loss(self.problem, self.outputs(w), self.batch)
-
-    @property
-    def loss(self) -> Scalar:
-        """`g(f(w))` of the batch at the point itself."""
-        return _batch_loss(self.problem, self.point.outputs, self.batch)
-
-    def outputs(self, w: Weights) -> Outputs:
-        """`f(w)` at the batch."""
-        return _outputs(self.problem, w, self.batch)
-
-    @property
-    def counted(self) -> Bool[Array, " n"]:
-        """Which outputs count."""
-        return _counted(self.problem, self.batch)
-
-
-def linearise_batch(problem: Problem, w: Weights, batch: Batch | None, formed: bool = True) -> BatchPoint:
-    """The problem linearised at a batch, or at all samples. A row-wise model is evaluated at the batch only, of others the batch's rows are made.
-
-    With `formed=False` the Jacobian of a network with fewer outputs in the batch than parameters is a `LayerJacobian`, see `Problem.linearise`.
+    `jac`, `residual` and `loss_gradient` have zero rows for padding. `jac` may be stored by layers,
+    as in `Problem.linearise(w, formed=False)`.
     """
     if batch is None:
-        return BatchPoint(problem, None, problem.linearise(w, formed=formed))
-    counted, y = _counted(problem, batch), _targets(problem, batch)
+        return problem.linearise(w, formed=False), jnp.ones(problem.n, bool)
+    valid, y = _valid(problem, batch), _select(problem, problem.y, batch)
     if problem.model.rowwise:
-        seen = _part(problem, batch).linearise(w, formed=formed)
-        f, jac = seen.outputs, seen.jac
+        part = _part(problem, batch).linearise(w, formed=False)
+        f, jac = part.outputs, part.jac
     else:
-        f = _outputs(problem, w, batch)
-        jac = problem.jac_of(lambda w: _outputs(problem, w, batch), w, f.size)
-    # gradient and Hessian of the loss at the padded batch, brought to the scale of the outputs that count
-    ratio = _scale(problem, counted) / problem.loss.scale(counted.size)
+        f = batch_outputs(problem, w, batch)
+        jac = problem.jac_of(lambda w: batch_outputs(problem, w, batch), w, f.size)
+    # `loss.gradient` and `loss.hessian` count the padding in a mean; the ratio corrects it
+    ratio = _scale(problem, valid) / problem.loss.scale(valid.size)
     loss_gradient, loss_hessian = ratio * problem.loss.gradient(f, y), ratio * problem.loss.hessian(f, y)
-    point = Linearisation(
-        outputs=f,
-        residual=jnp.where(counted, f - y, 0.0),
-        loss_gradient=jnp.where(counted, loss_gradient, 0.0),
-        loss_hessian=loss_hessian,
-        jac=scale_rows(counted.astype(f.dtype), jac),
-    )
-    return BatchPoint(problem, batch, point)
+    residual, loss_gradient = jnp.where(valid, f - y, 0.0), jnp.where(valid, loss_gradient, 0.0)
+    return Linearisation(f, residual, loss_gradient, loss_hessian, scale_rows(valid.astype(f.dtype), jac)), valid
 
 
-def batch_objective(problem: Problem, w: Weights, batch: Batch | None) -> Scalar:
-    """`g(f(w))` of the batch, without a Jacobian; `jax.grad` of it is the stochastic gradient."""
-    return _batch_loss(problem, _outputs(problem, w, batch), batch)
-
-
-def _batch_loss(problem: Problem, f: Outputs, batch: Batch | None) -> Scalar:
+def batch_objective(problem: Problem, batch: Batch | None) -> Callable[[Weights], Scalar]:
+    """Return the function `w -> g(f(w))` of a batch. A mean is over its valid outputs."""
     if batch is None:
-        return problem.loss(f, problem.y)
-    counted = _counted(problem, batch)
-    terms = problem.loss.pointwise(f, _targets(problem, batch))
-    return _scale(problem, counted) * jnp.sum(jnp.where(counted, terms, 0.0))
+        return problem.objective
+
+    def objective(w: Weights) -> Scalar:
+        valid = _valid(problem, batch)
+        terms = problem.loss.pointwise(batch_outputs(problem, w, batch), _select(problem, problem.y, batch))
+        return _scale(problem, valid) * jnp.sum(jnp.where(valid, terms, 0.0))
+
+    return objective
 
 
-def _scale(problem: Problem, counted: Bool[Array, " n"]) -> Scalar | float:
-    """The factor of the loss, 1 or one over the number of outputs that count."""
-    return 1 / jnp.sum(counted) if problem.loss.mean else 1.0
-
-
-def _by_sample(problem: Problem, values: Array) -> Array:
-    """Split the leading axis of `n` outputs into samples x outputs per sample."""
-    return values.reshape(problem.x.shape[0], -1, *values.shape[1:])
-
-
-def _targets(problem: Problem, batch: Batch) -> Outputs:
-    return _by_sample(problem, problem.y)[batch.rows].reshape(-1)
-
-
-def _part(problem: Problem, batch: Batch) -> Problem:
-    """The problem of the samples of a batch alone."""
-    return eqx.tree_at(lambda whole: (whole.x, whole.y), problem, (problem.x[batch.rows], _targets(problem, batch)))
-
-
-def _outputs(problem: Problem, w: Weights, batch: Batch | None) -> Outputs:
+def batch_outputs(problem: Problem, w: Weights, batch: Batch | None) -> Outputs:
+    """Return `f(w)` at the batch, with padding."""
     if batch is None:
         return problem.outputs(w)
     if problem.model.rowwise:
         return _part(problem, batch).outputs(w)
-    return _by_sample(problem, problem.outputs(w))[batch.rows].reshape(-1)
+    return _select(problem, problem.outputs(w), batch)
 
 
-def _counted(problem: Problem, batch: Batch | None) -> Bool[Array, " n"]:
-    if batch is None:
-        return jnp.ones(problem.n, bool)
+def _scale(problem: Problem, valid: Mask) -> Scalar | float:
+    return 1 / jnp.sum(valid) if problem.loss.mean else 1.0
+
+
+def _valid(problem: Problem, batch: Batch) -> Mask:
     return jnp.repeat(batch.valid, problem.n // problem.x.shape[0])
+
+
+def _select(problem: Problem, outputs: Outputs, batch: Batch) -> Outputs:
+    """Return the entries of `outputs` (n,) that belong to the samples of the batch."""
+    return outputs.reshape(problem.x.shape[0], -1)[batch.rows].reshape(-1)
+
+
+def _part(problem: Problem, batch: Batch) -> Problem:
+    """Return the problem with the samples of the batch only."""
+    data = problem.x[batch.rows], _select(problem, problem.y, batch)
+    return eqx.tree_at(lambda problem: (problem.x, problem.y), problem, data)

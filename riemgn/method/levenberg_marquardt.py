@@ -1,4 +1,4 @@
-"""The Levenberg-Marquardt method, the explicit Euler method of the Levenberg-Marquardt flow."""
+"""The Levenberg-Marquardt method: explicit Euler steps of the Levenberg-Marquardt flow."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -12,30 +12,33 @@ from .._validation import checked_number
 from ..linalg import checked_matrix_free, damped_direction, MatrixFree
 from ..problem import Linearisation, Problem
 from .base import AbstractMethod, first_state, MethodState
-from .search import armijo
+from .search import take_step
 from .trust_region import TrustRegion
 
 
 class LevenbergMarquardt(AbstractMethod):
     """Levenberg-Marquardt, `w_{k+1} = w_k - eta (J^T J + rho_k I)^{-1} J^T grad g(f(w_k))`.
 
-    On a linear model the mode of the eigenvalue `s` of `K` is multiplied by `1 - eta s / (s + rho_k)`: with `rho_k = c lambda_min(K_k)` and
-    `eta = 1` every mode contracts at least by `c / (1 + c)`, at every conditioning.
+    On a linear model the mode with eigenvalue `s` of `K` contracts by `1 - eta s / (s + rho_k)`.
+    For example, the factor is at most `c / (1 + c)` for `rho_k = c lambda_min(K_k)` and `eta = 1`.
 
     Arguments:
 
-    - `damping`: `rho`, in units of the eigenvalues of `K`: a number, or a damping schedule of the flows such as `SpectralDamping(c)` or
-      `ResidualDamping(c)`, any function `(time, point, rank) -> rho`; the time is the sum of the step sizes so far. Or a `TrustRegion()`,
-      which follows the gain from step to step and rejects steps that increase the loss.
-    - `step_size`: `eta > 0`, 1 by default.
-    - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p; None (default) forms `J`. The trajectory then has no `sigma_min`
-      and no `grad_norms` (NaN), and `stats` no rank.
-    - `line_search`: halve `eta` until `g(f(w + eta d)) <= g(f(w)) + 1e-4 eta <grad, d>` (Armijo); after 60 halvings the parameters stay.
+    - `damping`: `rho`, in units of the eigenvalues of `K`. You can pass a number, a schedule (for
+      example `SpectralDamping(c)`), any function `(time, point, rank) -> rho`, where time is the
+      sum of the step sizes, or a `TrustRegion()`, which rejects steps that increase the loss.
+    - `step_size`: `eta > 0` (default 1).
+    - `matrix_free`: a `MatrixFree` to solve by products with `J`, for large n and p (default None).
+      The trajectory then has no `sigma_min` and `grad_norms` (NaN) and no rank.
+    - `line_search`: halve `eta` until Armijo's condition holds (default False). After 60 halvings
+      the parameters stay as they are.
 
-    Raises: `ValueError` for negative or non-finite damping, a step size that is not positive, no damping where `matrix_free` is given, a line search beside a trust region.
+    Each step reports `step_size` and `damping`. `matrix_free` adds `krylov_steps`, `line_search`
+    adds `slope`, and a trust region adds `gain` and `accepted` (1 or 0). The step size of a
+    rejected step is 0.
 
-    Reports `step_size` and `damping`; with `matrix_free` also `krylov_steps`; with `line_search` `slope`, the derivative of the loss along the step; with a trust region `gain` and `accepted`,
-    1 or 0, and a step size of 0 where the step was rejected.
+    Raises: `ValueError` for damping that is negative or not finite, a step size that is not
+    positive, `matrix_free` without damping, and `line_search` with a trust region.
 
     >>> import riemgn as rg
     >>> method = rg.LevenbergMarquardt(rg.SpectralDamping(0.5))
@@ -43,7 +46,7 @@ class LevenbergMarquardt(AbstractMethod):
     >>> traj.stats["per_step"]["damping"].round(3).tolist()
     [2.0, 2.0, 2.0]
 
-    Reference: theory.md C9; papers.md D13, D14.
+    Reference: Statements C9, D13 and D14.
     """
 
     damping: Callable | Array | TrustRegion
@@ -51,7 +54,6 @@ class LevenbergMarquardt(AbstractMethod):
     step_size: Array
     line_search: bool = eqx.field(static=True)
     inverts: bool = eqx.field(static=True)
-    stochastic: bool = eqx.field(static=True)
     name: ClassVar[str] = "levenberg-marquardt"
 
     def __init__(
@@ -71,52 +73,43 @@ class LevenbergMarquardt(AbstractMethod):
         self.line_search = bool(line_search)
         if self.line_search and isinstance(damping, TrustRegion):
             raise ValueError("TrustRegion chooses the step by its damping: give it or `line_search=True`, not both.")
-        self.stochastic = False
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        names = ["damping"]
-        names += ["krylov_steps"] if self.matrix_free is not None else []
-        names += (
-            ["gain", "accepted"] if isinstance(self.damping, TrustRegion) else ["slope"] if self.line_search else []
-        )
-        rho = jnp.asarray(self.damping.start, w.dtype) if isinstance(self.damping, TrustRegion) else None
+        names, rho = ["damping"], None
+        if self.matrix_free is not None:
+            names += ["krylov_steps"]
+        if isinstance(self.damping, TrustRegion):
+            names, rho = [*names, "gain", "accepted"], jnp.asarray(self.damping.start, w.dtype)
+        elif self.line_search:
+            names += ["slope"]
         return first_state(w, (rank, rho), *names)
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
-        point, d, pushed, report = self._direction(problem, w, state)
-        size = self.step_size.astype(w.dtype)
+        point, d, change, report = self._direction(problem, w, state)
         if isinstance(self.damping, TrustRegion):
-            predicted = -size * (point.loss_gradient @ pushed) - size**2 / 2 * jnp.sum(point.loss_hessian * pushed**2)
+            size = self.step_size.astype(w.dtype)
+            predicted = -size * (point.loss_gradient @ change) - size**2 / 2 * jnp.sum(point.loss_hessian * change**2)
             before, after = problem.loss(point.outputs, problem.y), problem.objective(w + size * d)
-            accepted, gain, rho = self.damping.judge(report["damping"], before, after, predicted)
+            accepted, gain, rho = self.damping.assess(report["damping"], before, after, predicted)
             report |= {"step_size": jnp.where(accepted, size, 0.0), "gain": gain, "accepted": accepted.astype(w.dtype)}
             return jnp.where(accepted, w + size * d, w), state.after((state.memory[0], rho), report)
-        if self.line_search:
-            slope = point.loss_gradient @ pushed
-            size = armijo(
-                lambda size: problem.objective(w + size * d), problem.loss(point.outputs, problem.y), slope, size
-            )
-            report |= {"slope": slope}
-        return w + size * d, state.after(state.memory, report | {"step_size": size})
+        w, step_report = take_step(self, w, d, problem.objective, lambda: point.loss_gradient @ change)
+        return w, state.after(state.memory, report | step_report)
 
     def _direction(
         self, problem: Problem, w: Weights, state: MethodState
     ) -> tuple[Linearisation, Weights, Outputs, dict[str, Scalar]]:
-        """The point, the direction `d`, `J d`, and what is to be said of it."""
+        """Return the linearisation, the direction `d`, `J d` and the report about them."""
         if self.matrix_free is not None:
             f, forward, backward = problem.products(w)
             point = problem.without_jacobian(f)
             rho = self._damping_at(state, point, w)
             solution = self.matrix_free.direction(forward, backward, w, point.loss_gradient, rho)
-            return (
-                point,
-                solution.w_dot,
-                forward(solution.w_dot),
-                {"damping": rho, "krylov_steps": solution.steps.astype(w.dtype)},
-            )
-        point, rank = problem.linearise(w, formed=False), state.memory[0]
+            report = {"damping": rho, "krylov_steps": solution.steps.astype(w.dtype)}
+            return point, solution.w_dot, forward(solution.w_dot), report
+        point = problem.linearise(w, formed=False)
         rho = self._damping_at(state, point, w)
-        d = damped_direction(point.jac, point.loss_gradient, rho, rank=rank).w_dot
+        d = damped_direction(point.jac, point.loss_gradient, rho, rank=state.memory[0]).w_dot
         return point, d, point.jac @ d, {"damping": rho}
 
     def _damping_at(self, state: MethodState, point: Linearisation, w: Weights) -> Scalar:

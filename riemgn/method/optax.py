@@ -1,4 +1,4 @@
-"""Any optimiser of optax as a method, and any method as a gradient transformation of optax."""
+"""An adapter to optax: its optimisers as methods, and methods as its gradient transformations."""
 
 from typing import Any, ClassVar
 
@@ -10,36 +10,39 @@ from jaxtyping import Array
 
 from .._repr import short_repr
 from .._types import Count, Key, Weights
-from .._validation import checked_number
-from ..linalg import numerical_rank, spectrum
 from ..problem import Problem
-from .base import AbstractMethod, check_use, first_state, MethodState
-from .batch import batch_objective, Batches
-from .ggn_score import GGNScore
-from .gradient_descent import GradientDescent
-from .gram_gauss_newton import GramGaussNewton
+from .base import AbstractMethod, check_use, first_state, initial_rank, MethodState
+from .batch import AbstractBatchMethod, batch_objective
 
 
-class OptaxMethod(AbstractMethod):
-    """An optax gradient transformation, `w_{k+1} = w_k + u_k` with `u_k` its update for `J_B^T grad g_B(f_B(w_k))`.
+class OptaxMethod(AbstractBatchMethod):
+    """An optax optimiser as a method, `w_{k+1} = w_k + u_k`.
+
+    `u_k` is the update of the optimiser for the gradient `J_B^T grad g_B(f_B(w_k))`. The time of
+    the trajectory counts the steps.
 
     Arguments:
 
-    - `optimiser`: such as `optax.adam(1e-3)`; it brings its own learning rate, and each new one compiles anew.
-    - `batch_size`, `order`: samples per step and how they are dealt, see `Batches`; None takes all.
+    - `optimiser`: an optax gradient transformation such as `optax.adam(1e-3)`, with its own
+      learning rate. Every new optimiser is compiled again.
+    - `batch_size`, `order`: samples per step (default all) and their order (default `"shuffled"`),
+      see `AbstractBatchMethod`.
 
-    Time counts the steps. Raises: `ValueError` where optax is not installed or `optimiser` is none of its transformations.
+    Raises: `ValueError` if optax is not installed or `optimiser` is not a transformation of optax.
+
+    >>> import optax, riemgn as rg
+    >>> traj = rg.iterate(rg.task.circle(), rg.OptaxMethod(optax.sgd(0.1)), steps=20)
+    >>> bool(traj.losses[-1] < traj.losses[0])
+    True
 
     Reference: DeepMind, optax.
     """
 
-    batches: Batches
-    step_size: Array
     optimiser: Any = eqx.field(static=True)
-    inverts: bool = eqx.field(static=True)
-    stochastic: bool = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True)
+    order: str = eqx.field(static=True)
+    step_size: Array
     name: ClassVar[str] = "optax"
-    matrix_free: ClassVar[None] = None
 
     def __init__(self, optimiser: Any, batch_size: int | None = None, order: str = "shuffled"):
         optax = _optax("OptaxMethod")
@@ -48,58 +51,51 @@ class OptaxMethod(AbstractMethod):
                 f"`optimiser` must be an optax transformation such as optax.adam(1e-3), got {optimiser!r}."
             )
         self.optimiser = optax.with_extra_args_support(optimiser)
-        self.batches = Batches(batch_size, order)
-        self.step_size = checked_number("step_size", 1.0)
-        self.inverts = False
-        self.stochastic = self.batches.stochastic
+        self.batch_size, self.order, self.step_size = batch_size, order, jnp.asarray(1.0)
 
     def __repr__(self) -> str:
-        return short_repr(self, batch_size=self.batches.size, order=self.batches.order, optimiser=type(self.optimiser))
+        return short_repr(self, optimiser=type(self.optimiser))
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        return first_state(w, (self.batches.start(problem), self.optimiser.init(w)))
+        return first_state(w, (self.initial_samples(problem), self.optimiser.init(w)))
 
     def step(self, problem: Problem, w: Weights, state: MethodState, key: Key) -> tuple[Weights, MethodState]:
-        order, batch = self.batches.draw(state.memory[0], state.count, key)
-        loss, gradient = jax.value_and_grad(lambda w: batch_objective(problem, w, batch))(w)
+        samples, batch = self.draw(state.memory[0], state.count, key)
+        objective = batch_objective(problem, batch)
+        loss, gradient = jax.value_and_grad(objective)(w)
         update, moments = self.optimiser.update(
-            gradient,
-            state.memory[1],
-            w,
-            value=loss,
-            grad=gradient,
-            value_fn=lambda w: batch_objective(problem, w, batch),
+            gradient, state.memory[1], w, value=loss, grad=gradient, value_fn=objective
         )
-        return w + update, state.after((order, moments), {"step_size": self.step_size.astype(w.dtype)})
+        return w + update, state.after((samples, moments), {"step_size": self.step_size.astype(w.dtype)})
 
 
 def as_optax(method: AbstractMethod, problem: Problem, *, key: Key | None = None, spectra: bool = True) -> Any:
-    """A method on a problem as an `optax.GradientTransformationExtraArgs`, for a training loop of one's own.
+    """Convert a method to an `optax.GradientTransformationExtraArgs`, for your own training loop.
 
-    `update(grads, state, params, batch=(x, y))` gives `w_{k+1} - w_k` as a PyTree like `params`, for `optax.apply_updates`. A Gauss-Newton step is
-    made of residuals and their Jacobian, which gradients do not hold: the transformation takes them from the model and the loss of the problem and
-    leaves `grads` unread, so it comes first in an `optax.chain`; schedules, `optax.scale`, `optax.trace`, weight decay and clipping come after it.
+    `update(grads, state, params, batch=(x, y))` returns `w_{k+1} - w_k` as a PyTree like `params`,
+    for `optax.apply_updates`. A Gauss-Newton step needs residuals and their Jacobian, so the
+    transformation computes them from the problem and ignores `grads`. Put it first in an
+    `optax.chain`, before schedules, momentum, weight decay and clipping. If you pass `batch`, its
+    samples replace those of the problem. The state is a `MethodState`.
 
     Arguments:
 
-    - `method`: any discrete method, such as `LevenbergMarquardt(0.1)` or `GramGaussNewton(damping=0.1)`.
-    - `problem`: model, loss, data, and the parameters whose shapes `params` must have, leaf by leaf. To train some parameters only, let the
-      problem's model hold the others, and wrap the transformation in `optax.masked`.
-    - `key`: JAX random key; needed by methods that draw their batches.
-    - `spectra`: with False `init` does not look for the rank of the Jacobian, as in `iterate`.
+    - `method`: any discrete method, such as `LevenbergMarquardt(0.1)`.
+    - `problem`: model, loss and data, with parameters of the same shapes as `params`. To train
+      some parameters only, keep the others in the problem's model and use `optax.masked`.
+    - `key`: JAX random key, needed by stochastic methods.
+    - `spectra`: pass False to skip the rank of the Jacobian in `init`, as in `iterate`.
 
-    `batch=(x, y)`, to `update`, puts these samples in the place of the problem's; without it the method takes the problem's data as it deals them.
-    The state is a `MethodState`: `state.report` tells about the last step.
-
-    Raises: `ValueError` where optax is not installed, for another method or problem; from `init` and `update` for parameters of other shapes, missing
-    parameters, and a batch for a method that deals its own or that fixed the rank of all samples at the start.
+    Raises: `ValueError` if optax is not installed, or for another type of method or problem. `init`
+    and `update` raise it for parameters of other shapes and a batch that the method cannot use.
 
     >>> import jax, jax.numpy as jnp, optax, riemgn as rg
     >>> problem = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
     >>> optimiser = optax.chain(rg.as_optax(rg.GaussNewton(), problem), optax.scale(0.5))
-    >>> params = problem.params
-    >>> updates, state = optimiser.update(jax.tree.map(jnp.zeros_like, params), optimiser.init(params), params)
-    >>> bool(problem.objective(problem.w0 + jax.tree.leaves(updates)[0].reshape(-1)) < problem.objective(problem.w0))
+    >>> grads, state = jax.tree.map(jnp.zeros_like, problem.params), optimiser.init(problem.params)
+    >>> updates, state = optimiser.update(grads, state, problem.params)
+    >>> moved = problem.with_params(optax.apply_updates(problem.params, updates))
+    >>> bool(moved.objective(moved.w0) < problem.objective(problem.w0))
     True
 
     Reference: DeepMind, optax.
@@ -110,13 +106,11 @@ def as_optax(method: AbstractMethod, problem: Problem, *, key: Key | None = None
     if not isinstance(problem, Problem):
         raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
     check_use(method, key, spectra)
-    random = jr.key(0) if key is None else key
+    base_key = jr.key(0) if key is None else key
 
     def init(params: Any) -> MethodState:
-        w, rank = _flat(problem, params), jnp.asarray(min(problem.n, problem.p))
-        if spectra and method.matrix_free is None:
-            rank = numerical_rank(spectrum(problem.linearise(w, formed=False).jac), (problem.n, problem.p))
-        return method.init(problem, w, rank)
+        w = _flat(problem, params)
+        return method.init(problem, w, initial_rank(method, problem, w, spectra))
 
     def update(
         grads: Any, state: MethodState, params: Any = None, *, batch: tuple[Any, Any] | None = None, **extra: Any
@@ -124,19 +118,18 @@ def as_optax(method: AbstractMethod, problem: Problem, *, key: Key | None = None
         if params is None:
             raise ValueError("A Gauss-Newton step needs the parameters: call `update(grads, state, params)`.")
         w = _flat(problem, params)
-        seen = problem if batch is None else _at(problem, method, batch)
-        moved, state = method.step(seen, w, state, jr.fold_in(random, state.count))
-        steps = jax.tree.leaves(problem.unflatten(moved - w))
+        data = problem if batch is None else _with_batch(problem, method, batch)
+        w_new, state = method.step(data, w, state, jr.fold_in(base_key, state.count))
+        steps = jax.tree.leaves(problem.unflatten(w_new - w))
         leaves, structure = jax.tree.flatten(params)
-        return jax.tree.unflatten(
-            structure, [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
-        ), state
+        steps = [step.astype(leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
+        return jax.tree.unflatten(structure, steps), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _optax(name: str) -> Any:
-    """The module; raises `ValueError` where it is not installed."""
+    """Import optax; raises `ValueError` if it is not installed."""
     try:
         import optax
     except ImportError:
@@ -145,23 +138,24 @@ def _optax(name: str) -> Any:
 
 
 def _flat(problem: Problem, params: Any) -> Weights:
-    """`params` as one vector of the problem's type; leaves masked out by optax are none."""
+    """Return `params` as one vector of the problem's type, without the leaves that optax masks."""
     leaves, expected = jax.tree.leaves(params), jax.tree.leaves(problem.params)
-    if [jnp.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in expected]:
-        shapes = [[jnp.shape(leaf) for leaf in tree] for tree in (expected, leaves)]
-        raise ValueError(f"`params` must have leaves of the shapes of the problem's, {shapes[0]}, got {shapes[1]}.")
+    shapes, expected_shapes = ([jnp.shape(leaf) for leaf in tree] for tree in (leaves, expected))
+    if shapes != expected_shapes:
+        raise ValueError(f"`params` must have leaves of the shapes of the problem's, {expected_shapes}, got {shapes}.")
     return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]).astype(problem.w0.dtype)
 
 
-def _at(problem: Problem, method: AbstractMethod, batch: tuple[Any, Any]) -> Problem:
-    """The problem at the samples of a caller's batch."""
-    deals = isinstance(method, GradientDescent | GGNScore | GramGaussNewton | OptaxMethod)
-    if deals and method.batches.size is not None:
+def _with_batch(problem: Problem, method: AbstractMethod, batch: tuple[Any, Any]) -> Problem:
+    """Return the problem with the samples of the caller's batch."""
+    if isinstance(method, AbstractBatchMethod):
+        if method.batch_size is not None:
+            raise ValueError(
+                f"`update` got a batch, but '{method.name}' draws batches of {method.batch_size}: "
+                "create the method with `batch_size=None`."
+            )
+    elif method.inverts:
         raise ValueError(
-            f"The method '{method.name}' deals its own batches: give it `batch_size=None` where `update` is given a batch."
-        )
-    if not deals and method.inverts:
-        raise ValueError(
-            f"The method '{method.name}' fixes the rank of all samples at the start: for a batch use GramGaussNewton()."
+            f"`update` got a batch, but '{method.name}' uses the rank of all samples: use GramGaussNewton()."
         )
     return Problem(problem.model, problem.params, *batch, problem.loss, problem.working_memory)

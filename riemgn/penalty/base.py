@@ -73,7 +73,7 @@ class AbstractPenalty(eqx.Module):
         """
         return p ** ((3 - self.order) / 2) * self.smoothing ** (self.order / 2 - 2) * self.constant
 
-    def growth(self, distance: Scalar) -> Scalar:
+    def omega(self, distance: Scalar) -> Scalar:
         """`omega_nu(D)` with `h(w + d) <= h(w) + <h'(w), d> + omega_nu(D) |d|_w^2` at the distance `D = d_nu(w, w + d)` of `reach`.
 
         `omega_nu(D) = integral_0^1 (1 - s) (1 - s D)^{-2/(nu - 2)} ds`, 1/2 at `D = 0` and infinite from `D = 1` on; for `nu = 2` the power is
@@ -94,7 +94,7 @@ class AbstractPenalty(eqx.Module):
             )
         return jnp.where(distance < 1, value, jnp.inf)
 
-    def reach(self, p: int, euclidean: Scalar, local: Scalar) -> Scalar:
+    def distance(self, p: int, euclidean: Scalar, local: Scalar) -> Scalar:
         """How far a step `d` goes, in units in which the Hessian of the penalty changes.
 
         `d_nu = (nu/2 - 1) M_g |d|^{3 - nu} |d|_w^{nu - 2}`, or `M_g |d|` for `nu = 2`.

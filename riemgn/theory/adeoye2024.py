@@ -35,7 +35,7 @@ def ggn_score_descent(traj: Trajectory) -> Findings:
     kept = (decrease - predicted) / scale  # a prediction of minus infinity promises nothing and is kept
     moving = square > ROUNDED * scale
     hypotheses = (
-        truth("the method is GGN-SCORE on all samples", is_score and method.batches.size is None),
+        truth("the method is GGN-SCORE on all samples", is_score and method.batch_size is None),
         truth("the outputs are linear in the parameters", isinstance(traj.problem.model, LinearModel)),
         constant_curvature(traj),
         truth(

@@ -149,7 +149,7 @@ def minibatch_contraction(traj: Trajectory) -> Findings:
     energy = np.sum((residual @ vt.T / s) ** 2, axis=1)
     seen = energy[1:] > 1e-14 * energy[0]  # the residual has lost seven of its sixteen digits there
     factors = energy[1:][seen] / energy[:-1][seen]
-    uniform = is_minibatch and method.batches.order == "subset"
+    uniform = is_minibatch and method.order == "subset"
     hypotheses = (
         truth("the method is Gram-Gauss-Newton on uniformly random batches", uniform),
         truth(
@@ -160,7 +160,7 @@ def minibatch_contraction(traj: Trajectory) -> Findings:
         full_row_rank(traj),
         Hypothesis("steps with energy above rounding", float(seen.sum()), "at_least", 30.0, "counted"),
     )
-    bound = 1 - _least_mean_projection(jac, method.batches.size or len(jac)) if is_minibatch else float("nan")
+    bound = 1 - _least_mean_projection(jac, method.batch_size or len(jac)) if is_minibatch else float("nan")
     mean = float(factors.mean()) if factors.size else float("nan")
     sampling = float(3 * factors.std(ddof=1) / np.sqrt(factors.size)) if factors.size > 1 else float("nan")
     return Findings(

@@ -1,4 +1,4 @@
-"""GGN-SCORE: golden step, directions against dense solves, step sizes, descent, the predicted decrease."""
+"""GGN-SCORE: a golden step, directions against dense solves, step sizes, descent."""
 
 import math
 
@@ -9,7 +9,6 @@ import pytest
 
 import riemgn as rg
 from riemgn.linalg import score_direction
-from riemgn.linalg.diagonal_plus_gram import LARGE
 from riemgn.method import GGNScore, GradientDescent, LevenbergMarquardt
 from riemgn.penalty import ExponentialPenalty, OstrovskiiBachPenalty, PseudoHuberPenalty, SquaredPenalty
 from riemgn.solver.iterate import iterate
@@ -18,14 +17,14 @@ from tests.helpers import matrix_with, relative_error, tanh_net, TwoLayerTanh
 KEY = jax.random.key(0)
 STEPS = 6
 
-# --- the golden step of ggn_score.md 7.1 -----------------------------------------------------------------------------
+# --- a golden step
 
 M, N0, N1 = 4, 2, 6
 SCALE = 1 / np.sqrt(N1)
 
 
 def golden_net(params, x):
-    """`kappa V silu(U x)`, the hidden layer stored as its transpose: flattened, it is column-major as in the released code."""
+    """`kappa V silu(U x)`, with the hidden layer transposed, so column-major when flattened."""
     return SCALE * jax.nn.silu(x @ params["u"]) @ params["v"]
 
 
@@ -36,7 +35,7 @@ def released_net(params, x):
 
 @released_net.defjvp
 def _released_jvp(primals, tangents):
-    """The released Jacobian: no `kappa`, and the hidden block written neuron by neuron where theta is column-major (ggn_score.md B1, B2)."""
+    """The released Jacobian: without `kappa`, and with the hidden block in row-major order."""
     params, x = primals
     z = x @ params["u"]
     s = jax.nn.sigmoid(z)
@@ -53,17 +52,17 @@ def golden_problem(model) -> rg.Problem:
 
 
 GOLDEN = {  # |J|, |d|, |theta+|, f+, d[0], d[17]
-    "corrected, c = 1": (
+    "corrected_unit": (
         golden_net,
         "unit",
         [0.968026051586, 0.666524873686, 3.21324098328, 0.133464836911, 0.07280989580588, 0.03337645404425],
     ),
-    "corrected, c = tau": (
+    "corrected_tau": (
         golden_net,
         "tau",
         [0.968026051586, 10.7370184537, 5.1087541218, 0.678917336117, -4.02013566097, 0.28084173715],
     ),
-    "released, c = 1": (
+    "released_unit": (
         released_net,
         1.0,
         [2.37116988411, 0.597792213103, 3.34433662452, 0.15671840023, 0.11003095376749, 0.03333372195138],
@@ -100,17 +99,17 @@ def test_golden_gradient_descent():
     np.testing.assert_allclose(trajectory.losses[1], 0.1586728840635359, rtol=1e-12)
 
 
-# --- directions ------------------------------------------------------------------------------------------------------
+# --- directions
 
 
-def dense_direction(jac, loss_gradient, pull, metric, c) -> np.ndarray:
+def dense_direction(jac, loss_gradient, gradient_term, metric, c) -> np.ndarray:
     """`(c D + J^T J) d = -(J^T e + tau h')` as a least-squares problem, which squares nothing."""
     root = np.sqrt(metric)
     a = np.concatenate([jac / root, np.sqrt(c) * np.eye(len(root))])
-    return -np.linalg.lstsq(a, np.concatenate([loss_gradient, pull / root / np.sqrt(c)]), rcond=None)[0] / root
+    return -np.linalg.lstsq(a, np.concatenate([loss_gradient, gradient_term / root / np.sqrt(c)]), rcond=None)[0] / root
 
 
-def drawn(n: int, p: int, mu: float, tau: float = 1e-4):
+def random_system(n: int, p: int, mu: float, tau: float = 1e-4):
     rng = np.random.default_rng(n + p)
     w, penalty = jnp.asarray(rng.standard_normal(p)), PseudoHuberPenalty(mu)
     jac, loss_gradient = rng.standard_normal((n, p)) / np.sqrt(n), rng.standard_normal(n) / n
@@ -120,31 +119,20 @@ def drawn(n: int, p: int, mu: float, tau: float = 1e-4):
 direction = jax.jit(lambda *arguments: score_direction(*arguments)[0])
 
 
-@pytest.mark.parametrize(("n", "p"), [(20, 80), (50, 300), (80, 81), (81, 80), (100, 60)])
+@pytest.mark.parametrize(("n", "p"), [(20, 80), (81, 80)])
 @pytest.mark.parametrize("mu", [1.0, 22.4])
 @pytest.mark.parametrize(("c", "tolerance"), [(1.0, 1e-10), (1e-4, 1e-9)])
-def test_low_rank_and_dense_directions_agree(n, p, mu, c, tolerance):
-    arguments = drawn(n, p, mu)
-    jac, loss_gradient, pull, metric = arguments
+def test_direction_equals_the_dense_one(n, p, mu, c, tolerance):
+    arguments = random_system(n, p, mu)
+    jac, loss_gradient, gradient_term, metric = arguments
     got = direction(*arguments, c)
-    normal = -np.linalg.solve(c * np.diag(metric) + jac.T @ jac, jac.T @ loss_gradient + pull)
+    normal = -np.linalg.solve(c * np.diag(metric) + jac.T @ jac, jac.T @ loss_gradient + gradient_term)
     assert relative_error(got, dense_direction(*arguments, c)) < tolerance
     assert relative_error(got, normal) < tolerance
-    assert relative_error(direction(*arguments, 1.001 * c), normal) > tolerance  # can say no
-    assert relative_error(direction(jac, loss_gradient, 1.01 * pull, metric, c), normal) > tolerance
-
-
-@pytest.mark.parametrize("mu", [0.1, 1.0, 22.4])
-def test_large_systems_by_products_and_by_a_factor_in_float32(mu):
-    n, p = 2 * LARGE + 1, 3000
-    arguments = drawn(n, p, mu)
-    jac, loss_gradient, pull, metric = arguments
-    normal = -np.linalg.solve(np.diag(metric) + jac.T @ jac, jac.T @ loss_gradient + pull)
-    assert relative_error(direction(*arguments, 1.0), normal) < 1e-10
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_directions_by_layers_are_those_of_the_formed_jacobian(outputs):
+def test_direction_by_layers_equals_the_formed_one(outputs):
     net = rg.MLP((4, 120, outputs), "silu", scaling="output", bias=False)
     targets = np.zeros(100) if outputs == 1 else np.zeros((100, outputs))
     problem = rg.Problem(
@@ -157,18 +145,18 @@ def test_directions_by_layers_are_those_of_the_formed_jacobian(outputs):
     assert relative_error(direction(by_layers.jac, by_layers.loss_gradient, *arguments), expected) < 1e-10
 
 
-def test_the_limits_of_the_damping():
-    jac, loss_gradient, pull, metric = drawn(20, 80, 1.0)
+def test_direction_limits_for_small_and_large_damping():
+    jac, loss_gradient, gradient_term, metric = random_system(20, 80, 1.0)
     root = np.sqrt(metric)
-    least = -np.linalg.pinv(jac / root) @ loss_gradient / root  # minimum norm in the metric D
-    assert relative_error(direction(jac, loss_gradient, 0 * pull, metric, 1e-13), least) < 1e-10
-    gradient = jac.T @ loss_gradient + pull
-    assert relative_error(1e12 * direction(jac, loss_gradient, pull, metric, 1e12), -gradient / metric) < 1e-9
+    minimum_norm = -np.linalg.pinv(jac / root) @ loss_gradient / root  # minimum norm in the metric D
+    assert relative_error(direction(jac, loss_gradient, 0 * gradient_term, metric, 1e-13), minimum_norm) < 1e-10
+    gradient = jac.T @ loss_gradient + gradient_term
+    assert relative_error(1e12 * direction(jac, loss_gradient, gradient_term, metric, 1e12), -gradient / metric) < 1e-9
 
 
 @pytest.mark.parametrize("loss", [rg.SquaredLoss(mean=True), rg.LogisticLoss(mean=True)], ids=["squared", "logistic"])
-def test_steps_equal_the_dense_ones_with_the_hessian_of_the_loss_inside(loss):
-    """Batches of 3 among 8 samples: the last one of an epoch has two, and its mean is over two."""
+def test_steps_contain_the_hessian_of_the_loss(loss):
+    """Batches of 3 of 8 samples: the last one of an epoch has two."""
     net = tanh_net(8, (3, 10, 1))
     problem = rg.Problem(net.model, net.params, net.x, np.linspace(0.1, 0.9, 8), loss)
     penalty, dense = PseudoHuberPenalty(0.7), TwoLayerTanh(net.x, 10)
@@ -195,7 +183,7 @@ def test_steps_equal_the_dense_ones_with_the_hessian_of_the_loss_inside(loss):
         np.testing.assert_allclose(trajectory.stats["per_step"]["decrement"][k], np.sqrt(d @ hessian @ d), rtol=1e-9)
 
 
-def test_with_a_ridge_and_no_weight_it_is_levenberg_marquardt():
+def test_ridge_without_weight_gives_levenberg_marquardt():
     problem = tanh_net(8, (3, 10, 1))
     one = iterate(problem, GGNScore(SquaredPenalty(2.0), 0.0, 0.5, 0.3), steps=STEPS)
     other = iterate(problem, LevenbergMarquardt(0.3 / 2.0, 0.5), steps=STEPS)
@@ -204,7 +192,7 @@ def test_with_a_ridge_and_no_weight_it_is_levenberg_marquardt():
     np.testing.assert_allclose(one.stats["per_step"]["local_norm"], 0.0)
 
 
-# --- step sizes ------------------------------------------------------------------------------------------------------
+# --- step sizes
 
 PENALTIES = {
     "pseudo-huber": PseudoHuberPenalty(0.5, constant=PseudoHuberPenalty.tight_constant(2.6)),
@@ -222,7 +210,7 @@ def linear_problem() -> rg.Problem:
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_step_sizes_follow_their_formulas(name):
+def test_step_size_follows_its_formula(name):
     problem, penalty = linear_problem(), PENALTIES[name]
     nu, m_g = penalty.order, float(penalty.self_concordance(9))
     local_norm = float(penalty.local_norm(problem.w0))
@@ -243,18 +231,18 @@ def test_step_sizes_follow_their_formulas(name):
     assert sizes["theory"] <= sizes["reference"]  # tau < 1
 
 
-def test_a_step_size_above_one_counts_as_one():
+def test_step_size_above_one_counts_as_one():
     problem, penalty = linear_problem(), PENALTIES["pseudo-huber"]
     one, other = (iterate(problem, GGNScore(penalty, TAU, a), steps=STEPS) for a in (1.0, 7.0))
     np.testing.assert_array_equal(one.params, other.params)
 
 
-# --- descent (C13) ---------------------------------------------------------------------------------------------------
+# --- descent (Statement C13)
 
 
 @pytest.mark.parametrize("damping", [1.0, "tau"])
-def test_every_step_descends_on_the_smoothed_objective(damping):
-    """`<grad F, d> = -d^T (c D + J^T Q J) d < 0`, with the gradient of `F` by automatic differentiation."""
+def test_every_step_decreases_the_objective(damping):
+    """`<grad F, d> = -d^T (c D + J^T Q J) d < 0`, with `grad F` by automatic differentiation."""
     problem, penalty = tanh_net(8, (3, 10, 1), loss=rg.SquaredLoss(mean=True)), PENALTIES["pseudo-huber"]
     trajectory = iterate(problem, GGNScore(penalty, 0.01, 0.5, damping), steps=STEPS)
     report = trajectory.stats["per_step"]
@@ -268,43 +256,40 @@ def test_every_step_descends_on_the_smoothed_objective(damping):
     values = np.array([objective(w) for w in trajectory.params])
     np.testing.assert_allclose(report["objective"], values[:-1], rtol=1e-13)
     np.testing.assert_allclose(report["decrease"], values[:-1] - values[1:], atol=1e-14)
-    missed = [problem.outputs(w + s * d) - problem.outputs(w) - s * problem.jac(w) @ d
+    errors = [problem.outputs(w + s * d) - problem.outputs(w) - s * problem.jac(w) @ d
               for w, s, d in zip(trajectory.params[:2], report["step_size"], steps, strict=False)]  # fmt: skip
-    np.testing.assert_allclose(report["linearisation_error"][:2], np.linalg.norm(missed, axis=1), rtol=1e-8)
+    np.testing.assert_allclose(report["linearisation_error"][:2], np.linalg.norm(errors, axis=1), rtol=1e-8)
 
 
-def kept_promise(problem, penalty, weight, damping, rule) -> tuple[bool, np.ndarray]:
-    """Whether the objective fell by what was predicted, at every step, and the predictions."""
+def prediction_holds(problem, penalty, weight, damping, rule) -> tuple[bool, np.ndarray]:
+    """Whether every step decreases the objective by the prediction, and the predictions."""
     trajectory = iterate(problem, GGNScore(penalty, weight, 0.95, damping, rule), steps=STEPS)
     report = trajectory.stats["per_step"]
     return bool(np.all(report["decrease"] >= report["predicted_decrease"] - 1e-13)), report["predicted_decrease"]
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-@pytest.mark.parametrize(
-    ("damping", "rule"), [(1.0, "reference"), ("tau", "reference"), ("tau", "theory"), ("tau", "analytic")]
-)
-def test_on_a_linear_model_the_decrease_is_at_least_the_predicted_one(name, damping, rule):
-    kept, predicted = kept_promise(linear_problem(), PENALTIES[name], TAU, damping, rule)
-    assert kept
+@pytest.mark.parametrize(("damping", "rule"), [(1.0, "reference"), ("tau", "theory"), ("tau", "analytic")])
+def test_decrease_is_at_least_the_predicted_one_if_linear(name, damping, rule):
+    holds, predicted = prediction_holds(linear_problem(), PENALTIES[name], TAU, damping, rule)
+    assert holds
     if rule == "analytic":
         assert np.all(predicted > 0)  # the step that minimises the bound
 
 
-def test_without_self_concordance_the_predicted_decrease_is_not_kept():
-    """A wall of width 0.3 said to be twenty times as smooth as it is."""
-    honest, liar = (ExponentialPenalty(0.3, lower=-2.0, constant=constant) for constant in (1.0, 0.05))
-    assert kept_promise(linear_problem(), honest, TAU, "tau", "analytic")[0]
-    assert not kept_promise(linear_problem(), liar, TAU, "tau", "analytic")[0]
+def test_prediction_fails_with_a_constant_too_small():
+    valid, too_small = (ExponentialPenalty(0.3, lower=-2.0, constant=constant) for constant in (1.0, 0.05))
+    assert prediction_holds(linear_problem(), valid, TAU, "tau", "analytic")[0]
+    assert not prediction_holds(linear_problem(), too_small, TAU, "tau", "analytic")[0]
 
 
-def test_a_curved_model_need_not_keep_it():
+def test_prediction_can_fail_on_a_curved_model():
     problem = golden_problem(golden_net)
-    kept, _ = kept_promise(problem, PseudoHuberPenalty(22.4), 1e-4, "tau", "reference")
-    assert not kept
+    holds, _ = prediction_holds(problem, PseudoHuberPenalty(22.4), 1e-4, "tau", "reference")
+    assert not holds
 
 
-def test_shuffled_batches_are_reproducible_by_key():
+def test_shuffled_batches_depend_on_the_key():
     problem = tanh_net(8, (3, 10, 1), loss=rg.SquaredLoss(mean=True))
     method = GGNScore(PENALTIES["pseudo-huber"], 0.01, 0.5, batch_size=3)
     one, same, other = (iterate(problem, method, steps=STEPS, key=jax.random.key(seed)) for seed in (0, 0, 1))

@@ -1,41 +1,54 @@
-"""Our steps in other people's loops: as a gradient transformation of optax, as a solver of optimistix."""
+"""optax: its optimisers as methods, and methods as its gradient transformations."""
 
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 import pytest
 
 import riemgn as rg
-from riemgn.linalg import MatrixFree
-from riemgn.method import (
-    GaussNewton,
-    GradientDescent,
-    GramGaussNewton,
-    LevenbergMarquardt,
-    OptimistixSolver,
-    TrustRegion,
-)
-from riemgn.solver.iterate import iterate
-from tests.helpers import matrix_problem, matrix_with, relative_error, tanh_net
+from riemgn import GaussNewton, GradientDescent, GramGaussNewton, iterate, LevenbergMarquardt, OptaxMethod, TrustRegion
+from tests.helpers import relative_error
+from tests.method.shared import NET
 
+optax = pytest.importorskip("optax")
 KEY = jax.random.key(0)
-NET = tanh_net(8, (3, 10, 1))
 METHODS = {
     "gn": GaussNewton(0.5),
-    "lm": LevenbergMarquardt(0.1),
-    "lm spectral": LevenbergMarquardt(rg.SpectralDamping(0.5)),
-    "lm trusted": LevenbergMarquardt(TrustRegion()),
-    "lm matrix-free": LevenbergMarquardt(0.1, matrix_free=MatrixFree()),
+    "lm_spectral": LevenbergMarquardt(rg.SpectralDamping(0.5)),
+    "lm_trust_region": LevenbergMarquardt(TrustRegion()),
+    "lm_matrix_free": LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree()),
     "ggn": GramGaussNewton(3, 0.5, 0.05),
 }
+BATCH = (NET.x[:3], NET.y[:3])
+
+
+def test_sgd_equals_gradient_descent():
+    one, other = (iterate(NET, method, steps=4) for method in (OptaxMethod(optax.sgd(0.1)), GradientDescent(0.1)))
+    assert relative_error(one.params, other.params) < 1e-14
+    assert np.array_equal(one.ts, np.arange(5.0))
+
+
+def test_adam_equals_its_formula():
+    adam = iterate(NET, OptaxMethod(optax.adam(0.01)), steps=4)
+    gradient_of = jax.jit(jax.grad(NET.objective))
+    w, m, v = np.asarray(NET.w0), 0.0, 0.0
+    for k in range(1, 5):
+        gradient = np.asarray(gradient_of(jnp.asarray(w)))
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        w = w - 0.01 * (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
+        assert relative_error(adam.params[k], w) < 1e-12
+
+
+def test_missing_optax_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optax", None)
+    with pytest.raises(ValueError, match="OptaxMethod needs optax, which is not installed; install it with `pip inst"):
+        OptaxMethod(object())
 
 
 def trained(optimiser, params, steps: int, *batches):
-    """A user's loop: jitted steps, `optax.apply_updates`; `batches` are dealt in turn."""
-    optax = pytest.importorskip("optax")
+    """A user's training loop with jitted steps that takes the `batches` in turn."""
 
     @jax.jit
     def step(params, state, **extra):
@@ -49,11 +62,8 @@ def trained(optimiser, params, steps: int, *batches):
     return params, state
 
 
-# --- optax -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_the_updates_of_a_transformation_are_our_steps(method):
+def test_updates_equal_the_steps_of_iterate(method):
     params, state = trained(rg.as_optax(method, NET, key=KEY), NET.params, 4)
     ours = iterate(NET, method, steps=4, key=KEY)
     assert jax.tree.structure(params) == jax.tree.structure(NET.params)
@@ -63,7 +73,7 @@ def test_the_updates_of_a_transformation_are_our_steps(method):
         np.testing.assert_allclose(state.report[name], values[-1], rtol=1e-9)
 
 
-def test_batches_of_ones_own_take_the_place_of_the_problems():
+def test_own_batches_replace_those_of_the_problem():
     rows = ([0, 1, 2], [3, 4, 5], [5, 6, 7])
     y = NET.y
     params, _ = trained(
@@ -80,8 +90,7 @@ def test_batches_of_ones_own_take_the_place_of_the_problems():
     assert relative_error(NET.with_params(params).w0, w) < 1e-12
 
 
-def test_a_transformation_composes_with_chains_and_schedules():
-    optax = pytest.importorskip("optax")
+def test_transformation_composes_with_schedule_and_momentum():
     first = rg.as_optax(GaussNewton(), NET)
     schedule = optax.piecewise_constant_schedule(0.5, {2: 0.5})  # 0.5, 0.5, then 0.25
     params, _ = trained(optax.chain(first, optax.scale_by_schedule(schedule)), NET.params, 4)
@@ -98,9 +107,8 @@ def test_a_transformation_composes_with_chains_and_schedules():
     assert relative_error(NET.with_params(params).w0, w) < 1e-12
 
 
-def test_a_masked_transformation_trains_a_part():
-    """The last layer alone: the problem's model holds the first, `optax.masked` leaves it where it is."""
-    optax = pytest.importorskip("optax")
+def test_masked_transformation_trains_one_layer():
+    """The model of the problem keeps the first layer, and `optax.masked` leaves it unchanged."""
     first, last = NET.params
     part = rg.Problem(lambda params, x: NET.model([first, params[1]], x), [None, last], NET.x, NET.y)
     mask = [jax.tree.map(lambda _: False, first), jax.tree.map(lambda _: True, last)]
@@ -112,7 +120,7 @@ def test_a_masked_transformation_trains_a_part():
     assert relative_error(part.with_params([None, params[1]]).w0, ours.params[-1]) < 1e-12
 
 
-def test_parameters_of_another_tree_and_type_keep_them():
+def test_parameters_keep_their_tree_and_type():
     """A dictionary of float32 leaves, one of them a scalar, in a float64 problem."""
     params = {"rate": jnp.asarray(0.5, jnp.float32), "sizes": jnp.ones((2, 1), jnp.float32)}
     x = jnp.linspace(0, 3, 20)
@@ -121,32 +129,21 @@ def test_parameters_of_another_tree_and_type_keep_them():
         return params["sizes"].sum() * jnp.exp(-params["rate"] * x)
 
     problem = rg.Problem(model, params, x, jnp.exp(-2.0 * x))
-    found, _ = trained(rg.as_optax(LevenbergMarquardt(TrustRegion()), problem), params, 20)
-    assert [leaf.dtype for leaf in jax.tree.leaves(found)] == [jnp.float32] * 2
-    assert [leaf.shape for leaf in jax.tree.leaves(found)] == [(), (2, 1)]
-    assert abs(found["rate"] - 2.0) < 1e-5
-    assert abs(found["sizes"].sum() - 1.0) < 1e-5
+    fitted, _ = trained(rg.as_optax(LevenbergMarquardt(TrustRegion()), problem), params, 20)
+    assert [leaf.dtype for leaf in jax.tree.leaves(fitted)] == [jnp.float32] * 2
+    assert [leaf.shape for leaf in jax.tree.leaves(fitted)] == [(), (2, 1)]
+    assert abs(fitted["rate"] - 2.0) < 1e-5
+    assert abs(fitted["sizes"].sum() - 1.0) < 1e-5
 
 
-def test_init_without_spectra_presumes_full_rank():
+def test_init_works_without_spectra():
     params, _ = trained(rg.as_optax(LevenbergMarquardt(0.1), NET, spectra=False), NET.params, 2)
     assert relative_error(NET.with_params(params).w0, iterate(NET, LevenbergMarquardt(0.1), steps=2).params[-1]) < 1e-12
-
-
-def test_a_missing_optax_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optax", None)
-    with pytest.raises(
-        ValueError, match="as_optax needs optax, which is not installed; install it with `pip install optax`"
-    ):
-        rg.as_optax(GaussNewton(), NET)
 
 
 def updated(method, *arguments, **extra):
     transformation = rg.as_optax(method, NET)
     return transformation.update(None, transformation.init(NET.params), *arguments, **extra)
-
-
-BATCH = (NET.x[:3], NET.y[:3])
 
 
 @pytest.mark.parametrize(
@@ -167,10 +164,13 @@ BATCH = (NET.x[:3], NET.y[:3])
             r"leaves of the shapes of the problem's, .*, got \[\(3,\)\]",
         ),
         (lambda: updated(GaussNewton()), r"needs the parameters: call `update\(grads, state, params\)`"),
-        (lambda: updated(GaussNewton(), NET.params, batch=BATCH), r"at the start: for a batch use GramGaussNewton\(\)"),
+        (
+            lambda: updated(GaussNewton(), NET.params, batch=BATCH),
+            r"uses the rank of all samples: use GramGaussNewton\(\)",
+        ),
         (
             lambda: updated(GradientDescent(0.1, 3), NET.params, batch=BATCH),
-            "deals its own batches: give it `batch_size=None`",
+            "draws batches of 3: create the method with `batch_size=None`",
         ),
         (
             lambda: updated(GradientDescent(0.1), NET.params, batch=(NET.x[:3], NET.y[:2])),
@@ -178,130 +178,6 @@ BATCH = (NET.x[:3], NET.y[:3])
         ),
     ],
 )
-def test_wrong_use_of_a_transformation_is_said(call, fragment):
-    pytest.importorskip("optax")
+def test_wrong_use_is_one_sentence(call, fragment):
     with pytest.raises(ValueError, match=fragment):
         call()
-
-
-# --- optimistix ------------------------------------------------------------------------------------------------------
-
-
-def residuals(params, data):
-    """A PyTree of residuals: those of two halves of the samples."""
-    x, y = data
-    r = NET.model(params, x) - y
-    return {"first": r[:4].reshape(2, 2), "rest": r[4:]}
-
-
-@pytest.mark.parametrize("name", ["gn", "lm", "lm spectral", "lm trusted", "lm matrix-free"])
-def test_the_steps_of_the_solver_are_our_steps(name):
-    solver = OptimistixSolver(1e-15, 0.0, METHODS[name])
-    solution = optx.least_squares(residuals, solver, NET.params, (NET.x, NET.y), max_steps=4, throw=False)
-    ours = iterate(NET, METHODS[name], steps=4)
-    assert jax.tree.structure(solution.value) == jax.tree.structure(NET.params)
-    assert relative_error(NET.with_params(solution.value).w0, ours.params[-1]) < 1e-12
-    assert solution.result == optx.RESULTS.nonlinear_max_steps_reached
-    np.testing.assert_allclose(solution.state.method.time, ours.ts[-1], rtol=1e-12)
-
-
-def rosenbrock(y, args):
-    return 10 * (y["b"] - y["a"] ** 2), args - y["a"]
-
-
-def valley(y, args):
-    """Rosenbrock's with a third residual, which no point makes zero together with the others."""
-    return *rosenbrock(y, args), 0.3 * y["a"] * y["b"] + 1.0
-
-
-START = {"a": jnp.array(-1.2), "b": jnp.array(1.0)}
-
-
-@pytest.mark.parametrize("fn", [rosenbrock, valley])
-def test_the_optimum_is_that_of_optimistix(fn):
-    ours = optx.least_squares(fn, rg.OptimistixSolver(1e-10, 1e-10), START, 1.0, max_steps=500)
-    theirs = optx.least_squares(fn, optx.LevenbergMarquardt(1e-10, 1e-10), START, 1.0, max_steps=2000)
-    for name in START:
-        np.testing.assert_allclose(ours.value[name], theirs.value[name], atol=1e-7)
-    assert 3 < ours.stats["num_steps"] < 500
-    assert ours.result == optx.RESULTS.successful
-
-
-def test_the_solver_ends_at_once_where_it_starts_at_the_optimum():
-    solution = optx.least_squares(
-        rosenbrock, rg.OptimistixSolver(1e-8, 1e-8), {"a": jnp.array(1.0), "b": jnp.array(1.0)}, 1.0, max_steps=30
-    )
-    assert int(solution.stats["num_steps"]) == 1
-
-
-def test_looser_tolerances_end_sooner_and_a_limit_is_an_error_unless_asked():
-    steps = [
-        int(optx.least_squares(valley, rg.OptimistixSolver(tol, tol), START, 1.0).stats["num_steps"])
-        for tol in (1e-2, 1e-6, 1e-10)
-    ]
-    assert steps[0] < steps[1] < steps[2]
-    with pytest.raises(Exception, match="maximum number of steps"):
-        optx.least_squares(valley, rg.OptimistixSolver(1e-10, 1e-10), START, 1.0, max_steps=3)
-
-
-def test_the_solver_works_under_jit_with_auxiliary_output_and_derivatives():
-    def fn(y, args):
-        return valley(y, args), y["a"] + args
-
-    @jax.jit
-    def optimum(target):
-        solution = optx.least_squares(fn, rg.OptimistixSolver(1e-12, 1e-12), START, target, has_aux=True)
-        return solution.value["a"], solution.aux
-
-    value, aux = optimum(1.0)
-    np.testing.assert_allclose(aux, value + 1.0, rtol=1e-8)
-    h = 1e-3  # the loss tells two points apart down to the root of its rounding, 1e-8
-    numeric = (optimum(1.0 + h)[0] - optimum(1.0 - h)[0]) / (2 * h)
-    np.testing.assert_allclose(jax.grad(lambda t: optimum(t)[0])(1.0), numeric, rtol=1e-4)
-
-
-def test_float32_parameters_stay_float32():
-    start = jax.tree.map(lambda v: v.astype(jnp.float32), START)
-    solution = optx.least_squares(rosenbrock, rg.OptimistixSolver(1e-4, 1e-4), start, jnp.asarray(1.0, jnp.float32))
-    assert [leaf.dtype for leaf in jax.tree.leaves(solution.value)] == [jnp.float32] * 2
-    np.testing.assert_allclose(solution.value["a"], 1.0, atol=1e-3)
-
-
-def test_more_parameters_than_residuals_take_the_minimum_norm_solution():
-    matrix = matrix_with(7, 200, np.geomspace(1, 0.1, 7))
-    problem = matrix_problem(matrix)
-
-    def fn(w, args):
-        return args @ w - problem.y
-
-    solution = optx.least_squares(fn, rg.OptimistixSolver(1e-10, 1e-10, GaussNewton()), problem.w0, jnp.asarray(matrix))
-    expected = problem.w0 - np.linalg.pinv(matrix) @ (matrix @ np.asarray(problem.w0) - problem.y)
-    assert relative_error(solution.value, expected) < 1e-12
-    # only n x n systems and n x p matrices: nothing of p x p
-    program = str(
-        jax.make_jaxpr(lambda w: optx.least_squares(fn, rg.OptimistixSolver(1e-6, 1e-6), w, jnp.asarray(matrix)).value)(
-            problem.w0
-        )
-    )
-    assert "[7,200]" in program
-    assert "[200,200]" not in program
-
-
-@pytest.mark.parametrize(
-    ("make", "fragment"),
-    [
-        (lambda: OptimistixSolver(0.0, 1e-6), "`rtol` must be positive and finite, got 0.0"),
-        (lambda: OptimistixSolver(1e-6, -1.0), "`atol` must be >= 0 and finite, got -1.0"),
-        (
-            lambda: OptimistixSolver(1e-6, 1e-6, rg.GaussNewtonFlow()),
-            "`method` must be a discrete method such as .*, got GaussNewtonFlow",
-        ),
-        (
-            lambda: OptimistixSolver(1e-6, 1e-6, GramGaussNewton(3)),
-            "'gram-gauss-newton' draws its batches, and optimistix has no key to give",
-        ),
-    ],
-)
-def test_wrong_use_of_the_solver_is_said(make, fragment):
-    with pytest.raises(ValueError, match=fragment):
-        make()

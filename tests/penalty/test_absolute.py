@@ -146,14 +146,14 @@ def test_growth_is_its_integral(order, distance):
         return math.exp(s * distance) if order == 2 else (1 - s * distance) ** (-2 / (order - 2))
 
     expected = quad(lambda s: (1 - s) * weight(s), 0, 1, epsabs=1e-13, epsrel=1e-13)[0]
-    assert math.isclose(float(PseudoHuberPenalty(order=order).growth(jnp.asarray(distance))), expected, rel_tol=1e-11)
+    assert math.isclose(float(PseudoHuberPenalty(order=order).omega(jnp.asarray(distance))), expected, rel_tol=1e-11)
 
 
 def test_growth_ends_at_distance_one_except_at_order_two():
-    assert float(PseudoHuberPenalty(order=2.6).growth(jnp.asarray(1.0))) == math.inf
-    assert float(PseudoHuberPenalty(order=3.0).growth(jnp.asarray(1.5))) == math.inf
+    assert float(PseudoHuberPenalty(order=2.6).omega(jnp.asarray(1.0))) == math.inf
+    assert float(PseudoHuberPenalty(order=3.0).omega(jnp.asarray(1.5))) == math.inf
     assert math.isclose(
-        float(ExponentialPenalty().growth(jnp.asarray(1.5))), (math.exp(1.5) - 2.5) / 2.25, rel_tol=1e-14
+        float(ExponentialPenalty().omega(jnp.asarray(1.5))), (math.exp(1.5) - 2.5) / 2.25, rel_tol=1e-14
     )
 
 
@@ -162,7 +162,7 @@ def excess(penalty: AbstractPenalty, w: np.ndarray, d: np.ndarray) -> float:
     w, d = jnp.asarray(w), jnp.asarray(d)
     local = jnp.sqrt(jnp.sum(penalty.hessian_diagonal(w) * d**2))
     bound = (
-        penalty(w) + penalty.gradient(w) @ d + penalty.growth(penalty.reach(w.size, jnp.linalg.norm(d), local)) * local**2
+        penalty(w) + penalty.gradient(w) @ d + penalty.omega(penalty.distance(w.size, jnp.linalg.norm(d), local)) * local**2
     )
     return float((penalty(w + d) - bound) / (1 + penalty(w)))
 
