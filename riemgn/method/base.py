@@ -1,7 +1,7 @@
 """Discrete methods: one step from `w_k` to `w_{k+1}`, and the state that is carried along."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from .._repr import short_repr
 from .._types import Count, Key, Scalar, Weights
-from ..linalg import MatrixFree, numerical_rank, spectrum
+from ..linalg import numerical_rank, spectrum
 from ..problem import Problem
 
 
@@ -37,16 +37,18 @@ class AbstractMethod(eqx.Module):
 
     - `step_size`: `eta > 0` in units of the flow's time, an array.
     - `name`: short name for tables and legends.
-    - `inverts`: whether the method uses `J^+` without damping. It then stops if `J` loses rank.
-    - `stochastic`: whether `step` uses its key.
-    - `matrix_free`: solver by products with `J`, or None to form `J`.
+    - `inverts`: whether the method uses `J^+` without damping (default False). It then stops if
+      `J` loses rank.
+    - `stochastic`: whether `step` uses its key (default False).
+    - `matrix_free`: a `MatrixFree` for products with `J`, or None (default) to form `J`.
     """
 
     step_size: eqx.AbstractVar[Array]
     name: eqx.AbstractClassVar[str]
-    inverts: ClassVar[bool] = False
-    stochastic: ClassVar[bool] = False
-    matrix_free: ClassVar[MatrixFree | None] = None
+    # not annotated, because the fields of a subclass with these names would then come first
+    inverts = False
+    stochastic = False
+    matrix_free = None
 
     def __repr__(self) -> str:
         return short_repr(self)

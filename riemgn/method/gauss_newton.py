@@ -42,7 +42,7 @@ class GaussNewton(AbstractMethod):
 
     step_size: Array = eqx.field(default=1.0, converter=partial(checked_number, "step_size"))
     line_search: bool = eqx.field(static=True, default=False)
-    inverts: ClassVar[bool] = True
+    inverts = True
     name: ClassVar[str] = "gauss-newton"
 
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
