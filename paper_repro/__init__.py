@@ -1,1 +1,1 @@
-"""The experiments made for the claims of papers, one folder a paper; `riemgn reproduce` runs them."""
+"""Items for the claims of three papers. Run them with `riemgn reproduce`."""

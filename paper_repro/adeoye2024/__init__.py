@@ -1,1 +1,1 @@
-"""Adeoye, Petersen, Bemporad, arXiv:2404.14875: GGN-SCORE, as its released code describes it."""
+"""Items on GGN-SCORE: Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code."""

@@ -1,13 +1,16 @@
-"""Avila: GGN-SCORE and gradient descent on the hands of a manuscript, with and without an outlier.
+"""On Avila GGN-SCORE is ahead by epochs, and gradient descent is ahead by seconds.
 
-What to see: left, test loss by epochs; middle, accuracies by epochs: GGN-SCORE is ahead after equally many epochs; right, the same by seconds:
-gradient descent is there in a fraction of the time, the least of it from 1/kappa. One training row has 386 where the next largest entry is 83:
-gradient descent with step 1 does not survive it, with Armijo's rule it does; without the row GGN-SCORE reaches the same test accuracy.
+What to see: test loss by epochs (left) and accuracies by epochs (middle), with and without an
+outlier. GGN-SCORE is ahead after equally many epochs. The right panel shows the accuracies by
+seconds. Gradient descent needs a fraction of the time, and the smallest one from 1/kappa. One
+training row has an entry of 386, and the next largest entry is 83. Gradient descent with step 1
+diverges because of this row, and with Armijo's rule it converges. If you leave the row out,
+GGN-SCORE reaches the same test accuracy.
 
-What it does not show: a tuned step of gradient descent, or the paper's 50 and 2000 epochs. Seconds are those of one machine, compilation left out;
-they are in no check.
+What it does not show: a tuned step of gradient descent, or the 50 and 2000 epochs of the paper.
+Seconds are those of one machine, without compilation, and no check uses them.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R3; 7.5 and acceptance test 11.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875.
 """
 
 import numpy as np
@@ -25,7 +28,7 @@ def data(quick, data_dir=None):
 
 
 def checks(runs, quick):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     survived = np.isfinite(np.asarray(runs["GD 1"]["test"], float)[:, -1]).sum()
     change = final(runs, "GGN*") - final(runs, "GGN")
     loss = final(runs, "GGN*", "test") / final(runs, "GGN", "test")

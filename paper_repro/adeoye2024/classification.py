@@ -1,9 +1,10 @@
-"""Classification in mini-batches: GGN-SCORE beside gradient descent, by epochs and by seconds (ggn_score.md 4.2, R1 to R3).
+"""Run the experiment that the items on classification share: GGN-SCORE and gradient descent.
 
-ReLU networks of 128 hidden neurons, one-hot targets, squared loss, `c = 1`, step by the reference's rule from `alpha = 1`; the penalty is in
-GGN-SCORE's objective alone. Gradient descent searches its step from 1 down in every batch (Armijo), as the released code does; beside it the same
-from `1 / kappa` down, which is as little tuned, and step 1 throughout. For several outputs the released derivatives are the true ones, so that the
-two presets are one here.
+The networks have 128 hidden ReLU neurons, one-hot targets and the squared loss. GGN-SCORE has `c =
+1` and the step of the reference's rule from `alpha = 1`. Only its objective contains the penalty.
+Gradient descent searches its step from 1 down in every batch (Armijo), as the released code does.
+For comparison there are a search from `1 / kappa` down, which is not tuned either, and a fixed step
+of 1. For several outputs the released derivatives are correct, so both presets agree here.
 """
 
 import functools
@@ -25,7 +26,7 @@ from .measures import accuracy, stability, stability_with_zeros, zeros
 from .network import initial, network, problem_of
 
 WIDTH, TAU, ALPHA = 128, 1e-4, 1.0
-OUTLIER = 100.0  # one row of avila has 386 where the next largest entry is 83
+OUTLIER = 100.0  # one row of avila has an entry of 386, the next largest is 83
 LOOKS = {
     "GGN": ("GGN-SCORE", {"color": "#0072B2", "marker": "o"}),
     "GD": ("gradient descent, Armijo from 1", {"color": "#D55E00", "marker": "s"}),
@@ -34,14 +35,17 @@ LOOKS = {
     "GGN*": ("GGN-SCORE, {}", {"color": "#56B4E9", "marker": "D"}),
     "GD*": ("gradient descent, Armijo, {}", {"color": "#CC79A7", "marker": "v"}),
 }
-VARIANTS = {"pendigits": "features / 100", "avila": "without the outlier"}  # the data of the methods with a star
+VARIANTS = {"pendigits": "features / 100", "avila": "without the outlier"}  # for the methods with a star
 BOTH = ("GGN", "GD")
 CURVES = ("train", "test", "train_accuracy", "test_accuracy")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One row of table 4.2: `mu = ratio / kappa`, batch size; by size: epochs of GGN-SCORE and of gradient descent, rows."""
+    """Settings of one data set, each by size where it depends on the size.
+
+    `mu = ratio / kappa`, batch size, epochs of GGN-SCORE and of gradient descent, rows.
+    """
 
     ratio: float
     batch: int
@@ -80,9 +84,10 @@ class Task:
 
 @functools.cache
 def task(name, quick, data_dir=None, variant=False, split=0):
-    """The data of an item, or their variant; a smaller size takes the first rows, and of avila the outlier as the last of them.
+    """The data of an item or of its variant.
 
-    Digits come without test data: a quarter of them, drawn by the seed `split`, is kept for tests.
+    The quick size takes the first rows, and for avila the outlier as the last of them. Digits have
+    no test data, so a quarter is drawn by the seed `split`.
     """
     test_fraction = 0.25 if name == "digits" else 0.0
     found = rg.load_data(
@@ -106,7 +111,7 @@ def task(name, quick, data_dir=None, variant=False, split=0):
 
 
 def scaled(name, x, variant=False):
-    """The features of digits (0 to 16) in [0, 1], those of letter (0 to 15) in [-1, 1], those of the variant of pendigits (0 to 100) in [0, 1]."""
+    """Scale the features of digits and the pendigits variant to [0, 1], of letter to [-1, 1]."""
     if name == "letter":
         return x / 7.5 - 1
     return x / 16 if name == "digits" else x / 100 if name == "pendigits" and variant else x
@@ -124,9 +129,10 @@ _outputs = eqx.filter_jit(lambda net, params, x: net(params, x))
 
 
 def trained(task, method, epochs, seed):
-    """Losses and accuracies at `epochs` (0 first), seconds until each, and what the last point is like.
+    """Losses, accuracies and seconds at `epochs` (0 first), and measures of the last point.
 
-    The weights are of the key `seed`, the batches of a key of its own. Compilation is not in the seconds.
+    The weights come from the key `seed`, the batches from a different key. Seconds do not include
+    the compilation.
     """
     problem = task.problem(seed)
     key, blocks = jax.random.fold_in(jax.random.key(seed), 1), -(-len(task.y) // method.batch_size)
@@ -151,7 +157,7 @@ def trained(task, method, epochs, seed):
 
 
 def judged(task, params):
-    """Loss on training and on test data, accuracy in percent on both; accuracies are NaN where outputs are not finite."""
+    """Loss and accuracy [%] on training and test data, NaN if an output is not finite."""
     loss, losses, shares = rg.SquaredLoss(mean=True), [], []
     for x, y in ((task.x, task.y), (task.x_test, task.y_test)):
         outputs = np.asarray(_outputs(task.net, params, x))
@@ -161,13 +167,16 @@ def judged(task, params):
 
 
 def saved_at(last):
-    """Epochs at which a run is measured: the first five, then about ten times in every factor of ten; 5, 20 and `last` among them."""
+    """Epochs at which a run is measured: 0 to 5, then about ten in every factor of ten.
+
+    The epochs 20 and `last` are among them.
+    """
     spaced = np.rint(np.geomspace(5, last, int(10 * np.log10(last / 5)) + 2))
     return sorted({0, 1, 2, 3, 4, 5, last, *(e for e in (20,) if e < last), *map(int, spaced)})
 
 
 def epochs_of(name, quick, label):
-    """Where a method is measured; gradient descent with step 1 takes as many epochs as GGN-SCORE."""
+    """Epochs at which a method is measured. Step 1 takes as many epochs as GGN-SCORE."""
     ggn, gd = PLANS[name].epochs[quick]
     return saved_at(ggn if label in ("GGN", "GGN*", "GD 1") else gd)
 
@@ -198,8 +207,10 @@ def setup(name, quick, runs, seeds, data_dir):
     rows, outputs = at.y.shape
     net = "-".join(map(str, at.net.sizes))
     return {
-        "data": f"{name}, {rows} training and {len(at.y_test)} test rows, features {plan.scaling}; ReLU network {net} without biases; "
-        f"batches of {plan.batch}; presets coincide (several outputs); mean step size: {ends(runs, 'mean_step')}; T-I at the end, %: "
+        "data": f"{name}, {rows} training and {len(at.y_test)} test rows, features {plan.scaling}; ReLU "
+        f"network {net} without biases; "
+        f"batches of {plan.batch}; presets coincide (several outputs); mean step size: "
+        f"{ends(runs, 'mean_step')}; T-I at the end, %: "
         f"{ends(runs, 'stability', BOTH)}; # zeros: {ends(runs, 'zeros', BOTH)}; {times(runs)}",
         "n": f"{rows} x {outputs}",
         "p": WIDTH * (at.net.sizes[0] + outputs),
@@ -213,7 +224,7 @@ def setup(name, quick, runs, seeds, data_dir):
 
 
 def ends(runs, key, labels=LOOKS):
-    """The median over seeds of a number of the last point, for each method whose outputs are finite there."""
+    """Median over seeds at the last point, for each method with finite outputs there."""
     shown = {label: run for label, run in runs.items() if label in labels and np.isfinite(run["test"][0][-1])}
     return ", ".join(f"{label}: {np.median(run[key]):.3g}" for label, run in shown.items())
 
@@ -221,7 +232,8 @@ def ends(runs, key, labels=LOOKS):
 def times(runs):
     """What GGN-SCORE took and what gradient descent took to its accuracy, in words."""
     words = [
-        f"GGN-SCORE took {np.median(np.asarray(runs['GGN']['seconds'])[:, -1]):.2g} s to {final(runs, 'GGN'):.1f} % on the test data"
+        f"GGN-SCORE took {np.median(np.asarray(runs['GGN']['seconds'])[:, -1]):.2g} s to "
+        f"{final(runs, 'GGN'):.1f} % on the test data"
     ]
     for label, start in (("GD", "1"), ("GD 1/k", "1/kappa")):
         k = reached(runs, label)
@@ -242,19 +254,22 @@ def at_epoch(runs, label, epoch, key="test_accuracy"):
 
 
 def reached(runs, label="GD"):
-    """The first place at which the median test accuracy of gradient descent is that of GGN-SCORE at its end; None if never."""
+    """First index at which gradient descent has the final accuracy of GGN-SCORE, or None."""
     places = np.flatnonzero(np.median(np.asarray(runs[label]["test_accuracy"]), axis=0) >= final(runs, "GGN"))
     return int(places[0]) if places.size else None
 
 
 def epochs_ratio(runs, label="GD"):
-    """Epochs of gradient descent to GGN-SCORE's final test accuracy over those of GGN-SCORE; its last epoch counts where it does not get there."""
+    """Epochs of gradient descent to the final accuracy of GGN-SCORE, over those of GGN-SCORE.
+
+    If gradient descent does not reach it, its last epoch counts.
+    """
     k = reached(runs, label)
     return runs[label]["epochs"][-1 if k is None else k] / runs["GGN"]["epochs"][-1]
 
 
 def draw(data, fig):
-    """Test loss and accuracies by epochs, accuracies by seconds; training dashed and hollow, test solid and filled."""
+    """Draw test loss and accuracies by epochs, and accuracies by seconds."""
     fig.set_size_inches(12, 4.2)
     loss, by_epoch, by_seconds = fig.subplots(1, 3)
     styles = {"test_accuracy": {"linestyle": "-"}, "train_accuracy": {"linestyle": "--", "markerfacecolor": "none"}}
@@ -285,9 +300,10 @@ def tail(run, key):
 
 
 def lead_checks(runs, least, spread):
-    """GGN-SCORE's accuracy after 5 epochs is at least `least` percent, ahead of gradient descent by 5 points, which needs many times the epochs.
+    """Check the accuracy of GGN-SCORE after 5 epochs and its lead over gradient descent.
 
-    `spread` is the relative room of the golden ratios of epochs.
+    `least` is the smallest accuracy [%], `spread` the relative tolerance of the golden ratios of
+    epochs.
     """
     ggn, gd = at_epoch(runs, "GGN", 5), at_epoch(runs, "GD", 5)
     lead = "GGN-SCORE less gradient descent (Armijo from 1) after 5 epochs, least [points]"

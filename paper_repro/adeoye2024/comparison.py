@@ -1,20 +1,26 @@
-"""What the comparison of GGN-SCORE with gradient descent shows: loss against arithmetic and against seconds, with steps that nobody favoured.
+"""GGN-SCORE beats gradient descent of step 1, but not gradient descent with a suitable step.
 
-The claim under test: GGN-SCORE reaches a given loss sooner than gradient descent. Found, in the setting of S2 and S3:
+What to see: loss by steps, by arithmetic and by seconds. The claim under test is that GGN-SCORE
+reaches a given loss sooner than gradient descent. In the setting of S2 and S3 we find:
 
-- Against gradient descent of step 1, the paper's baseline, it does so in steps: by far. The gap is one of step sizes.
-- With `c = 1` and `mu = 1/kappa` GGN-SCORE *is*, on all weakly curved modes, gradient descent of step `alpha / kappa`: there `D` is about `I / mu`
-  and `(I / mu + J^T Q J)^{-1}` about `mu I`. Only modes of curvature above `1/mu` see a Gauss-Newton step. Gradient descent of step `1/kappa` is
-  accordingly its equal step by step, at a small fraction of the arithmetic.
-- Gradient descent with Armijo's line search from a generous first step (`16/kappa`), which has nothing to tune, is ahead of both. From 1, as in the
-  released code, the line search accepts 1 at every step and changes nothing.
-- The released derivatives, which lack `kappa`, are GGN-SCORE with the damping `kappa^2`, hence with longer steps on those modes: slower at first,
-  ahead per step later, not per operation. With `c = tau`, the true Hessian, it is ahead after one step, and then not monotone.
+- GGN-SCORE is far ahead of gradient descent of step 1, the baseline of the paper, by steps. The
+    reason is the step size.
+- With `c = 1` and `mu = 1/kappa`, GGN-SCORE acts on all weakly curved modes as gradient descent of
+    step `alpha / kappa` does. This is because `D` is about `I / mu` and `(I / mu + J^T Q J)^{-1}`
+    about `mu I`. Only modes with curvature above `1/mu` get a Gauss-Newton step. So gradient
+    descent of step `1/kappa` is equally fast by steps, at a small fraction of the arithmetic.
+- Gradient descent with Armijo's line search from a large first step (`16/kappa`) is ahead of both,
+    and you do not have to tune it. From 1, as in the released code, the search accepts 1 at every
+    step and changes nothing.
+- The released derivatives lack `kappa`. They give GGN-SCORE with damping `kappa^2`, so longer steps
+    on those modes. It is slower at first and later ahead by steps, but not by arithmetic.
+- With `c = tau`, the true Hessian, GGN-SCORE is ahead after one step, and then not monotone.
 
-What it does not show: other networks, batches, or real data. Arithmetic is counted from the products of the plain step (`variants.py`), whatever the
-implementation saves; seconds are of one machine and in no check.
+What it does not show: other networks, batches, or real data. Arithmetic is counted from the
+products of the plain step (`variants.py`). Seconds are those of one machine, and no check uses
+them.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 7.2.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875.
 """
 
 import numpy as np
@@ -41,7 +47,10 @@ def data(quick, data_dir=None):
     """Curves of all variants with their seconds and arithmetic, three seeds."""
     setting = SMALL if quick else S2
     result = {"runs": records(setting, {**STEPS, GD_FROM_ONE: EARLY}, SEEDS)}
-    words = f"{setting.words}; full batch, mu = 1/kappa, tau = {TAU:g} (GGN, {GGN_STEPS} steps), tau = 0 (GD, {GD_STEPS} steps)"
+    words = (
+        f"{setting.words}; full batch, mu = 1/kappa, tau = {TAU:g} (GGN, {GGN_STEPS} steps), tau = 0 "
+        f"(GD, {GD_STEPS} steps)"
+    )
     result["setup"] = setup(
         setting, SEEDS, "float64; processor seconds of the steps alone, flops by formula", data=words
     )
@@ -63,7 +72,10 @@ def draw(data, fig):
 
 
 def work_to(result, variant, level):
-    """Floating point operations of each seed to its `level` of the test loss, by interpolation of logarithms; infinite if never."""
+    """Floating point operations of each seed until its `level` of the test loss, infinite if never.
+
+    Values between checkpoints are interpolated in the logarithms.
+    """
     record, found = curve(result, variant), []
     for losses, work, aim in zip(
         np.asarray(record["test"])[:, 1:], np.asarray(record["flops"])[:, 1:], level, strict=True
@@ -81,7 +93,7 @@ def work_to(result, variant, level):
 
 
 def checks(result):
-    """What was found, whichever way it speaks; ratios of test losses are medians over seeds."""
+    """Compare medians over seeds of ratios of test losses with what we found."""
 
     def ratio(one, other, count, key="test"):
         return float(np.median(after(result, one, count, key) / after(result, other, count, key)))
@@ -104,17 +116,26 @@ def checks(result):
     late = np.array([after(result, GD_WIDE, count) / after(result, GGN, count) for count in (20, 50, EARLY, 200, LATE)])
     later = np.asarray(curve(result, GGN_TAU)["train"])[:, 1:]
     rise = float((later / np.minimum.accumulate(later, axis=1)).max())
+    flops, halvings = "flops to the test loss of GGN", float(np.sum(curve(result, GD_FROM_ONE)["halvings"][:, -1]))
     return [
         loss("GGN corrected c = 1 / GD step 1", GGN, GD, EARLY, "at_most", 0.1),
         loss("GD step 1/kappa / GGN corrected c = 1", GD_WIDE, GGN, EARLY, "at_most", 1.0),
-        check("GD step 1/kappa / GGN corrected c = 1, test loss after 20 to 500 steps, farthest from 1",
-              float(late.ravel()[np.argmax(np.abs(np.log(late)))]), "equal", 1.0, 0.5, golden_rtol=0.2),
+        check(
+            "GD step 1/kappa / GGN corrected c = 1, test loss after 20 to 500 steps, farthest from 1",
+            float(late.ravel()[np.argmax(np.abs(np.log(late)))]),
+            "equal",
+            1.0,
+            0.5,
+            golden_rtol=0.2,
+        ),
         loss("GD Armijo from 16/kappa / GGN corrected c = 1", GD_ARMIJO, GGN, EARLY, "at_most", 1.0),
         loss("GGN released c = 1 / GGN corrected c = 1", GGN_RELEASED, GGN, 10, "at_least", 5.0),
         loss("GGN released c = 1 / GGN corrected c = 1", GGN_RELEASED, GGN, LATE, "at_most", 1.0),
-        check("flops to the test loss of GGN corrected at 100: GD step 1/kappa / GGN", work, "at_most", 0.1, 0.0, golden_rtol=0.2),
-        check("flops to the test loss of GGN corrected at 100: GD Armijo / GGN", adaptive, "at_most", 0.1, 0.0, golden_rtol=0.2),
-        check(f"flops to the test loss of GGN released at {LATE}: GD Armijo / GGN", released, "at_most", 1.0, 0.0, golden_rtol=0.2),
-        check("halvings of Armijo's line search from 1, all steps", float(np.sum(curve(result, GD_FROM_ONE)["halvings"][:, -1])), "equal", 0.0, 0.0),
-        check("GGN corrected c = tau: train loss / least before, largest", rise, "at_least", 2.0, 0.0, golden_rtol=ERROR),
-    ]  # fmt: skip
+        check(f"{flops} corrected at 100: GD step 1/kappa / GGN", work, "at_most", 0.1, 0.0, golden_rtol=0.2),
+        check(f"{flops} corrected at 100: GD Armijo / GGN", adaptive, "at_most", 0.1, 0.0, golden_rtol=0.2),
+        check(f"{flops} released at {LATE}: GD Armijo / GGN", released, "at_most", 1.0, 0.0, golden_rtol=0.2),
+        check("halvings of Armijo's line search from 1, all steps", halvings, "equal", 0.0, 0.0),
+        check(
+            "GGN corrected c = tau: train loss / least before, largest", rise, "at_least", 2.0, 0.0, golden_rtol=ERROR
+        ),
+    ]

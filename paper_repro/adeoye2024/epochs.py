@@ -1,16 +1,18 @@
-"""Loss against iterations and against seconds, GGN-SCORE beside gradient descent of step 1, in both presets (S1).
+"""By seconds the lead of GGN-SCORE over gradient descent of step 1 is small (setting S1).
 
-What to see: at equal numbers of steps GGN-SCORE is far ahead of gradient descent of step 1 on the true gradient, at equal seconds they are close.
-With the released code's derivatives both are faster, gradient descent most: its gradient lacks `kappa`, so that "step 1" is a step of `1/kappa`;
-after 600 steps against 10 000 the two end level, and by seconds gradient descent is ahead until then.
+What to see: after equal numbers of steps GGN-SCORE is far ahead of gradient descent of step 1 on
+the true gradient. After equal seconds they are close. With the derivatives of the released code
+both are faster. Gradient descent gains most because the released gradient lacks `kappa`, so "step
+1" is a step of `1/kappa`. After 600 and 10 000 steps the two have the same loss, and by seconds
+gradient descent is ahead until then. On the small network of the quick size the two released
+methods are equally good after equal numbers of steps.
 
-On the small network of the quick size the released GGN-SCORE is only level with the released gradient descent, at equal numbers of steps.
+What it does not show: that GGN-SCORE is the better method. The gap depends on a step that was not
+tuned, see `comparison`. The script of the paper runs 4000 steps of GGN-SCORE. Here it is 600
+because a step takes a twentieth to a quarter of a second, and all losses still fall at the end. The
+full size has one seed, as in the script.
 
-What it does not show: that GGN-SCORE is the better method; the gap depends on a step that was not tuned, see `comparison`. The paper's script runs
-4000 steps of GGN-SCORE, here it is 600: at this size a step takes a twentieth to a quarter of a second, and all losses still fall at the end. One
-seed at full size, as in the script.
-
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code; ggn_score.md 4.1 (S1), 7.3.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code.
 """
 
 import numpy as np
@@ -42,7 +44,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Test loss by iterations; training and test loss by seconds, one panel for each preset."""
+    """Draw the test loss by iterations, and both losses by seconds with a panel for each preset."""
     fig.set_size_inches(11, 4)
     left, *others = fig.subplots(1, 3, sharey=True)
     for variant in (GGN, GGN_RELEASED, GD, GD_RELEASED):
@@ -65,7 +67,10 @@ def draw(data, fig):
 
 
 def checks(result, quick):
-    """Test loss of GGN-SCORE over that of gradient descent in the same preset, after so many steps each; at quick size `released` may be level."""
+    """Compare the test losses of both methods in the same preset.
+
+    At quick size the released methods may be equally good.
+    """
     found = []
     for preset, (ggn, gd) in PAIRS.items():
         one, other = REACHED[quick][preset]

@@ -1,9 +1,10 @@
-"""Fashion-MNIST: the experiment of `images`, mu from 1e-6 to 1 as in the paper's script.
+"""Run the experiment of `images` on Fashion-MNIST, with mu from 1e-6 to 1 as in the paper's script.
 
-What to see, and what it does not show: as in `images`. It runs where the set's files are given or can be fetched, and is left out by name
-elsewhere; it has no golden numbers, as its files were not at hand.
+What to see, and what it does not show: see `images`. The item runs if you provide the files of the
+data set or if they can be downloaded. It has no golden numbers because the files were not available
+to us.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R4 and R5.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875.
 """
 
 from . import sweeps

@@ -1,16 +1,19 @@
-"""GGN-SCORE as Euler's method: its damped step and the flow `w' = -(c D + J^T Q J)^{-1} (J^T e + tau h')` that it follows.
+"""GGN-SCORE is Euler's method for the flow `w' = -(c D + J^T Q J)^{-1} (J^T e + tau h')`.
 
-What to see: plotted against the sum of the step sizes, the objective `F = g(f(w)) + tau sum h_mu(w_i)` of GGN-SCORE lies on that of the flow, the
-more closely the smaller the step size alpha is; longer steps run ahead, as Euler's do where modes decay (left). One step differs from the flow by
-`s^2/2 |w''|`, with `w''` from the derivative of the velocity at the start; the distance of the iterates from the flow, up to the last time, is of
-order one in alpha (right). The flow is the Riemannian gradient flow of `F` in the metric `c D + J^T Q J`: that `F` falls by the integral of
-`|grad F|^2` in it is certified for every seed.
+What to see: the left panel shows the objective `F = g(f(w)) + tau sum h_mu(w_i)` against the sum of
+the step sizes. GGN-SCORE follows the flow more closely if you make the step size alpha smaller.
+Longer steps run ahead, as Euler steps do where modes decay. One step differs from the flow by
+`s^2/2 |w''|`, where `w''` is the derivative of the velocity at the start. The distance of the
+iterates from the flow, up to the last time, is of order one in alpha (right). The flow is the
+Riemannian gradient flow of `F` in the metric `c D + J^T Q J`. For every seed a certificate confirms
+that `F` falls by the integral of `|grad F|^2` in this metric.
 
-What it does not show: that either of them trains well, or faster than gradient descent. With `c = 1` no rate of the Gauss-Newton part is above 1, so
-that even a step of 0.95 is well inside Euler's limit of stability; nothing is said of `c = tau`.
+What it does not show: that the flow or the method trains well, or faster than gradient descent.
+With `c = 1` no rate of the Gauss-Newton part is above 1. Therefore even a step of 0.95 is well
+inside Euler's limit of stability. Nothing is shown for `c = tau`.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875 (the step, its data, network and constants: ggn_score.md 1.4 and 3); the flow and
-its metric are derived here.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875. The flow and its metric are our own
+derivation.
 """
 
 import equinox as eqx
@@ -36,18 +39,19 @@ SHOWN = {
     0.5: {"color": "#0072B2", "marker": "s", **MARKS},
     0.1: {"color": "#009E73", "marker": "^", **MARKS},
 }
-SMALL = 0.1  # alphas up to this give the slopes
+SMALL = 0.1  # the slopes use alphas up to this
 SEEDS = {True: 3, False: 10}
-ERROR = 1.0  # golden numbers that are errors may move by their tolerance
+ERROR = 1.0  # golden rtol of numbers that are errors: their tolerance
 
 
 def data(quick, data_dir=None):
-    """For each seed the flow, GGN-SCORE at each alpha, their distances after one step and up to the last time, and the certificate."""
+    """For each seed: the flow, GGN-SCORE at each alpha, their distances, and the certificate."""
     seeds, alphas = range(SEEDS[quick]), ALPHAS[quick]
     runs = [one_seed(seed, alphas) for seed in seeds]
     result = {"runs": runs, "alphas": list(alphas), "times": np.linspace(0.0, T1, SAVED)}
     result["setup"] = {
-        "data": f"teacher of 5 units, {INPUTS} inputs on the unit sphere; SiLU network of {WIDTH} units without biases; "
+        "data": f"teacher of 5 units, {INPUTS} inputs on the unit sphere; SiLU network of {WIDTH} units "
+        f"without biases; "
         f"tau = {TAU:g}, pseudo-Huber with mu = sqrt({WIDTH})",
         "n": SAMPLES,
         "p": WIDTH * (INPUTS + 1),
@@ -61,7 +65,7 @@ def data(quick, data_dir=None):
 
 
 def one_seed(seed, alphas):
-    """The flow of one draw of data and weights, and GGN-SCORE beside it."""
+    """The flow for one draw of data and weights, with GGN-SCORE from the same start."""
     teacher_key, weights_key = jr.split(jr.key(seed))
     net, drawn = network(INPUTS, WIDTH), teacher_data(SAMPLES, 1, INPUTS, teacher_key)
     problem = problem_of(net, initial(net, weights_key), drawn.x, drawn.y)
@@ -79,9 +83,9 @@ def one_seed(seed, alphas):
 
 
 def beside(problem, flow, traj, alpha, least, bend, scale):
-    """GGN-SCORE at one alpha: times and objectives up to the last time, and its distances from the flow at those times."""
+    """GGN-SCORE at one alpha: times, objectives, and distances from the flow at those times."""
     method = rg.GGNScore(flow.penalty, TAU, alpha)
-    # as many steps for every alpha as the least one needs, so that all share one compilation
+    # The number of steps is that of the smallest alpha, so all share one compilation.
     steps = rg.iterate(problem, method, steps=int(1.02 * T1 / least), spectra=False)
     ts = np.asarray(steps.ts)
     inside = ts <= T1
@@ -118,7 +122,7 @@ def second_derivative(problem, flow):
 
 
 def checks(runs, alphas):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     small = [i for i, alpha in enumerate(alphas) if alpha <= SMALL]
     last = int(np.argmin(alphas))
     globals_ = [slope([run["steps"][i] for i in small], "alpha", "gap") for run in runs]
@@ -144,7 +148,7 @@ def checks(runs, alphas):
 
 
 def slope(steps, x, y):
-    """Slope of `log y` in `log x` by least squares."""
+    """Slope of `log y` in `log x` by linear regression."""
     return float(np.polyfit(np.log([step[x] for step in steps]), np.log([step[y] for step in steps]), 1)[0])
 
 
@@ -154,7 +158,7 @@ def farthest(values, target):
 
 
 def draw(data, fig):
-    """Left: the objective against time, flow and steps. Right: distances of the steps from the flow against the step size."""
+    """Draw the objectives against time, and the distances against the step size."""
     fig.set_size_inches(10, 4.2)
     left, right = fig.subplots(1, 2, width_ratios=(3, 2))
     curves = np.array([run["objectives"] for run in data["runs"]])

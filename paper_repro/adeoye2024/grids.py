@@ -1,4 +1,7 @@
-"""What the two sweeps share: GGN-SCORE over a grid of the smoothing `mu` or of the penalty's weight `tau`, both presets, several seeds."""
+"""Sweep GGN-SCORE over a grid of the smoothing `mu` or of the weight `tau` of the penalty.
+
+The items `smoothing` and `weight` share this module. A sweep has both presets and several seeds.
+"""
 
 from typing import NamedTuple
 
@@ -20,8 +23,8 @@ ZEROS = {
     "fillstyle": "none",
     "label": "# zeros (right)",
 }
-FLOOR = 1e-6  # what is smaller is drawn here: a collapsed run's weights are zero
-MIDDLE = 400  # steps after which the targets of ggn_score.md 7.4 are read, at either size
+FLOOR = 1e-6  # smaller values are drawn here, because the weights of a collapsed run are zero
+MIDDLE = 400  # number of steps of the checks, at both sizes
 
 
 class Grid(NamedTuple):
@@ -34,14 +37,21 @@ class Grid(NamedTuple):
 
 
 def grid(quick: bool, few: tuple[float, ...], low: float, high: float) -> Grid:
-    """At full size the paper's 41 points from `10^low` to `10^high`, 10 seeds, 1600 steps; at quick size a few points of a small network."""
+    """The sizes of a sweep.
+
+    At full size it has the paper's 41 points from `10^low` to `10^high`, 10 seeds and 1600 steps.
+    At quick size it has a few points of a small network.
+    """
     if quick:
         return Grid(SMALL, few, 2, (MIDDLE,))
     return Grid(S2, tuple(float(10**k) for k in np.linspace(low, high, 41).round(10)), 10, (MIDDLE, 1600))
 
 
 def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
-    """All cells, `places(point)` being `(mu, tau)`: one record for each preset, arrays (points, seeds, steps), and what the seeds start from."""
+    """Run all cells of a sweep, where `places(point)` is `(mu, tau)`.
+
+    Returns: a record for each preset with arrays (points, seeds, steps), and values at the start.
+    """
     cases = [(Variant("GGN", preset, "c = 1"), point) for preset in PRESETS for point in sizes.points]
     arguments = [
         (sizes.setting, variant, seed, sizes.steps, *places(point), True)
@@ -77,7 +87,7 @@ def swept_grid(sizes: Grid, name: str, places, fixed: str) -> dict:
 
 
 def value(result, preset, point, key="test", step=MIDDLE):
-    """The values of all seeds at a point of the grid, after `step` steps; `"zeros"` are those of the end."""
+    """The values of all seeds at a point of the grid after `step` steps (`"zeros"`: at the end)."""
     mine = next(record for record in result["runs"] if record["preset"] == preset)
     place = int(np.flatnonzero(np.isclose(result["points"], point, rtol=1e-6, atol=0.0))[0])
     found = np.asarray(mine[key], dtype=float)[place]
@@ -85,7 +95,7 @@ def value(result, preset, point, key="test", step=MIDDLE):
 
 
 def draw_grid(data, fig, symbol, below, ylabel):
-    """For each preset: final test loss and # zeros above, `below` underneath, against the swept number."""
+    """Draw, for each preset, final test loss and # zeros (top) and `below` (bottom)."""
     fig.set_size_inches(9.6, 6.2)
     axes = fig.subplots(2, len(data["runs"]), sharex=True, sharey="row", height_ratios=(3, 2))
     twins = []

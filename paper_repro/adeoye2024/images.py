@@ -1,14 +1,18 @@
-"""MNIST: what the weight and the smoothing of the penalty do to a network of 512 hidden neurons in one epoch.
+"""On MNIST a small smoothing mu stops GGN-SCORE, and a large weight tau removes all parameters.
 
-What to see: above, training and test accuracy, the share of hidden activations whose sign is that of the start (T-I), and T-I with the new zeros of
-the hidden layer; below, test loss with the number of entries not needed for 99.9 % of the parameters' absolute sum. Left against tau, right against
-mu. A small mu makes `M_g eta` large, so that the step all but stops: near 100 % T-I is then a network that has not moved. A large tau at the full
-size takes all parameters to zero (their norm is in the caption), where # zeros means nothing.
+What to see: a network of 512 hidden neurons after one epoch. The upper panels show training and
+test accuracy, the share of hidden activations that keep the sign of the start (T-I), and T-I with
+the new zeros of the hidden layer. The lower panels show the test loss and the number of entries
+that you can drop and keep 99.9 % of the absolute sum of the parameters. The left panels vary tau,
+the right panels mu. A small mu makes `M_g eta` large, so the step almost stops. A T-I near 100 %
+then means that the network has not moved. At full size a large tau takes all parameters to zero
+(the caption has their norm), and # zeros means nothing.
 
-What it does not show: the paper's 60 000 training images (8000 of the 10 000 test images train here, 2000 test), or convergence: one epoch, as the
-released code's sample call has it. `fashion` is the same on Fashion-MNIST.
+What it does not show: the 60 000 training images of the paper, because 8000 of the 10 000 test
+images train here and 2000 test. It does not show convergence either: there is one epoch, as in the
+sample call of the released code. The item `fashion` is the same on Fashion-MNIST.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R4 and R5.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875.
 """
 
 import functools

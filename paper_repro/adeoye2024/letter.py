@@ -1,13 +1,16 @@
-"""Letters: GGN-SCORE and gradient descent on 26 classes, in batches of 8.
+"""On letters GGN-SCORE is ahead by epochs, but gradient descent from 1/kappa is ahead by seconds.
 
-What to see: left, test loss by epochs; middle, accuracies by epochs: GGN-SCORE is ahead after equally many epochs; right, the same by seconds: its
-small systems are cheap, and it is ahead of gradient descent from step 1 here too. Gradient descent from 1/kappa, which nobody tuned either, is
-ahead of both: what decides by seconds is the step it starts from.
+What to see: test loss by epochs (left) and accuracies by epochs (middle) for 26 classes in batches
+of 8. GGN-SCORE is ahead after equally many epochs. The right panel shows the accuracies by seconds.
+GGN-SCORE is ahead of gradient descent from step 1 here too because its systems are small. Gradient
+descent from 1/kappa, which is not tuned either, is ahead of both. So the first step of the line
+search decides the result by seconds.
 
-What it does not show: the paper's 2000 epochs of gradient descent and 50 of GGN-SCORE. The rows are the first 10 500 and the last 5000 of the
-file's 20 000, features from 0..15 to [-1, 1]. Seconds are those of one machine, compilation left out; they are in no check.
+What it does not show: the 2000 epochs of gradient descent and 50 of GGN-SCORE in the paper. The
+rows are the first 10 500 and the last 5000 of the 20 000 in the file, with features scaled from
+0..15 to [-1, 1]. Seconds are those of one machine, without compilation, and no check uses them.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R2.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875.
 """
 
 from .classification import draw as draw, lead_checks, study
@@ -21,5 +24,5 @@ def data(quick, data_dir=None):
 
 
 def checks(runs, quick):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     return lead_checks(runs, 30.0 if quick else 60.0, 0.3)

@@ -1,4 +1,7 @@
-"""What the third paper measures of a trained network: effective zeros, stability of the activations, objective, accuracy (ggn_score.md 4.3)."""
+"""Measure a trained network as Adeoye et al. do.
+
+The measures are effective zeros, stability of the activations, and accuracy.
+"""
 
 import numpy as np
 
@@ -6,7 +9,7 @@ SHARE = 0.999
 
 
 def cardinality(x, share=SHARE):
-    """The least k such that the k largest `|x_i|` sum to at least `share` of `|x|_1`.
+    """The smallest k such that the k largest `|x_i|` sum to at least `share` of `|x|_1`.
 
     >>> cardinality([10, -5, 3, 0.001, 0, 0.0005]), cardinality(range(1, 11), 0.9)
     (3, 8)
@@ -22,13 +25,16 @@ def zeros(x, share=SHARE):
 
 
 def stability(before, after, x):
-    """T-I: percent of pairs of sample and hidden neuron whose pre-activation `<u_j, x_i>` has the sign it had at the start."""
+    """T-I: percent of pairs (sample, neuron) whose pre-activation keeps its sign."""
     x = np.asarray(x)
     return 100.0 * float(np.mean(np.sign(x @ np.asarray(before).T) == np.sign(x @ np.asarray(after).T)))
 
 
 def stability_with_zeros(before, after, x):
-    """T-I including # zeros: T-I plus 100 times the new zeros of the hidden layer over (samples x neurons); may exceed 100."""
+    """T-I plus 100 times the new zeros of the hidden layer over (samples x neurons).
+
+    The value may exceed 100.
+    """
     samples, neurons = len(x), np.shape(before)[0]
     return stability(before, after, x) + 100.0 * max(zeros(after) - zeros(before), 0) / (samples * neurons)
 

@@ -1,9 +1,9 @@
-"""The networks of the third paper, its teacher data, and the two presets: true derivatives, or those of the released code.
+"""Define the networks of Adeoye et al., their teacher data, and the two presets of derivatives.
 
-`Phi(x) = kappa V rho(U x)`, `kappa = 1 / sqrt(n_1)`, no biases, is `rg.MLP((n_0, n_1, n_y), rho, scaling="output", bias=False)`.
-
-Presets: `corrected` has the true derivatives, `released`, for one output, those of the released code (see `released.py`). For several outputs the
-released Jacobian is right and the presets are one.
+The network is `Phi(x) = kappa V rho(U x)` with `kappa = 1 / sqrt(n_1)` and without biases. In
+riemgn it is `rg.MLP((n_0, n_1, n_y), rho, scaling="output", bias=False)`. The preset `corrected`
+has the true derivatives. The preset `released` has, for one output, those of the released code (see
+`released.py`). For several outputs the released Jacobian is correct, so both presets agree.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def network(inputs: int, width: int, outputs: int = 1, activation: str = "silu")
 
 
 def initial(net: rg.MLP, key: Array, spread: float = 1.0) -> list[dict[str, Array]]:
-    """`U ~ spread N(0, 1)`, `V ~ spread Uniform[0, 1)` from keys of their own: all output weights are positive."""
+    """`U ~ spread N(0, 1)` and `V ~ spread Uniform[0, 1)`, so all output weights are positive."""
     n0, n1, ny = net.sizes
     hidden, output = jr.split(key)
     return [{"weight": spread * jr.normal(hidden, (n1, n0))}, {"weight": spread * jr.uniform(output, (ny, n1))}]
@@ -44,7 +44,7 @@ def initial(net: rg.MLP, key: Array, spread: float = 1.0) -> list[dict[str, Arra
 def teacher_data(
     train: int, test: int, inputs: int, key: Array, width: int = 5, activation: str = "silu"
 ) -> TeacherData:
-    """`y(x) = sum_j v_j rho(<u_j, x>)` with unit `u_j`, signs `v_j`, and inputs uniform on the unit sphere (ggn_score.md 1.4)."""
+    """`y(x) = sum_j v_j rho(<u_j, x>)`, unit `u_j`, signs `v_j`, `x` uniform on the sphere."""
     keys = jr.split(key, 4)
     u, x, x_test = (_unit_rows(k, (rows, inputs)) for k, rows in zip(keys, (width, train, test), strict=False))
     v = jr.rademacher(keys[3], (width,), u.dtype)
@@ -60,7 +60,10 @@ def _unit_rows(key: Array, shape: tuple[int, int]) -> Array:
 def problem_of(
     net: rg.MLP, params, x: Array, y: Array, preset: str = "corrected", gradient: bool = False
 ) -> rg.Problem:
-    """`f = 1 / (2 m n_y) sum |Phi(x_i) - y_i|^2` with the derivatives of the preset; `gradient` for a method of gradient descent."""
+    """`f = 1 / (2 m n_y) sum |Phi(x_i) - y_i|^2` with the derivatives of the preset.
+
+    Use `gradient=True` for gradient descent.
+    """
     model = (
         (ReleasedGradient if gradient else ReleasedDerivatives)(net)
         if preset == "released" and net.sizes[-1] == 1

@@ -1,7 +1,7 @@
-"""The derivatives of the third paper's released code, of a network of one output.
+"""Reproduce the derivatives of the released code of Adeoye et al. for a network with one output.
 
-Its Jacobian lacks `kappa` and couples the hidden layer's entries to wrong weights (B1 and B2 of ggn_score.md 6), its gradient lacks `kappa` and takes
-`rho'` at `rho(z)` (B3).
+Its Jacobian lacks `kappa` and assigns entries of the hidden layer to wrong weights. Its gradient
+lacks `kappa` and evaluates `rho'` at `rho(z)`.
 """
 
 import equinox as eqx
@@ -16,7 +16,7 @@ from riemgn.model import AbstractModel, ACTIVATIONS
 
 
 class ReleasedDerivatives(AbstractModel):
-    """A network of one output whose values are true and whose Jacobian is the one that the released GGN-SCORE sees (B1, B2)."""
+    """A network with true values and the Jacobian that the released GGN-SCORE uses."""
 
     net: rg.MLP
     rowwise: bool = eqx.field(static=True, default=True)
@@ -27,7 +27,7 @@ class ReleasedDerivatives(AbstractModel):
 
 
 class ReleasedGradient(AbstractModel):
-    """A network of one output whose values are true and whose gradients are those that the released gradient descent sees (B3)."""
+    """A network with true values and the gradient that the released gradient descent uses."""
 
     net: rg.MLP
     rowwise: bool = eqx.field(static=True, default=True)
@@ -50,14 +50,17 @@ def _released_jvp(primals, tangents):
     act, z = ACTIVATIONS[net.activation][0], x @ u.T
     rho = act(z)
     slope = jax.vmap(jax.vmap(jax.grad(act)))(rho if gradient else z)
-    hidden = (v[0] * slope)[:, :, None] * x[:, None, :]  # written neuron by neuron: (m, n_1, n_0)
-    # theta is read column by column, which of the Jacobian's columns only its gradient heeds
+    hidden = (v[0] * slope)[:, :, None] * x[:, None, :]  # stored neuron by neuron: (m, n_1, n_0)
+    # theta is read column by column, but only the gradient stores its columns so.
     couples = hidden_change if gradient else hidden_change.T
     return net(params, x), hidden.reshape(len(x), -1) @ couples.reshape(-1) + rho @ output_change[0]
 
 
 class ReleasedJacobian(AbstractJacobian):
-    """`J P` of a Jacobian `J` of two layers, `P v` being `v` with the hidden layer's part, neuron by neuron, read as if it lay input by input.
+    """`J P` for the Jacobian `J` of two layers and a permutation `P`.
+
+    `P v` reads the part of the hidden layer of `v`, stored neuron by neuron, as if it were stored
+    input by input.
 
     - `jac`: `J`, (m, p).
     - `hidden`: neurons and inputs of the hidden layer.

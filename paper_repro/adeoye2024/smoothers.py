@@ -1,13 +1,17 @@
-"""Smoothings of the absolute value: how self-concordant they are, and what that promises of a GGN-SCORE step.
+"""The constants of self-concordance are tight, and the predicted decrease of a step holds.
 
-What to see: left, `|h'''| / (h'')^{nu/2}` of each smoothing at its order, which rises to its tight constant `M_h` and no higher. The pseudo-Huber
-function passes the constant 2 that the released code gives it. The curve of `mu = 7` in units of `mu` is that of `mu = 1` times `mu^{nu/2 - 2}`, the
-law of scaling. Right, on a linear model: what self-concordance promises of a step's decrease of `F = f + tau sum h_mu`, over the decrease; the step
-size is the one that makes the promise largest.
+What to see: the left panel shows `|h'''| / (h'')^{nu/2}` of two smoothings of the absolute value at
+their order. Each curve rises to its tight constant `M_h` and not higher. The pseudo-Huber function
+exceeds the constant 2 that the released code uses. The curve of `mu = 7` in units of `mu` is that
+of `mu = 1` times `mu^{nu/2 - 2}`, as the law of scaling says. The right panel shows, for a linear
+model, the decrease of `F = f + tau sum h_mu` that self-concordance predicts over the measured
+decrease. The step size maximises the predicted decrease.
 
-What it does not show: a promise for networks, whose outputs are not linear; there the step may raise `F`, see `trajectories`.
+What it does not show: a prediction for your network. Its outputs are not linear, so a step may
+raise `F`, see `trajectories`.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 2, 3.3; step sizes of Sun and Tran-Dinh, arXiv:1703.04599.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875. Step sizes: Sun and Tran-Dinh,
+arXiv:1703.04599. Statement C13.
 """
 
 import jax
@@ -31,10 +35,11 @@ KINDS = {
 
 
 def data(quick, data_dir=None):
-    """Ratios (2, places) at both smoothings with their constants, decreases and predictions (seeds, steps), and the certificates."""
+    """Ratios (2, places) with their constants, decreases (seeds, steps), and the certificates."""
     result = {"places": PLACES, "kinds": {name: studied(make, SEEDS[quick]) for name, (make, _) in KINDS.items()}}
     result["setup"] = {
-        "data": f"left: the functions themselves; right: linear model with cond(K) = 100 and Gaussian targets, {STEPS} steps of rule 'analytic'",
+        "data": f"left: the functions themselves; right: linear model with cond(K) = 100 and Gaussian "
+        f"targets, {STEPS} steps of rule 'analytic'",
         **{"n": N, "p": P, "alpha": 1, "rho": f"c = tau = {TAU:g}, mu = 1", "tolerance": "float64"},
         "seeds": f"0-{SEEDS[quick][-1]} (line: median, band: least to largest)",
     }
@@ -62,7 +67,7 @@ def ratio(penalty, order, x):
 
 
 def descent(penalty, seed):
-    """What the steps of one run did and promised, relative to `F` at the start, and the status of the certificate."""
+    """Measured and predicted decreases over `F` at the start, and the certificate."""
     tight = type(penalty)(constant=penalty.tight_constant(penalty.order))
     linear = rg.task.linear(N, P, 10.0, key=jax.random.key(seed))  # cond(J), so cond(K) = 100
     problem = rg.Problem(linear.model, linear.params, linear.x, linear.y, rg.SquaredLoss(mean=True))
@@ -74,7 +79,7 @@ def descent(penalty, seed):
 
 
 def draw(data, fig):
-    """Ratios and constants; decreases and predictions."""
+    """Draw ratios with constants, and predicted over measured decreases."""
     fig.set_size_inches(9.6, 4.2)
     left, right = fig.subplots(1, 2)
     for name, kind in data["kinds"].items():
@@ -105,7 +110,7 @@ def draw(data, fig):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     found = []
     for name, kind in result["kinds"].items():
         first, other = (float(np.max(values)) for values in kind["ratios"])

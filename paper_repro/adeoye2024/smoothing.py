@@ -1,16 +1,20 @@
-"""The smoothing `mu` of the penalty, from 10^-3 to 10: GGN-SCORE's test loss and zeros at a fixed number of steps (S2).
+"""A larger smoothing `mu` of the penalty gives a smaller test loss of GGN-SCORE (setting S2).
 
-What to see: the final test loss falls by about five orders of magnitude as `mu` grows (left axis), in two ways. In the `corrected` preset at full
-size it stays at 0.02 from 0.006 to 0.12 and falls from there on, to 1.6e-5 at 10. In `released` it is about that of a network that says zero (dotted)
-up to 0.04, seven times that at 0.16, and falls by nearly four orders from 0.63 to 1.26. At large `mu` about as many entries are not needed for 99.9%
-of `|w|_1` as at the start (right axis), at small `mu` a third to two thirds of that. `mu` acts through the metric `D = diag h_mu''`, about `1/mu` at
-small weights: with `c = 1` it is, up to `alpha`, the step size of gradient descent on all weakly curved modes. Small `mu` moreover freezes the step
-(below), as `M_g eta` grows.
+What to see: test loss and zeros after a fixed number of steps, for `mu` from 10^-3 to 10. The final
+test loss falls by about five orders of magnitude (left axis). At full size in the `corrected`
+preset it stays at 0.02 from 0.006 to 0.12, and then falls to 1.6e-5 at 10. In `released` it is
+about that of zero outputs (dotted) up to 0.04, seven times that at 0.16, and falls by nearly four
+orders from 0.63 to 1.26. At large `mu` you can drop about as many entries of the parameters as at
+the start and keep 99.9 % of `|w|_1` (right axis). At small `mu` it is a third to two thirds of
+that. `mu` acts through the metric `D = diag h_mu''`, about `1/mu` at small weights. With `c = 1` it
+is, up to `alpha`, the step size of gradient descent on all weakly curved modes. In addition a small
+`mu` stops the step (lower panels) because `M_g eta` grows.
 
-What it does not show: that the penalty matters for the fit; `tau` is fixed at 10^-4, see `weight`. The reference draws means of ten runs, here it is
-the median with a band. In the `released` preset the Jacobian is the released code's, which lacks `kappa` and couples wrong entries.
+What it does not show: that the penalty matters for the fit. `tau` is fixed at 10^-4, see `weight`.
+The paper shows means of ten runs, here you see the median with a band. In the `released` preset the
+Jacobian is that of the released code, see `released.py`.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code; ggn_score.md 4.1 (S2), 7.4.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code.
 """
 
 import numpy as np
@@ -36,7 +40,7 @@ def draw(data, fig):
 
 
 def checks(result):
-    """The ends of the grid after 400 steps, `corrected` unless said (ggn_score.md 7.6, 8); medians over seeds."""
+    """Compare medians over seeds at the ends of the grid after 400 steps."""
 
     def ratio(one, other, preset):
         return float(np.median(value(result, preset, one) / value(result, preset, other)))

@@ -1,7 +1,8 @@
-"""Weight and smoothing of the penalty swept on images: accuracies, T-I and # zeros after one epoch of GGN-SCORE (ggn_score.md 4.2, R4 to R6).
+"""Sweep the weight and the smoothing of the penalty on images, for one epoch of GGN-SCORE.
 
-One epoch in batches of 16, `c = 1`, step by the reference's rule from `alpha = 1`. Every value of `tau` (at `mu = 1 / kappa`) and of `mu` (at `tau
-= 1e-4`) starts from the same weights and sees the same batches; all numbers are of the last point.
+The epoch has batches of 16, `c = 1`, and the step of the reference's rule from `alpha = 1`. All
+values of `tau` (at `mu = 1 / kappa`) and of `mu` (at `tau = 1e-4`) start from the same weights and
+use the same batches. All numbers are those of the last point.
 """
 
 import jax.numpy as jnp
@@ -31,7 +32,10 @@ PERCENT = {
 
 
 def images(name, quick, data_dir=None):
-    """Pixels in [0, 1] and one-hot labels, for training and for the test: 8000 and 2000 (quick: 800 and 200) of the set's 10 000 test images."""
+    """Pixels in [0, 1] and one-hot labels for training and test.
+
+    They are 8000 and 2000 (quick: 800 and 200) of the 10 000 test images.
+    """
     found = rg.load_data(name, data_dir=data_dir, standardize=False, drop_constant=False, target="onehot")
     x, y = (found.x_test, found.y_test) if len(found.x_test) else (found.x, found.y)
     rows, test_rows = ROWS[quick]
@@ -75,8 +79,10 @@ def setup(what, task, sweeps):
     rows, outputs = task.y.shape
     n0, n1, _ = task.net.sizes
     return {
-        "data": f"{what}; {task.net.activation} network {n0}-{n1}-{outputs} without biases; one epoch in batches of {BATCH}; presets coincide "
-        f"(several outputs); |theta| = {value(sweeps, 'tau', 'norm', TAU):.3g} (tau = 1: {value(sweeps, 'tau', 'norm', TAUS[-1]):.2g})",
+        "data": f"{what}; {task.net.activation} network {n0}-{n1}-{outputs} without biases; one epoch in "
+        f"batches of {BATCH}; presets coincide "
+        f"(several outputs); |theta| = {value(sweeps, 'tau', 'norm', TAU):.3g} (tau = 1: "
+        f"{value(sweeps, 'tau', 'norm', TAUS[-1]):.2g})",
         "n": f"{rows} x {outputs}",
         "p": n1 * (n0 + outputs),
         "alpha": ALPHA,
@@ -87,7 +93,7 @@ def setup(what, task, sweeps):
 
 
 def draw(data, fig):
-    """Above, what is left of accuracy and of the activation pattern; below, test loss and the number of zeros on an axis of its own."""
+    """Draw accuracies and T-I (top), and test loss with the number of zeros (bottom)."""
     fig.set_size_inches(10.5, 7.2)
     axes = fig.subplots(2, 2)
     for column, (name, symbol) in enumerate((("tau", r"$\tau$"), ("mu", r"$\mu$"))):
@@ -112,7 +118,10 @@ def value(sweeps, name, key, at):
 
 
 def checks(sweeps, least):
-    """The numbers the figure stands for, medians over seeds; `least` is the test accuracy [%] asked for at `tau = 1e-4`, `mu = 1 / kappa`."""
+    """Compare medians over seeds with their predictions.
+
+    `least` is the smallest test accuracy [%] at `tau = 1e-4`, `mu = 1 / kappa`.
+    """
     small = min(sweeps["mu"]["at"])
     loss, right, stays = (value(sweeps, "tau", key, TAU) for key in ("test", "test_accuracy", "stability"))
     tiny, large = (value(sweeps, "tau", "test_accuracy", tau) for tau in (TAUS[0], TAUS[-1]))

@@ -1,7 +1,7 @@
-"""One run of one variant of the synthetic experiments, curves over seeds, and what their pictures and captions share.
+"""Run one variant of the synthetic experiments, and draw its curves over seeds.
 
-Seconds are processor seconds of the steps alone, without compilation and without evaluating what is plotted (the released code's clock runs on while
-it evaluates both losses).
+Seconds are processor times of the steps alone, without compilation and without the evaluation of
+what is plotted. The clock of the released code includes the evaluation of both losses.
 """
 
 import time
@@ -22,11 +22,11 @@ from .network import initial, network, problem_of, teacher_data, TeacherData
 from .variants import ALPHA, flops, look, method_of, Setting, TAU, Variant
 
 MANTISSAS = (1, 2, 3, 4, 5, 6, 8)
-ERROR = 10.0  # golden numbers of chaotic or rounding-sized quantities: free within ten times their tolerance
+ERROR = 10.0  # golden rtol of chaotic or rounding-sized numbers: ten times their tolerance
 
 
 def drawn(setting: Setting, seed: int) -> tuple[rg.MLP, list, TeacherData]:
-    """Network, weights and data of a seed: the same for every variant and at every point of a sweep."""
+    """Network, weights and data of a seed, the same for every variant and point of a sweep."""
     data_key, weight_key = jr.split(jr.key(seed))
     net = network(setting.inputs, setting.width)
     return net, initial(net, weight_key), teacher_data(setting.train, setting.test, setting.inputs, data_key)
@@ -44,9 +44,10 @@ def checkpoints(steps: int) -> list[int]:
 
 @eqx.filter_jit
 def advanced(problem, method, w, memory, halvings, done, steps):
-    """After `steps` steps from step `done` on: parameters, the method's memory, the last step size, and how often the line search has halved in all.
+    """Parameters, memory, last step size and halvings after `steps` steps from step `done`.
 
-    One program for any number of steps. Of what a step reports only its size is kept, so that the rest is not computed.
+    The program is the same for any number of steps. It returns only the size of a step, so XLA
+    drops the rest.
     """
     blank = method.init(problem, w, jnp.asarray(problem.n)).report
 
@@ -61,7 +62,7 @@ def advanced(problem, method, w, memory, halvings, done, steps):
 
 @eqx.filter_jit
 def measured(problem, x_test, y_test, w, mu, tau):
-    """Loss on training and test rows, `|w|_1`, `|w|`, and the penalised loss with the smoothed norm."""
+    """Losses on training and test rows, norms of `w`, and the penalised loss."""
     test = problem.loss(problem.model(problem.unflatten(w), x_test).reshape(-1), y_test)
     train, sizes = problem.objective(w), jnp.sum(jnp.abs(w))
     smooth = train + tau * jnp.sum(jnp.sqrt(mu**2 + w**2) - mu)
@@ -84,12 +85,13 @@ def run(
     tau: float = TAU,
     recycle: bool = False,
 ) -> dict:
-    """One run, measured after each of the numbers of `steps`.
+    """Run one variant and measure it after each number of `steps`.
 
-    Returns: `train`, `test` loss `f`, `reported = f + tau |w|_1` (what the released code reports), `objective = f + tau sum h_mu` (what it lowers),
-    `norm` `|w|`, `step_size` of the step before, `seconds`, `flops` and `halvings` of the line search so far, (checkpoints,) each, and `zeros` of the
-    final `w`.
-    A run that overflows goes on as NaN. With `recycle` the steps of GGN-SCORE are solved as `rg.GGNScore(recycle=True)` does: the same, sooner.
+    Returns: arrays over the checkpoints, and `zeros` of the final `w`. They are `train` and `test`
+    loss `f`, `reported = f + tau |w|_1` (what the released code reports), `objective = f + tau sum
+    h_mu` (what it minimises), `norm`, `step_size`, `seconds`, `flops` and `halvings` of the line
+    search. After an overflow the values are NaN. With `recycle` GGN-SCORE computes the same steps
+    faster, see `rg.GGNScore`.
     """
     mu = setting.smoothing if mu is None else mu
     net, params, data = drawn(setting, seed)
@@ -144,7 +146,7 @@ def after(result: dict, variant: Variant, count: int, key: str = "test") -> np.n
 
 
 def draw_curve(ax, result: dict, variant: Variant, against: str = "steps", key: str = "test", **more) -> None:
-    """Median and band of `key` against the steps, or against the seconds or flops of the median run; the start is left out."""
+    """Draw median and band of `key` against steps, seconds or flops of the median run."""
     record = curve(result, variant)
     places = np.asarray(record["steps"]) if against == "steps" else np.median(record[against], axis=0)
     band(ax, places[1:], np.asarray(record[key])[:, 1:], **look(variant, **more))

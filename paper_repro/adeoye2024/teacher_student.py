@@ -1,13 +1,15 @@
-"""Teacher and student on MNIST: the sweeps of `images` where the targets are a small network's probabilities.
+"""On a teacher's probabilities the two sweeps look as they do on labels.
 
-What to see: as in `images`, for a SiLU network of 1024 hidden neurons that learns what a teacher of 16 hidden neurons says. Accuracy is agreement
-with the teacher's first choice.
+What to see: the sweeps of `images` for a SiLU network of 1024 hidden neurons that learns the
+probabilities of a teacher with 16 hidden neurons on MNIST. Accuracy is agreement with the first
+choice of the teacher.
 
-What it does not show: generalisation. As in the released code the student's training inputs contain its test inputs (with the teacher's targets),
-so test numbers are of data it has seen; the rest of the training inputs are a class-balanced part of the first 3000 training images. T-I counts
-signs of pre-activations, which for SiLU are no activation pattern. Of MNIST the 10 000 test images alone are used.
+What it does not show: generalisation. As in the released code, the training inputs of the student
+contain its test inputs, with the targets of the teacher. The other training inputs are a
+class-balanced part of the first 3000 training images. T-I counts signs of pre-activations, which is
+not an activation pattern because SiLU is smooth. Of MNIST only the 10 000 test images are used.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 4.2, R6.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875.
 """
 
 import functools
@@ -24,19 +26,22 @@ from .measures import accuracy
 from .sweeps import draw as draw
 
 WIDTHS = {True: 64, False: 1024}
-FIRST = {True: 600, False: 3000}  # training images of which a class-balanced part trains
+FIRST = {True: 600, False: 3000}  # a class-balanced part of the first training images is used
 TEACHER_WIDTH, TEACHER_BATCH, TEACHER_RATE = 16, 64, 1e-3
 TEACHER_EPOCHS = 250
 LEAST = {True: 20.0, False: 80.0}  # test accuracy [%]
 
 
 def data(quick, data_dir=None):
-    """Both sweeps from every seed of the student; one teacher."""
+    """Both sweeps for every seed of the student, with one teacher."""
     found = sweeps.swept(
         lambda tau, mu, seed: cell(tau, mu, seed, quick, data_dir), WIDTHS[quick], sweeps.LARGE_MUS, sweeps.SEEDS
     )
     at, share = task(quick, data_dir)
-    what = f"mnist, {len(at.x)} training inputs, {len(at.x_test)} of them the test inputs; teacher 784-{TEACHER_WIDTH}-10, softmax, "
+    what = (
+        f"mnist, {len(at.x)} training inputs, {len(at.x_test)} of them the test inputs; teacher "
+        f"784-{TEACHER_WIDTH}-10, softmax, "
+    )
     what += f"{TEACHER_EPOCHS} epochs of Adam, {share:.1f} % right"
     result = {"sweeps": found, "teacher_accuracy": share, "setup": sweeps.setup(what, at, found)}
     result["checks"] = checks(found, share, quick)
@@ -68,7 +73,7 @@ def balanced(y):
 
 
 def taught(x, y, epochs):
-    """The probabilities of a bias-free network with normal weights after Adam on the cross-entropy, (rows, classes)."""
+    """Class probabilities of a small network after training with Adam, (rows, classes)."""
     import optax
 
     optimiser, key = optax.adam(TEACHER_RATE), jax.random.key(0)

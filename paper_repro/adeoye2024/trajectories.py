@@ -1,14 +1,18 @@
-"""Test loss along GGN-SCORE and gradient descent at fixed `mu = 1/kappa`, `tau = 10^-4`: presets, dampings and steps side by side.
+"""The derivatives of the released code change the path of GGN-SCORE.
 
-What to see: with the true Jacobian GGN-SCORE falls steeply for ten steps and slowly from then on. With the released code's Jacobian, which lacks
-`kappa`, a step is shortened by `kappa` and the damping by `kappa^2`: the loss falls by `(1 - alpha kappa)^2` per step at first and ends lower. With
-`c = tau`, the true Hessian of the penalised loss, it is not monotone, and rounding decides its later course. Gradient descent of step 1 is far
-slower; with the true gradient and step `1/kappa`, or with the released code's gradient, which has such a step built in, it is as fast as GGN-SCORE.
+What to see: test loss at fixed `mu = 1/kappa`, `tau = 10^-4`, for several presets, dampings and
+steps. With the true Jacobian GGN-SCORE falls steeply for ten steps and slowly afterwards. The
+Jacobian of the released code lacks `kappa`, which shortens a step by `kappa` and reduces the
+damping by `kappa^2`. The loss then falls by `(1 - alpha kappa)^2` per step at first and ends lower.
+With `c = tau`, the true Hessian of the penalised loss, the loss is not monotone, and rounding
+decides its later course. Gradient descent of step 1 is far slower. With the true gradient and step
+`1/kappa`, or with the released gradient, which implies such a step, it is as fast as GGN-SCORE.
 
-What it does not show: what a step costs; see `comparison`, and there why step `1/kappa` is the one that belongs beside `mu = 1/kappa`. The released
-code draws from one generator of Julia, so single numbers cannot be compared with it, only ranges over seeds.
+What it does not show: what a step costs, and why you should compare `mu = 1/kappa` with the step
+`1/kappa`, see `comparison`. You cannot compare single numbers with the released code because it
+draws from a generator of Julia. You can compare ranges over seeds.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code; ggn_score.md 4.1 (setting of S2 and S3), 7.2.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code.
 """
 
 import numpy as np
@@ -50,7 +54,7 @@ def draw(data, fig):
 
 
 def table_panel(ax, data):
-    """Median test loss at the steps shown, # zeros and the penalised loss with `|w|_1` at the end."""
+    """Draw a table of median test losses, # zeros and the penalised loss at the end."""
     rows = []
     for variant in LOOKS:
         record = curve(data, variant)
@@ -81,7 +85,7 @@ def table_panel(ax, data):
 
 
 def band_checks(result, variant, count, low, high):
-    """The test loss of every seed lies between the two."""
+    """Check that the test loss of every seed is between `low` and `high`."""
     values = after(result, variant, count)
     name = f"{variant.label}: test loss at {count}"
     found = [] if low is None else [check(f"{name}, least", float(values.min()), "at_least", low, 0.0, golden_rtol=0.1)]
@@ -101,7 +105,7 @@ QUICK_BANDS = (
 
 
 def checks(result, quick):
-    """The bands of ggn_score.md 7.6, 5 to 7; at quick size those measured for it."""
+    """Check the bands, which differ for the two sizes, and ratios of losses."""
     found = [entry for case in (QUICK_BANDS if quick else FULL_BANDS) for entry in band_checks(result, *case)]
     train = np.array([after(result, GGN, count, "train") for count in (1, 10, 50, 100, 200, 500)])
     found.append(

@@ -1,11 +1,14 @@
-"""Settings and variants of the synthetic experiments of the third paper: which network and data, which method in which preset, what a step costs.
+"""Define the settings and variants of the synthetic experiments, and what a step costs.
 
-Arithmetic (`flops`) is counted from the matrix products of the plain step, `n` samples, `p` parameters, elementwise work left out:
+Arithmetic (`flops`) is counted from the matrix products of the plain step with `n` samples and `p`
+parameters, without elementwise work:
 
-- gradient descent: `4 n p`, the products with `U` and with the slopes; every trial of a line search `2 n p`;
-- GGN-SCORE: `n^2 p + n^3 / 3 + 12 n p`: the kernel `J D^{-1} J^T` (symmetric), its Cholesky factor, `J` itself and five products with it.
+- gradient descent: `4 n p` for the products with `U` and with the slopes, and `2 n p` for every
+    trial of a line search,
+- GGN-SCORE: `n^2 p + n^3 / 3 + 12 n p` for the symmetric kernel `J D^{-1} J^T`, its Cholesky
+    factor, `J` itself and five products with it.
 
-A faster way to the same direction does fewer.
+A faster algorithm for the same direction needs fewer operations.
 """
 
 from typing import NamedTuple
@@ -38,7 +41,10 @@ class Setting(NamedTuple):
     @property
     def words(self) -> str:
         """For the caption."""
-        return f"teacher of 5 neurons, {self.train}/{self.test} rows on the unit sphere of R^{self.inputs}; SiLU network {self.inputs}-{self.width}-1"
+        return (
+            f"teacher of 5 neurons, {self.train}/{self.test} rows on the unit sphere of R^{self.inputs}; "
+            f"SiLU network {self.inputs}-{self.width}-1"
+        )
 
 
 S1 = Setting(1000, 2000, 20, 500)
@@ -47,7 +53,11 @@ SMALL = Setting(100, 200, 5, 100)
 
 
 class Variant(NamedTuple):
-    """A method in a preset: `option` is the damping `"c = 1"` or `"c = tau"` of GGN-SCORE, the step of gradient descent, or its line search."""
+    """A method in a preset.
+
+    `option` is the damping `"c = 1"` or `"c = tau"` of GGN-SCORE, or the step or line search of
+    gradient descent.
+    """
 
     method: str
     preset: str
@@ -79,7 +89,7 @@ LOOKS = {
 
 
 def look(variant, **more):
-    """Line, marker and label of a variant; wide markers on thin lines, a few of them."""
+    """Line, marker and label of a variant."""
     return {**LOOKS[variant], "label": variant.label, "markersize": 5, "linewidth": 1.3, **more}
 
 

@@ -1,15 +1,19 @@
-"""The weight `tau` of the penalty, from 10^-8 to 1: GGN-SCORE's test loss and zeros at a fixed number of steps (S3).
+"""A moderate weight `tau` of the penalty helps little, and a large one collapses the network (S3).
 
-What to see: below 10^-5 the test loss does not depend on `tau` (left axis). At full size the penalty helps it by a factor of 2.4 to 3.2, on every
-seed, at `tau = 2.5 * 10^-4` in the `corrected` preset, and by a tenth at most in `released`; from 10^-3 on it costs accuracy, and more entries are
-not needed for 99.9% of `|w|_1` (right axis). At large `tau` runs collapse to `w = 0`: the test loss is that of a network that says zero (dotted
-line), and # zeros means nothing; the norm of the weights (below) tells these runs.
+What to see: test loss and zeros after a fixed number of steps, for `tau` from 10^-8 to 1. Below
+10^-5 the test loss does not depend on `tau` (left axis). At full size in the `corrected` preset the
+penalty reduces it by a factor of 2.4 to 3.2 for every seed, at `tau = 2.5 * 10^-4`. In `released`
+it gains a tenth at most. From 10^-3 on it costs accuracy, and you can drop more entries and keep
+99.9 % of `|w|_1` (right axis). At large `tau` runs collapse to `w = 0`. Then the test loss is that
+of zero outputs (dotted line), and # zeros means nothing. The norm of the weights (lower panels)
+identifies these runs.
 
-What it does not show: other smoothings; `mu = 1/kappa`. The reference draws means of ten runs, here it is the median with a band; its # zeros are of
-the last slot of a stored trajectory, here of the final weights. In the `released` preset the Jacobian is the released code's, which lacks `kappa` and
-couples wrong entries.
+What it does not show: other smoothings, because `mu = 1/kappa`. The paper shows means of ten runs,
+here you see the median with a band. Its # zeros are those of the last slot of a stored trajectory,
+here they are those of the final weights. In the `released` preset the Jacobian is that of the
+released code, see `released.py`.
 
-Reference: following Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code; ggn_score.md 4.1 (S3), 7.4.
+Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875, and its released code.
 """
 
 import numpy as np
@@ -38,7 +42,7 @@ def draw(data, fig):
 
 
 def checks(result):
-    """What small, middling and large `tau` do after 400 steps (ggn_score.md 7.6, 9); medians over seeds."""
+    """Compare medians over seeds after 400 steps for small, middle and large `tau`."""
 
     def ratio(one, other, preset="corrected", key="test"):
         return float(np.median(value(result, preset, one, key) / value(result, preset, other, key)))

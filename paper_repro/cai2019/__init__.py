@@ -1,1 +1,1 @@
-"""Cai et al., arXiv:1905.11675v2: Gram-Gauss-Newton."""
+"""Items on Gram-Gauss-Newton: Cai et al., arXiv:1905.11675v2."""

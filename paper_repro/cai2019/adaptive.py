@@ -1,13 +1,16 @@
-"""Damping tied to the least eigenvalue of the kernel gives discrete steps a rate free of conditioning.
+"""Damping tied to the smallest eigenvalue gives discrete steps a rate free of the conditioning.
 
-What to see: Levenberg-Marquardt steps with `rho_k = c lambda_min(K_k)` and nearly the largest step `eta` that the step condition
-`eta [k G / (1 + c) + mu (1 + k eta G / (2 (1 + c)))^2] <= 1` allows at the start (`k = L / lambda_min(K)`, `G = |grad g|`). The loss gap falls at
-every step at least by the factor `1 - eta nu / (1 + c)`, whatever cond(K). Conditioning enters through the output scale alone: alpha is such that
-`k G = 0.1`. At smaller alpha the condition fails: those runs (hollow) confirm nothing, though some still contract.
+What to see: Levenberg-Marquardt steps with `rho_k = c lambda_min(K_k)`. The step `eta` is nearly
+the largest one that satisfies `eta [k G / (1 + c) + mu (1 + k eta G / (2 (1 + c)))^2] <= 1` at the
+start, with `k = L / lambda_min(K)` and `G = |grad g|`. At every step the loss gap falls at least by
+the factor `1 - eta nu / (1 + c)`, for every cond(K). Conditioning matters only through the output
+scale because alpha is chosen such that `k G = 0.1`. At smaller alpha the condition fails. Those
+runs (hollow) confirm nothing, though some of them still contract.
 
-What it does not show: that alpha must be as large as this; `L` is a worst case, and the contraction usually survives far below.
+What it does not show: that you need such a large alpha. `L` is a worst case, and the contraction
+usually holds far below it.
 
-Reference: following Cai et al., arXiv:1905.11675v2; derived in papers.md D14.
+Reference: Cai et al., arXiv:1905.11675v2. Statement D14.
 """
 
 import jax.numpy as jnp
@@ -34,7 +37,7 @@ LOOKS = {0.1: ("#0072B2", "o", "-"), 1.0: ("#D55E00", "s", "--"), 10.0: ("#009E7
 
 
 def data(quick, data_dir=None):
-    """Runs at each conditioning, loss, c and seed, and a ladder of output scales below the one that the step condition asks for."""
+    """Runs for each conditioning, loss, c and seed, and runs at smaller output scales."""
     distances, seeds = DISTANCES[quick], range(SEEDS[quick])
     runs = []
     for loss in LOSSES:
@@ -46,7 +49,8 @@ def data(quick, data_dir=None):
     ladder = {"share": list(SHARES[quick]), **gathered([run(middle, 1.0, share) for share in SHARES[quick]])}
     result = {"runs": runs, "ladder": ladder}
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples and near-duplicates, tanh network 10-{WIDTH}-1; (d): cond(K) = {ladder['cond'][0]:.0e}, c = 1",
+        "data": f"diabetes, {SAMPLES} samples and near-duplicates, tanh network 10-{WIDTH}-1; (d): cond(K) "
+        f"= {ladder['cond'][0]:.0e}, c = 1",
         **{
             "n": 2 * SAMPLES,
             "p": 12 * WIDTH + 1,
@@ -61,7 +65,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Gaps at every conditioning with their bound, factors against cond(K) for both losses, and the ladder of output scales."""
+    """Draw gaps with bounds, factors against cond(K), and the runs at smaller output scales."""
     fig.set_size_inches(12.5, 3.7)
     axes = fig.subplots(1, 4)
     gap_panel(axes[0], data)
@@ -100,7 +104,7 @@ def draw(data, fig):
 
 
 def gap_panel(ax, data):
-    """Loss gap against steps, squared loss, c = 1, at each conditioning; curves that coincide are told apart by dash and marker."""
+    """Draw the loss gap against steps at each conditioning, for the squared loss and c = 1."""
     mine = [entry for entry in data["runs"] if (entry["loss"], entry["c"]) == ("squared", 1.0)]
     steps = np.arange(16)
     allowed = max(np.max(entry["allowed"]) for entry in mine)
@@ -130,7 +134,7 @@ def gap_panel(ax, data):
 
 
 def ladder_panel(ax, ladder):
-    """Largest factor over its bound against the output scale; filled where the step condition holds."""
+    """Draw the factor over its bound against the output scale, filled if the condition holds."""
     share, ratio = np.asarray(ladder["share"]), np.asarray(ladder["ratio"], float)
     applies = np.array([status != "not applicable" for status in ladder["status"]])
     ax.axhline(1.0, color="0.45", linestyle="--", label="bound")
@@ -158,7 +162,7 @@ def ladder_panel(ax, ladder):
 
 
 def start(loss, distance, seed):
-    """The network at the output scale where `k G = BEND`, and what the step condition takes: `c -> eta`."""
+    """The network at the output scale where `k G = BEND`, and the step `eta` for each `c`."""
     w_key, d_key, y_key = jr.split(jr.key(seed), 3)
     x, _ = rg.load_data("diabetes", subset=SAMPLES, seed=seed)
     x = jnp.asarray(rg.near_duplicates(np.asarray(x), distance, key=d_key))
@@ -183,7 +187,7 @@ def largest_step(bend, c, mu):
 
 
 def run(at, c, share=1.0):
-    """One run at `share` of the output scale with the step of the whole one: its gaps, factors, bound and certificate."""
+    """One run at `share` of the output scale, with gaps, factors, bound and certificate."""
     scaled, alpha = at
     problem = scaled(share * alpha)
     eta = SAFETY * largest_step(BEND, c, problem.loss.smoothness(problem.n))
@@ -216,7 +220,7 @@ def gathered(runs):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     runs, ladder = result["runs"], result["ladder"]
     flat = {key: [value for entry in runs for value in entry[key]] for key in ("ratio", "status", "condition", "cond")}
     applies = np.asarray(ladder["condition"]) <= 1

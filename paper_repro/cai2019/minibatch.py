@@ -1,13 +1,18 @@
-"""Mini-batch Gram-Gauss-Newton on a frozen kernel: block Gauss-Seidel in cyclic order, block Kaczmarz in random order, and a network beside it.
+"""Mini-batch Gram-Gauss-Newton is block Gauss-Seidel in cyclic and block Kaczmarz in random order.
 
-What to see: the energy `r^T K^{-1} r` of the residual. In cyclic order an epoch is one sweep of block Gauss-Seidel (a). In random order the mean over
-200 orders follows the exact second-moment recursion `E[z z^T] -> E[(I - P_B) z z^T (I - P_B)]`, `z = K^{-1/2} r`, below `(1 - lambda_min(E[P_B]))^k`;
-single orders scatter widely (b, c). A step `J_B^T (lambda K_BB + a I)^{-1} r_B` never raises the energy where `lambda >= 1/2`; below, it can (d). The
-kernel is that of a tanh network at its start; the network itself follows the linear prediction, the closer the wider it is (e, f).
+What to see: the energy `r^T K^{-1} r` of the residual for a frozen kernel. In cyclic order an epoch
+is one sweep of block Gauss-Seidel (a). In random order the mean over 200 orders follows the exact
+recursion of the second moment, `E[z z^T] -> E[(I - P_B) z z^T (I - P_B)]` with `z = K^{-1/2} r`. It
+stays below `(1 - lambda_min(E[P_B]))^k`, while single orders vary widely (b, c). A step `J_B^T
+(lambda K_BB + a I)^{-1} r_B` never raises the energy if `lambda >= 1/2`. For smaller lambda it can
+(d). The kernel is that of a tanh network at its start. The network itself follows the linear
+prediction more closely if you make it wider (e, f).
 
-What it does not show: a rate free of conditioning. Mini-batch rates depend on the spectrum of K.
+What it does not show: a rate free of the conditioning, because mini-batch rates depend on the
+spectrum of K.
 
-Reference: following Cai et al., arXiv:1905.11675v2; derived in papers.md D16. Block Kaczmarz: Needell and Tropp, arXiv:1208.3805.
+Reference: Cai et al., arXiv:1905.11675v2. Statements C12 and D16. Block Kaczmarz: Needell and
+Tropp, arXiv:1208.3805.
 """
 
 from functools import partial
@@ -37,7 +42,7 @@ SEEDS = {True: 5, False: 10}
 
 
 def data(quick, data_dir=None):
-    """Sweeps in cyclic order, mean energies in random order, largest factors of one step, and networks beside their linearisation."""
+    """Cyclic sweeps, mean energies in random order, largest factors of a step, and networks."""
     x, y = samples()
     problem = network(x, y, WIDTH, jr.key(0))
     factor = frozen(problem)
@@ -50,9 +55,11 @@ def data(quick, data_dir=None):
         "networks": [beside(x, y, width, SEEDS[quick]) for width in WIDTHS[quick]],
     }
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples of 10 inputs; kernel of a tanh network 10-{WIDTH}-1, cond(K) = {np.linalg.cond(factor) ** 2:.0f}",
+        "data": f"diabetes, {SAMPLES} samples of 10 inputs; kernel of a tanh network 10-{WIDTH}-1, cond(K) "
+        f"= {np.linalg.cond(factor) ** 2:.0f}",
         **{"n": SAMPLES, "p": f"{problem.p}; (e), (f): 12 m + 1", "alpha": 1, "rho": "0; (d): a / lambda"},
-        "seeds": f"(b), (c): {ORDERS} random orders; (e), (f): weights and orders 0-{SEEDS[quick] - 1} (band: least to largest)",
+        "seeds": f"(b), (c): {ORDERS} random orders; (e), (f): weights and orders 0-{SEEDS[quick] - 1} "
+        f"(band: least to largest)",
         "tolerance": f"float64, batches of {BATCH}",
     }
     result["checks"] = checks(result)
@@ -60,7 +67,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Six panels: cyclic sweeps, two random orders, the sweep of lambda and a, one network beside its linearisation, their distance by width."""
+    """Draw cyclic sweeps, two random orders, the sweep of lambda and a, and two network panels."""
     fig.set_size_inches(11, 6.4)
     axes = fig.subplots(2, 3).ravel()
     looks = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"))
@@ -125,7 +132,7 @@ def mean_panel(ax, run):
 
 
 def network_panels(left, right, data):
-    """Residuals of the narrowest and the widest network with their linearisations, and the largest distance between them."""
+    """Draw residuals of networks and their linearisations, and the distances by width."""
     for place, color, dash in ((0, "#D55E00", "--"), (-1, "#0072B2", "-")):
         run = data["networks"][place]
         epochs = np.arange(run["trained"].shape[1]) * BATCH / SAMPLES
@@ -140,7 +147,7 @@ def network_panels(left, right, data):
 
 
 def samples():
-    """Inputs and targets, each standardised on the whole data set; the residual starts at -y."""
+    """Inputs and targets, standardised on the whole data set. The residual starts at -y."""
     x, y = rg.load_data("diabetes", subset=SAMPLES, seed=0)
     return jnp.asarray(x), jnp.asarray(y)
 
@@ -158,7 +165,7 @@ def frozen(problem):
 
 
 def residuals(problem, method, steps, key):
-    """`r_k` for k = 0 to `steps`, (steps + 1, n); the k-th step gets the key that `rg.iterate` gives it."""
+    """`r_k` for k = 0 to `steps`, (steps + 1, n), with the same keys as `rg.iterate`."""
 
     def step(carry, _):
         w, state = method.step(problem, *carry, jr.fold_in(key, carry[1].count))
@@ -181,11 +188,15 @@ def energy(factor, r):
     return np.sum(z**2, axis=0).reshape(np.shape(r)[:-1])
 
 
-# --- (a) cyclic order -------------------------------------------------------------------------------------------------
+# --- (a) cyclic order -----------------------------------------------------------------------------
 
 
 def cyclic(factor, y, size):
-    """Energies after each epoch, measured and by powers of the Gauss-Seidel map, and the map itself from all unit residuals."""
+    """Energies after each epoch, measured and predicted, and the map of an epoch.
+
+    The prediction uses powers of the Gauss-Seidel map. The measured map comes from all unit
+    residuals.
+    """
     method, blocks = rg.GramGaussNewton(size, order="cyclic"), SAMPLES // size
     run = eqx.filter_jit(lambda y: residuals(linear(factor, y), method, blocks * EPOCHS, jr.key(0))[::blocks])
     mapped = np.asarray(jax.vmap(run)(-jnp.eye(SAMPLES)))[:, 1].T
@@ -210,11 +221,11 @@ def gauss_seidel(kernel, size):
     return np.eye(len(kernel)) - kernel @ np.linalg.inv(lower)
 
 
-# --- (b), (c) random order --------------------------------------------------------------------------------------------
+# --- (b), (c) random order ------------------------------------------------------------------------
 
 
 def random_order(factor, y, order):
-    """Energies over `ORDERS` random orders, and their mean by the recursion of the second moment over all batches."""
+    """Energies over `ORDERS` random orders, and the mean that the recursion predicts."""
     method = rg.GramGaussNewton(BATCH, order=order)
     run = eqx.filter_jit(jax.vmap(lambda key: residuals(linear(factor, y), method, STEPS, key)))
     energies = energy(factor, run(jr.split(jr.key(1), ORDERS)))
@@ -256,11 +267,11 @@ def projector(rows):
     return q @ q.T
 
 
-# --- (d) lambda and a -------------------------------------------------------------------------------------------------
+# --- (d) lambda and a -----------------------------------------------------------------------------
 
 
 def sweep(factor):
-    """The largest factor of the energy that the first step can have, by the map of all unit residuals, and its prediction."""
+    """The largest factor of the energy in the first step over all residuals, and its prediction."""
     unit = float(jnp.linalg.norm(factor, 2)) ** 2
     eigenvalues = np.linalg.eigvalsh(np.asarray(factor @ factor.T)[:BATCH, :BATCH])
     inverse = jnp.linalg.inv(factor)
@@ -284,11 +295,11 @@ def sweep(factor):
     }
 
 
-# --- (e), (f) networks ------------------------------------------------------------------------------------------------
+# --- (e), (f) networks ----------------------------------------------------------------------------
 
 
 def beside(x, y, width, seeds):
-    """Residuals of networks trained in shuffled mini-batches and of their linear models in the same order, and the largest distance between them."""
+    """Residuals of networks and of their linear models in the same order, and their distance."""
     method = rg.GramGaussNewton(BATCH)
     steps = EPOCHS * SAMPLES // BATCH
 
@@ -316,7 +327,7 @@ def distance_slope(result):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     found = []
     error = float(np.max([run["map_error"] for run in result["cyclic"]]))
     radius = float(np.max([abs(run["radius"] / run["predicted_radius"] - 1) for run in result["cyclic"]]))

@@ -1,16 +1,19 @@
-"""What a step of Gram-Gauss-Newton costs over a step of SGD.
+"""A step of Gram-Gauss-Newton costs at most about twice a step of SGD.
 
-What to see: the ratio of the processor seconds of one compiled step, by batch size (left) and by width (right), in float64 and float32. Beside the
-gradient's forward and backward pass a Gram-Gauss-Newton step forms the Gram matrix of the batch from what the layers keep, factorises it
-(batch^3 / 3 operations), and pulls the solution back. The claim "minor" is read as: in float32, in which networks are trained, at most twice an SGD
-step, at a batch of 128 and a width of 512. On small networks and large batches it is more.
+What to see: the ratio of the processor times of one compiled step, by batch size (left) and by
+width (right), in float64 and float32. A Gram-Gauss-Newton step needs the forward and backward pass
+of the gradient. In addition it forms the Gram matrix of the batch from what the layers keep,
+factorises it (batch^3 / 3 operations), and maps the solution back. We read the claim "minor" as at
+most twice an SGD step in float32, because networks are trained in float32, at a batch of 128 and a
+width of 512. For small networks and large batches the ratio is larger.
 
-What it does not show: other networks, or other machines; on convolutional networks as in the paper the ratio is another one. Both steps run in one
-process, interleaved, compiled before; what counts is the least processor time of all repeats, which other work on the machine hardly moves. In
-float64 the compiled SGD step itself has two speeds from process to process, some three times apart, and the ratio moves with it. Damping that leaves
-the Gram matrix ill-conditioned costs more.
+What it does not show: your network or machine. For convolutional networks as in the paper the ratio
+differs. Both steps run in one process, interleaved, after compilation. The number shown is the
+smallest processor time of all repeats because other work on the machine hardly changes it. In
+float64 the compiled SGD step has two speeds from process to process, up to three times apart.
+Damping that leaves the Gram matrix ill-conditioned costs more.
 
-Reference: following Cai et al., arXiv:1905.11675v2; method of theory.md C12.
+Reference: Cai et al., arXiv:1905.11675v2. Statement C12 (method).
 """
 
 import time
@@ -27,7 +30,7 @@ from riemgn.experiment.verdict import check
 
 INPUTS, SAMPLES = 784, 1024
 DAMPING = 10.0
-REFERENCE = 128  # the batch at which the claim is read
+REFERENCE = 128  # the batch of the claim
 BATCHES = {True: (32, 128), False: (32, 128, 512)}
 WIDTH = 512
 WIDTHS = {True: (64, 512), False: (64, 256, 512, 1024)}
@@ -35,12 +38,12 @@ REPEATS = {True: 20, False: 30}
 MINOR, SLACK = (
     2.0,
     2.0,
-)  # measured 1.2 to 1.4 on a quiet machine, up to 2.9 beside a process that fills the caches, as with --jobs 2
+)  # measured: 1.2 to 1.4 on an idle machine, up to 2.9 with a second process such as --jobs 2
 LOOKS = {"float32": ("#0072B2", "o", "-"), "float64": ("#D55E00", "s", "--")}
 
 
 def data(quick, data_dir=None):
-    """Ratios by batch at one width and by width at one batch, in both precisions, with the seconds they come from."""
+    """Ratios by batch and by width in both precisions, with their seconds."""
     batches, widths, width = BATCHES[quick], WIDTHS[quick], WIDTH
     cells = [(batch, width) for batch in batches] + [(REFERENCE, other) for other in widths if other != width]
     runs = [
@@ -50,7 +53,8 @@ def data(quick, data_dir=None):
     ]
     result = {"runs": runs, "batches": batches, "widths": widths, "width": width}
     result["setup"] = {
-        "data": f"{SAMPLES} random inputs in R^{INPUTS}; tanh networks {INPUTS}-m-m-1; left: m = {width}; right: batches of {REFERENCE}",
+        "data": f"{SAMPLES} random inputs in R^{INPUTS}; tanh networks {INPUTS}-m-m-1; left: m = {width}; "
+        f"right: batches of {REFERENCE}",
         **{"n": SAMPLES, "p": f"{INPUTS + 2} m + m^2 + m + 1", "alpha": 1, "rho": DAMPING, "seeds": "0"},
         "tolerance": f"least of {REPEATS[quick]} interleaved repeats of one step",
     }
@@ -74,7 +78,7 @@ def draw(data, fig):
 
 
 def seconds(batch, width, dtype, repeats):
-    """Least processor seconds of a step of either method, interleaved so that both see the same machine."""
+    """Smallest processor time of a step of both methods, measured in turn."""
     with jax.enable_x64(dtype == "float64"):
         ours, theirs = (stepper(name, batch, width) for name in ("GGN", "SGD"))
         for run in (ours, theirs):
@@ -117,6 +121,6 @@ def ratio(result, dtype, batch, width):
 
 
 def checks(result):
-    """The number the figure stands for. It is a ratio of times: its tolerance is wide, and so is the golden one."""
+    """Check the ratio. Its tolerances are wide because it is a ratio of times."""
     name = f"GGN step / SGD step, batch {REFERENCE}, m = {result['width']}, float32"
     return [check(name, ratio(result, "float32", REFERENCE, result["width"]), "at_most", MINOR, SLACK, golden_rtol=1.0)]

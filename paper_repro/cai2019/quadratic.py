@@ -1,13 +1,16 @@
-"""Full Gauss-Newton steps on wide networks: the residual is squared at every step, with a factor that falls with the width.
+"""A full Gauss-Newton step squares the residual, with a factor that falls with the width.
 
-What to see: the number of correct digits doubles at every step (left). The factor `|r_{k+1}| / |r_k|^2` of the first step lies below its bound
-`C = L / (2 sigma_min^2)` on every seed. Both fall with the width; the bound like `m^{-1/2}`; the factor like `1 / m` wherever second-order terms of
-different units cancel: random or paired output signs, or an odd activation. Softplus with all output signs +1 alone has none, and `m^{-1/2}`.
+What to see: the number of correct digits doubles at every step (left). The factor `|r_{k+1}| /
+|r_k|^2` of the first step stays below its bound `C = L / (2 sigma_min^2)` for every seed. Both fall
+with the width. The bound falls like `m^{-1/2}`. The factor falls like `1 / m` if second-order terms
+of different units cancel, for example with random or paired output signs or an odd activation. Only
+softplus with all output signs +1 has no cancellation, and falls like `m^{-1/2}`.
 
-What it does not show: how wide a network must be for the theorem of the paper; here one starts from `f = 0` (centred) and converges at every width.
-Both layers and the biases are trained, where the paper's setting as we know it trains the hidden weights alone.
+What it does not show: how wide a network must be for the theorem of the paper. Here the outputs
+start at zero, and the steps converge at every width. Both layers and the biases are trained. In the
+paper, as we know it, only the hidden weights are trained.
 
-Reference: following Cai et al., arXiv:1905.11675v2; constant derived in papers.md D13, analytic `L` of `riemgn.theory.network_bounds`.
+Reference: Cai et al., arXiv:1905.11675v2. Statement D13 (constant).
 """
 
 import equinox as eqx
@@ -30,12 +33,12 @@ ACTIVATIONS = {True: ("tanh", "softplus"), False: ("tanh", "erf", "softplus")}
 SIGNS = ("random", "paired", "all +1")
 SEEDS = 20
 UNCANCELLED = ("softplus", "all +1")
-CERTIFIED = 64  # the width at which the certificate is asked too
+CERTIFIED = 64  # the width of the certificate
 LOOKS = {"random": ("#0072B2", "o", "-"), "paired": ("#D55E00", "s", "--"), "all +1": ("#009E73", "^", "-.")}
 
 
 def data(quick, data_dir=None):
-    """For each activation, kind of signs, width and seed: residuals of the steps, their factors and the bounds."""
+    """Residuals, factors and bounds for each activation, kind of signs, width and seed."""
     widths, seeds = WIDTHS[quick], SEEDS
     cells = {(act, width): cell(act, width, seeds) for act in ACTIVATIONS[quick] for width in widths}
     cases = []
@@ -52,7 +55,8 @@ def data(quick, data_dir=None):
     status = rg.certify("discrete_quadratic", certified()).status
     result = {"widths": widths, "cases": cases, "certificate": status}
     result["setup"] = {
-        "data": f"random inputs on a sphere in R^{INPUTS}, Gaussian targets; networks {INPUTS}-m-1, m = {widths[0]} to {widths[-1]}, f = 0 at 0",
+        "data": f"random inputs on a sphere in R^{INPUTS}, Gaussian targets; networks {INPUTS}-m-1, m = "
+        f"{widths[0]} to {widths[-1]}, f = 0 at 0",
         **{
             "n": SAMPLES,
             "p": f"{INPUTS + 2} m + 1",
@@ -67,7 +71,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Residuals of the steps of one case at three widths; factor of the first step and its bound for each activation."""
+    """Draw the residuals of one case, and the factor and bound of the first step by activation."""
     names = list(dict.fromkeys(case["activation"] for case in data["cases"]))
     fig.set_size_inches(3.1 * (1 + len(names)), 3.6)
     axes = fig.subplots(1, 1 + len(names))
@@ -88,7 +92,7 @@ def draw(data, fig):
 
 
 def digits_panel(ax, data):
-    """`|r_{k+1}|` against `|r_k|`, all steps and seeds of one case at the least, the middle and the largest width; slope 2 squares the residual."""
+    """Draw `|r_{k+1}|` against `|r_k|` at three widths. Slope 2 squares the residual."""
     case = next(case for case in data["cases"] if (case["activation"], case["signs"]) == ("softplus", "all +1"))
     places = sorted({0, len(data["widths"]) // 2, len(data["widths"]) - 1})
     for place, marker, color, gap in zip(
@@ -130,7 +134,7 @@ def cell(activation, width, seeds):
 
 
 def start(net, signs, seed):
-    """Weights with output weights +-1, inputs on the sphere of radius sqrt(d) and Gaussian targets, all of this seed."""
+    """Output weights +-1, inputs on the sphere of radius sqrt(d), Gaussian targets."""
     w_key, s_key, x_key, y_key = jr.split(jr.key(seed), 4)
     params = net.init(key=w_key, paired=signs == "paired")
     output = (
@@ -148,7 +152,7 @@ def problem_of(net, params, x, y):
 
 @eqx.filter_jit
 def steps(net, params, xs, ys):
-    """`|r_k|`, `sigma_min(J_k)` and `|w_k - w_0|` of full Gauss-Newton steps, (members, STEPS + 1) each."""
+    """`|r_k|`, `sigma_min(J_k)` and `|w_k - w_0|` of full steps, (members, STEPS + 1) each."""
     method = rg.GaussNewton(step_size=1.0)
 
     def run(member):
@@ -168,7 +172,7 @@ def steps(net, params, xs, ys):
 
 
 def one(net, params, x, y, sizes, sigmas, moved):
-    """Residuals in units of |y|, the first factor and its bound, and the largest factor in units of its bound on the path."""
+    """Residuals over |y|, the first factor and its bound, and the largest factor over its bound."""
     lipschitz = jacobian_lipschitz(rg.Scaled(net, ALPHA), x, params, float(moved.max()))
     bounds = np.array([quadratic_constant(lipschitz, float(sigma)).value for sigma in sigmas[:-1]])
     factors = sizes[1:] / sizes[:-1] ** 2
@@ -178,19 +182,19 @@ def one(net, params, x, y, sizes, sigmas, moved):
 
 
 def certified():
-    """The first seed at the least width, as a trajectory for the certificate."""
+    """The trajectory of the first seed at the smallest width, for the certificate."""
     net = rg.MLP((INPUTS, CERTIFIED, 1))
     params, x, y = start(net, "random", 0)
     return rg.iterate(problem_of(net, params, x, y), rg.GaussNewton(step_size=1.0), steps=STEPS, error=True)
 
 
 def slope(widths, values):
-    """Slope of the mean over seeds of the logarithm of `values` (widths, seeds) in the logarithm of the width."""
+    """Slope of the mean log of `values` (widths, seeds) in the log of the width."""
     return float(np.polyfit(np.log(widths), np.log(values).mean(axis=1), 1)[0])
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     widths, cases = result["widths"], result["cases"]
     slopes = {(case["activation"], case["signs"]): slope(widths, case["first"]) for case in cases}
     cancelled = [value for case, value in slopes.items() if case != UNCANCELLED]

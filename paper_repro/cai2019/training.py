@@ -1,14 +1,17 @@
-"""Training regression networks in mini-batches: Gram-Gauss-Newton beside SGD with momentum and Adam, by epochs and by seconds.
+"""In mini-batches Gram-Gauss-Newton reaches a smaller training error than SGD and Adam.
 
-What to see: mean squared error on the training data (left: by epochs, middle: by seconds) and on test data (right), for the value of Californian
-houses (above) and for the digit an image shows, taken as a number (MNIST, below). Every method has its hyperparameters chosen from a grid of the
-same size by the training error at the end, with weights of a seed that is not shown: the learning rate of SGD (momentum 0.9) and of Adam, the step
-`1 / lambda` and the damping `a / lambda` of Gram-Gauss-Newton. All see the same batches.
+What to see: mean squared error on the training data by epochs (left) and by seconds (middle), and
+on test data (right). The targets are the value of Californian houses (top) and the digit that an
+MNIST image shows, as a number (bottom). The hyperparameters of every method come from a grid of the
+same size. They minimise the final training error for a seed that you do not see here. They are the
+learning rate of SGD (momentum 0.9) and of Adam, and the step `1 / lambda` and damping `a / lambda`
+of Gram-Gauss-Newton. All methods use the same batches.
 
-What it does not show: the paper's own tasks. Its data, ages from faces and from hand radiographs, are not available here, nor its convolutional
-networks; of MNIST only the 10 000 test images are used. Seconds are those of one machine, compilation left out; they are in no check.
+What it does not show: the tasks of the paper. Its data (ages from faces and from radiographs of
+hands) and its convolutional networks are not available here. From MNIST only the 10 000 test images
+are used. Seconds are those of one machine, without compilation, and no check uses them.
 
-Reference: following Cai et al., arXiv:1905.11675v2; method of theory.md C12.
+Reference: Cai et al., arXiv:1905.11675v2. Statement C12 (method).
 """
 
 from dataclasses import dataclass
@@ -49,7 +52,7 @@ class Task:
 
 
 def data(quick, data_dir=None):
-    """For each task and method: the hyperparameters chosen, errors after every epoch and seconds, (seeds, epochs + 1)."""
+    """Chosen hyperparameters, errors after every epoch, and seconds for each task and method."""
     tasks = {name: task(name, ROWS[quick], data_dir) for name in TASKS}
     runs = [
         {"task": name, "method": method} | trained(each, method, EPOCHS[quick])
@@ -62,14 +65,16 @@ def data(quick, data_dir=None):
     )
     chosen = ", ".join(f"{run['method']} {run['chosen']}" for run in runs)
     result["setup"] = {
-        "data": f"not the paper's (ages: not available); tanh networks, {sizes}; batches of {BATCH}; chosen ({' and '.join(TASKS)}): {chosen}",
+        "data": f"not the paper's (ages: not available); tanh networks, {sizes}; batches of {BATCH}; chosen "
+        f"({' and '.join(TASKS)}): {chosen}",
         **{
             "n": ROWS[quick],
             "p": ", ".join(str(parameters(each.net)) for each in tasks.values()),
             "alpha": 1,
             "rho": "second number of GGN",
         },
-        "seeds": f"{SEEDS[0]}-{SEEDS[-1]}, of weights and batches (line: median, band: least to largest); tuned on {TUNING_SEED}",
+        "seeds": f"{SEEDS[0]}-{SEEDS[-1]}, of weights and batches (line: median, band: least to largest); "
+        f"tuned on {TUNING_SEED}",
         "tolerance": "float64",
     }
     result["checks"] = checks(result)
@@ -77,7 +82,7 @@ def data(quick, data_dir=None):
 
 
 def draw(data, fig):
-    """Training error by epochs and by seconds, test error by epochs; one row for each task."""
+    """Draw training errors by epochs and by seconds, and test errors by epochs."""
     fig.set_size_inches(10.5, 6.4)
     axes = fig.subplots(len(TASKS), 3)
     for row, (name, (title, _)) in zip(axes, TASKS.items(), strict=True):
@@ -101,7 +106,7 @@ def task(name, rows, data_dir):
     y, y_test = (np.asarray(values, float).reshape(len(values)) for values in (found.y, found.y_test))
     shift, unit = y.mean(), y.std()
     x, x_test = np.asarray(found.x), np.asarray(found.x_test)[:2000]
-    if name == "mnist":  # one factor for all pixels: many are nearly constant, which standardising would blow up
+    if name == "mnist":  # one factor for all pixels, because many are nearly constant
         size = np.sqrt(np.mean(x**2))
         x, x_test = x / size, x_test / size
     net = rg.MLP((x.shape[1], TASKS[name][1], 1))
@@ -119,7 +124,10 @@ def parameters(net):
 
 
 def method_of(name, hyper):
-    """The method at hyperparameters that may be traced, and its loss: the sum for Gram-Gauss-Newton, the mean for the gradients."""
+    """The method with its hyperparameters, and its loss.
+
+    Gram-Gauss-Newton uses the sum, the gradient methods use the mean.
+    """
     import optax
 
     if name == "GGN":
@@ -184,7 +192,7 @@ def final(result, task, method, kind):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     found = []
     for task in dict.fromkeys(run["task"] for run in result["runs"]):
         ggn = final(result, task, "GGN", "train")

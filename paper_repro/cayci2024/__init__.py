@@ -1,1 +1,1 @@
-"""Our experiments for the claims of Cayci, arXiv:2412.14031v4."""
+"""Items on the claims of Cayci, arXiv:2412.14031v4."""

@@ -1,16 +1,18 @@
-"""What the output scale alpha does: from the singular stop at small alpha to the rate nu of the loss at large alpha.
+"""The output scale decides between a rank loss and the rate of the loss.
 
-What to see: below a threshold the Gauss-Newton flow reaches, in finite time, a point where the Jacobian loses rank (crosses); above it the flow
-converges, and its rate tends to nu = 1 as the curvature of the output manifold, which falls like 1 / alpha, drops out. Measured is the slope of
-`log |u|`, `u = P grad g(f)`; predicted is the mean over the same window of `kappa_t = Hess_M g[u, u] / |u|^2`, geometry at single points. The
-slowest rate possible in the end is `theta_min`, the least root of `det(Hess R(w_inf) - theta J^T J) = 0`.
+What to see: below a threshold of alpha the Gauss-Newton flow reaches, in finite time, a point where
+the Jacobian loses rank (crosses). Above it the flow converges. Its late rate tends to nu = 1
+because the curvature of the output manifold falls like 1 / alpha. The measured rate is the slope of
+`log |u|` with `u = P grad g(f)`. The predicted rate is the mean of `kappa_t = Hess_M g[u, u] /
+|u|^2` over the same window. The smallest possible late rate is `theta_min`, the smallest root of
+`det(Hess R(w_inf) - theta J^T J) = 0`. The left panel shows one draw of the weights, the right
+panel several draws.
 
-The flow on the left starts from one draw of the weights; the rates on the right come from several.
+What it does not show: a threshold for your data. It changes by a factor of ten from one draw to the
+next. The worst-case threshold of the theorem is far larger, see `curvature`.
 
-What it does not show: a threshold that holds for other data; it moves by a factor of ten from one draw to the next. The worst-case alpha_0 of the
-theorem is far larger: see `curvature`.
-
-Reference: following Cayci, arXiv:2412.14031v4; rate identity derived in theory.md C4, `theta_min` in C17, singular stop in C14.
+Reference: Cayci, arXiv:2412.14031v4. Statements C4 (rate), C14 (singular set) and C17
+(`theta_min`).
 """
 
 import numpy as np
@@ -30,8 +32,8 @@ CONVERGED = 1e-5  # of |u_0|: a run that is slower has no late rate yet
 
 
 def data(quick, data_dir=None):
-    """One Gauss-Newton flow per alpha and seed: gradient norm along it, how it ended, its late rate and the predicted one."""
-    # fine where most runs decay, then long enough for the slowest to reach its last rate
+    """One Gauss-Newton flow per alpha and seed, with its result and late rates."""
+    # fine where most runs decay, and long enough for the slowest run
     times = np.concatenate([np.linspace(0.0, 40.0, 161), np.arange(42.0, 162.0, 2.0)])
     runs = [
         one_run(network(float(alpha), seed), float(alpha), seed, times)
@@ -63,7 +65,7 @@ def one_run(problem, alpha, seed, times):
 
 
 def draw(data, fig):
-    """Gradient norms for each alpha with the singular stops marked, and the late rates against alpha."""
+    """Draw gradient norms for each alpha with the rank losses, and the late rates against alpha."""
     fig.set_size_inches(10, 4.2)
     left, right = fig.subplots(1, 2, width_ratios=(3, 2))
     dashes, markers = ["-", "--", "-.", ":"], "os^DvP*X<>ph8"
@@ -71,10 +73,10 @@ def draw(data, fig):
     for i, run in enumerate(shown):
         level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
         shade = str(0.6 * i / len(shown))
-        seen = np.cumprod(level > 1e-10) > 0  # what comes after is the integrator's
+        seen = np.cumprod(level > 1e-10) > 0  # the rest is the integrator's error
         apart = max(
             1, int(seen.sum()) // 3
-        )  # three markers a curve, each curve's at places of its own: many run together
+        )  # three markers for each curve, at different places because many curves coincide
         look = {
             "linestyle": dashes[i % 4],
             "marker": markers[i % len(markers)],
@@ -105,7 +107,7 @@ def draw(data, fig):
 
 
 def rate_panel(ax, data):
-    """Late rate of the gradient norm over the seeds that converge: measured, from the geometry, and its limits; and how many lose rank."""
+    """Draw late rates, measured and from the geometry, with their limits and the lost runs."""
     alphas = sorted({run["alpha"] for run in data["runs"]})
     cells = [[run for run in data["runs"] if run["alpha"] == alpha] for alpha in alphas]
     rates = [[run for run in cell if "measured_rate" in run] for cell in cells]
@@ -163,7 +165,7 @@ def columns(cells, key):
 
 
 def checks(runs):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     stopped = [run for run in runs if run["result"] == "rank_lost"]
     converged = [run for run in runs if "measured_rate" in run]
     smallest = min(converged, key=lambda run: (run["alpha"], run["seed"]))
@@ -184,7 +186,10 @@ def checks(runs):
 
 
 def late_rates(problem, traj):
-    """Measured and predicted rate over the last four decades of `|u|` above the integrator's floor (1e-9 of the start), and `theta_min`."""
+    """Measured and predicted late rate, and `theta_min`.
+
+    The window is the last four decades of `|u|` above the integrator's error (1e-9 of the start).
+    """
     times, level = np.asarray(traj.ts), np.asarray(traj.grad_norms / traj.grad_norms[0])
     low = max(level.min() * 10, 1e-9)
     window = np.flatnonzero((level > low) & (level < 1e4 * low))

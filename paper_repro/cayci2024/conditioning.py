@@ -1,12 +1,15 @@
-"""Gauss-Newton's convergence does not depend on conditioning, gradient flow's does.
+"""Gauss-Newton does not slow down with the condition number, gradient flow does.
 
-What to see: one network on the diabetes data, in coordinates `w = w0 + A v` with cond(A) from 1 to 10^6. The Gauss-Newton flow gives the same
-outputs in all of them, because `f' = -P grad g(f)` holds no trace of the coordinates; gradient flow, `f' = -J A A^T J^T grad g(f)`, slows down by
-orders of magnitude; its slowest mode does so with the square of cond(A), the time to a fixed gap, which many modes share, with a lower power.
+What to see: the same network on the diabetes data in coordinates `w = w0 + A v`, with cond(A) from
+1 to 10^6. The Gauss-Newton flow has the same outputs in all coordinates because `f' = -P grad g(f)`
+does not depend on A. Gradient flow, `f' = -J A A^T J^T grad g(f)`, slows down by orders of
+magnitude. The time of its slowest mode grows with the square of cond(A). The time to a fixed gap
+depends on many modes, and it grows with a smaller power.
 
-What it does not show: that Gauss-Newton converges from everywhere. The output scale alpha is large enough here; see `alpha`.
+What it does not show: that Gauss-Newton converges from every start. The output scale alpha is large
+enough here, see `alpha`.
 
-Reference: following Cayci, arXiv:2412.14031v4; invariance derived in theory.md C3.
+Reference: Cayci, arXiv:2412.14031v4. Statement C3.
 """
 
 import jax
@@ -27,7 +30,7 @@ REACHED = 1e-3
 
 
 def data(quick, data_dir=None):
-    """Loss gaps along both flows for each cond(A), and the time each takes to a thousandth of the gap."""
+    """Loss gaps of both flows for each cond(A), and the times to a thousandth of the gap."""
     problem = network(ALPHA)
     exponents = CONDITIONS[quick]
     gn_times = np.linspace(0.0, 15.0, 61)
@@ -55,7 +58,7 @@ def data(quick, data_dir=None):
 
 
 def spreads(seed, conds, times):
-    """The largest difference between the outputs in each of the coordinates and in those of the first, over the residual at the start."""
+    """The largest difference of the outputs between coordinates, over the residual at the start."""
     problem = network(ALPHA, seed)
     moved = [rg.task.reparametrised(problem, cond, key=jax.random.key(5)) for cond in conds]
     outputs = [np.asarray(rg.solve(one, rg.GaussNewtonFlow(), t1=times[-1], ts=times).outputs) for one in moved]
@@ -105,7 +108,7 @@ def draw(data, fig):
 
 
 def reached_panel(ax, data):
-    """Time to a thousandth of the gap; a run that does not arrive is an open arrow at its horizon."""
+    """Draw the times to a thousandth of the gap. An open arrow is not reached."""
     cond = np.asarray(data["cond"])
     for flow, key in (("gn", "gn_reached"), ("gf", "gf_reached")):
         times = np.asarray(data[key], dtype=float)
@@ -134,7 +137,7 @@ def reached_panel(ax, data):
 
 
 def gap_curve(ax, times, gaps, flow, *, every, offset, fill, label):
-    """One curve; curves that coincide are told apart by where their markers sit and how dark these are filled."""
+    """Draw one curve with markers at different places because several curves coincide."""
     look = flow_style(flow)
     positive = np.where(np.asarray(gaps) > 0, gaps, np.nan)
     ax.plot(
@@ -155,7 +158,7 @@ def power(cond):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     decades = np.log10(result["cond"])
     gn_slope = np.polyfit(decades, np.log10(result["gn_reached"]), 1)[0]
     arrived = np.isfinite(result["gf_reached"])
@@ -176,7 +179,7 @@ def checks(result):
 
 
 def first_time(times, gaps, level):
-    """First time at which `gaps` is at most `level`, by linear interpolation of log gap in log time; NaN if never."""
+    """First time with `gaps <= level`, interpolated in logarithms, or NaN."""
     below = np.flatnonzero(gaps <= level)
     if below.size == 0:
         return float("nan")

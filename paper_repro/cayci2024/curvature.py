@@ -1,15 +1,17 @@
-"""The curvature the flow feels falls like 1 / alpha; the worst-case bound of it is thousands of times larger, and so is the output scale it asks for.
+"""The measured curvature falls like 1 / alpha, thousands of times below its worst-case bound.
 
-What to see: on the left the sharp curvature `k_N = max_v |<N, II(v, v)>| / |v|^2`, `N = (I - P) grad g`, at the end of Gauss-Newton flows, beside
-the bound `L |N| / sigma_min^2` with the analytic Lipschitz constant L of the Jacobian: both have the slope -1, orders of magnitude apart. On the
-right the rate: measured it is `nu = 1` from the first alpha on; guaranteed by the theorem it is from `alpha_0` on (grey), another one for each
-seed, where the certificate of the theorem holds. At `alpha_0 / 10` its hypothesis fails and the certificate says "not applicable", although the
-measured rate is the same.
+What to see: the left panel shows the curvature `k_N = max_v |<N, II(v, v)>| / |v|^2`, `N = (I - P)
+grad g`, at the end of Gauss-Newton flows. The bound `L |N| / sigma_min^2` uses the analytic
+Lipschitz constant L of the Jacobian. Both have the slope -1, orders of magnitude apart. The right
+panel shows the rate. The measured rate is `nu = 1` from the first alpha on. The theorem guarantees
+a rate only from `alpha_0` on (grey, one for each seed). There its certificate holds. At `alpha_0 /
+10` the certificate says "not applicable" because a hypothesis fails, although the measured rate is
+the same.
 
-What it does not show: a bound that could be lowered to the measured curve; `L` is the largest curvature of any direction on the ball, the flow uses
-one.
+What it does not show: that you could lower the bound to the measured curve. `L` is the largest
+curvature of any direction in the ball, and the flow uses only one direction.
 
-Reference: following Cayci, arXiv:2412.14031v4; theorem as in theory.md C5 (papers.md D11), curvature law in C18 (papers.md D9).
+Reference: Cayci, arXiv:2412.14031v4. Statements C5 and D11 (theorem), C18 and D9 (curvature).
 """
 
 import numpy as np
@@ -27,19 +29,23 @@ from .diabetes import network, setup
 
 ALPHAS = {True: np.logspace(3, 8, 6), False: np.logspace(3, 8, 16)}
 SEEDS = {True: 3, False: 10}
-LAZY = 1e6  # from here on the Jacobian changes by less than a tenth of its least singular value, as the certificate of the curvature law asks
+# From here on the Jacobian changes by less than a tenth of its smallest singular value.
+# The certificate of the curvature law requires it.
+LAZY = 1e6
 TIMES = np.linspace(0.0, 16.0, 33)
 ABOVE, BELOW = 1.001, 0.1  # of the worst-case alpha_0 of each seed
-FLOOR = 1e-6  # of |u_0|: a rate is not read below it, nor below 1e4 times the rounding of the outputs
+FLOOR = 1e-6  # of |u_0|: rates are measured above it, and above 1e4 times the rounding
 FINE = np.logspace(6, 9, 121)  # where the guaranteed rate is drawn
 
 
 def data(quick, data_dir=None):
-    """Curvature, its bound and the rates for each seed and alpha, and the certificates at and below each seed's `alpha_0`."""
+    """Curvature, bound and rates for each seed and alpha, and the certificates near `alpha_0`."""
     alphas, seeds = ALPHAS[quick], range(SEEDS[quick])
     rows, laws, edges = [], [], []
     for seed in seeds:
-        runs = [solve_with_error(network(float(alpha), seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES) for alpha in alphas]
+        runs = [
+            solve_with_error(network(float(alpha), seed), rg.GaussNewtonFlow(), TIMES[-1], ts=TIMES) for alpha in alphas
+        ]
         rows.append([measured(run) for run in runs])
         laws.append(
             rg.certify(
@@ -60,7 +66,7 @@ def data(quick, data_dir=None):
 
 
 def measured(traj):
-    """Sharp curvature and its bound at the end of a flow; least `kappa_t` and least rate of `|u|` on its path."""
+    """Curvature and bound at the end of a flow, smallest `kappa_t` and rate on its path."""
     problem, w = traj.problem, traj.params[-1]
     ball = float(np.linalg.norm(np.asarray(w - problem.w0)))
     gradient = np.asarray(problem.loss_gradient(traj.outputs[-1]))
@@ -77,13 +83,13 @@ def measured(traj):
 
 
 def guarantee(alphas, threshold, nu=1.0):
-    """The rate of `|u|` that the theorem guarantees: `nu (1 - alpha_0 / (2 alpha))` from `alpha_0` on, nothing below."""
+    """The guaranteed rate `nu (1 - alpha_0 / (2 alpha))` if `alpha >= alpha_0`, else NaN."""
     return np.where(alphas >= threshold, nu * (1 - threshold / (2 * alphas)), np.nan)
 
 
 @checkpointed
 def at_the_threshold(seed):
-    """The certificates of the convergence theorem at `ABOVE` and at `BELOW` times the worst-case `alpha_0`."""
+    """The certificates at `ABOVE` and at `BELOW` times the worst-case `alpha_0`."""
     threshold = alpha_threshold(network(1.0, seed)).value
     edge = {"alpha_0": threshold}
     for name, share in (("above", ABOVE), ("below", BELOW)):
@@ -94,7 +100,7 @@ def at_the_threshold(seed):
 
 
 def draw(data, fig):
-    """Curvature and its bound against alpha; the measured rate and the guaranteed one."""
+    """Draw curvature and bound, and measured and guaranteed rates, against alpha."""
     fig.set_size_inches(10.5, 4.4)
     left, right = fig.subplots(1, 2)
     alphas = data["alphas"]
@@ -111,7 +117,7 @@ def draw(data, fig):
 
 
 def rate_panel(ax, data):
-    """Rates of `|u|` against alpha: measured, from the geometry, guaranteed; certificates as filled or hollow diamonds."""
+    """Draw rates against alpha, with a filled diamond where the certificate holds."""
     alphas = data["alphas"]
     ax.axvspan(np.min(data["threshold"]), np.max(data["threshold"]), color="0.88", zorder=0)
     ax.text(
@@ -154,7 +160,7 @@ def orders(alphas, curvature):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     order = orders(result["alphas"], result["curvature"])
     farthest = order[np.argmax(np.abs(order + 1))]
     share = np.max(np.asarray(result["curvature"]) / np.asarray(result["bound"]))

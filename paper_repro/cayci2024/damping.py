@@ -1,15 +1,18 @@
-"""What damping costs, and how adaptive damping wins it back, on kernels with cond(K) from 10^2 to 10^10.
+"""Adaptive damping removes the dependence on the condition number that constant damping has.
 
-What to see: an over-parameterised network on diabetes samples and near-duplicates of them; the closer the duplicates, the larger cond(K). The time to
-a millionth of the residual grows in proportion to cond(K) for gradient flow and for constant damping, and for damping proportional to the residual
-that starts from the same value (only its constant is better: damping has to fall below the smallest eigenvalue first). Exponentially falling damping
-pays the logarithm of cond(K), damping tied to the smallest eigenvalue nothing, and Gauss-Newton is `exp(-t)` throughout. The thin lines are closed
-forms for a kernel that stays as it is (for residual damping: the upper bound); left, at the worst conditioning, each curve stays below its bound.
+What to see: an over-parameterised network fits diabetes samples and near-duplicates of them. Closer
+duplicates give a larger cond(K), from 10^2 to 10^10. For gradient flow and for constant damping the
+time to a millionth of the residual grows in proportion to cond(K). The same holds for damping
+proportional to the residual, because it has to fall below the smallest eigenvalue first. Only its
+constant is better. Exponentially falling damping costs the logarithm of cond(K). Damping equal to
+the smallest eigenvalue costs nothing, and Gauss-Newton is `exp(-t)` throughout. The thin lines are
+closed forms for a frozen kernel, and an upper bound for residual damping. In the left panel, at the
+worst conditioning, each curve stays below its bound.
 
-What it does not show: independence of `lambda_min > 0` itself: alpha is large enough here that the kernel hardly moves, and how large that is
-depends on `lambda_min`.
+What it does not show: independence of `lambda_min > 0` itself. Here alpha is large enough that the
+kernel hardly moves, and this size depends on `lambda_min`.
 
-Reference: following Cayci, arXiv:2412.14031v4; bounds derived in theory.md C7, C8 (papers.md D5, D7).
+Reference: Cayci, arXiv:2412.14031v4. Statements C7, C8, D5 and D7.
 """
 
 import numpy as np
@@ -26,14 +29,16 @@ from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 from .schedules import bound, FACTOR, flow, frozen_time, LOOKS, SCHEDULES, SHARE
 
-ALPHA = 3e5  # the kernel moves by a percent at cond(K) = 1e10; beyond, rounding of the outputs, 1e-16 alpha, is what a stiff solver sees
+# At cond(K) = 1e10 the kernel moves by one percent. A larger alpha would make the rounding
+# errors of the outputs, 1e-16 alpha, visible to a stiff solver.
+ALPHA = 3e5
 CONDITIONS = {True: (1e2, 1e4, 1e6, 1e8, 1e10), False: (1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10)}
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
 REACHED = 1e-6
 SLOW = ("gf", "constant", "residual")  # stiff: solved by an implicit method
-FLOOR = 1e-5  # of |r(0)|: no bound is compared below what the solves resolve to 1e-3
+FLOOR = 1e-5  # of |r(0)|: below it the solves resolve less than 1e-3
 WORST = ("law", "mode_ratio", "excess", "departure", "residual_ratio")
-DAMPED_MUCH = 30.0  # rho_0 / lambda_min from which a slope in cond(K) is that of its limit
+DAMPED_MUCH = 30.0  # rho_0 / lambda_min from which the slope in cond(K) is used
 
 
 def data(quick, data_dir=None):
@@ -54,10 +59,13 @@ def data(quick, data_dir=None):
     result["worst"] = {name: float(np.max([c[name] for row in cells for c in row])) for name in WORST}
     first = cells[0][0]
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, network 10-{WIDTH}-1; small panels: cond(K) = {result['cond'][-1]:.1e}",
+        "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, network 10-{WIDTH}-1; small "
+        f"panels: cond(K) = {result['cond'][-1]:.1e}",
         **{"n": first["n"], "p": first["p"], "alpha": ALPHA, "tolerance": "rtol 1e-9 (first three: 1e-7)"},
-        "seeds": f"{SEEDS[quick][0]}-{SEEDS[quick][-1]}, of samples, copies and weights (line: median, band: least to largest)",
-        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} lambda_min(K_t) (spectral)",
+        "seeds": f"{SEEDS[quick][0]}-{SEEDS[quick][-1]}, of samples, copies and weights (line: median, "
+        f"band: least to largest)",
+        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} "
+        f"lambda_min(K_t) (spectral)",
     }
     result["checks"] = checks(result)
     return result
@@ -65,7 +73,7 @@ def data(quick, data_dir=None):
 
 @checkpointed
 def cell(cond, seed):
-    """All flows on one problem: relative residuals with their bounds, the times to `REACHED`, and how far all that is from the closed forms."""
+    """All flows on one problem: residuals, bounds, times to `REACHED`, and their errors."""
     case = duplicates(cond, ALPHA, seed)
     rho = SHARE * case.fastest
     runs = {name: solved(case, name, rho) for name in SCHEDULES}
@@ -101,7 +109,10 @@ def cell(cond, seed):
 
 
 def solved(case, name, rho):
-    """The flow until `|r| = REACHED |r_0|`; times on a grid that depends on cond(K) alone, gradient flow's in units of 1 / lambda_max."""
+    """The flow until `|r| = REACHED |r_0|`, on times that depend on cond(K) alone.
+
+    Times of gradient flow are in units of 1 / lambda_max.
+    """
     ratio = rho / case.slowest
     horizon = {
         "gf": 16.0 * case.cond,
@@ -110,11 +121,11 @@ def solved(case, name, rho):
         "exponential": 18.0 + np.log1p(ratio),
     }
     end = horizon.get(name, 16.0 if name == "gn" else 16.0 * (1 + FACTOR))
-    # where it starts to fall on the left, where it falls to nothing on the right
+    # the start of the decay on the left, its end on the right
     grid = np.unique(np.concatenate([[0.0], np.geomspace(1e-2, end, 60), np.linspace(0.02, 1.0, 50) * end]))
     times = grid / case.fastest if name == "gf" else grid
     solver = choose_solver(rg.GradientFlow(), np.inf, times[-1])[0] if name in SLOW else None
-    # an implicit solver's tolerances are those of the weights: 1e-9 of the outputs of the slowest mode
+    # The tolerance applies to the weights: 1e-9 of the outputs of the slowest mode.
     tolerances = {"rtol": 1e-7, "atol": 1e-9 / np.sqrt(case.slowest)} if name in SLOW else {"rtol": 1e-9, "atol": 1e-9}
     settings = {"ts": times, "solver": solver, "max_steps": 8000, "throw": False, **tolerances}
     return rg.solve(case.problem, flow(name, rho), times[-1], loss_tol=0.5 * REACHED**2, **settings)
@@ -128,14 +139,14 @@ def residual_levels(traj):
 
 def curves(name, row):
     """Levels and bounds of all seeds at one conditioning, as far as all go, and the arrival."""
-    shared = min(c["times"][name].size for c in row) - 1  # the last time is that of the arrival, each its own
+    shared = min(c["times"][name].size for c in row) - 1  # the last time differs between runs
     times = np.append(row[0]["times"][name][:shared], np.median([c["times"][name][-1] for c in row]))
     levels, bounds = ([np.append(c[key][name][:shared], c[key][name][-1]) for c in row] for key in ("levels", "bounds"))
     return {"times": times, "levels": levels, "bounds": bounds}
 
 
 def draw(data, fig):
-    """Residuals and bounds at the worst conditioning, and the time to a millionth against cond(K)."""
+    """Draw residuals and bounds at the worst conditioning, and times to a millionth."""
     fig.set_size_inches(12, 5.2)
     grid = fig.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.6))
     curve_panels(fig, grid, data)
@@ -194,26 +205,26 @@ def largest_ratio(curve, limit):
 
 
 def slopes(result, name, seen, natural=False):
-    """Slope of the time against cond(K), of the seed farthest from the prediction: log-log, or (`natural`) time in log cond(K)."""
+    """Slope of the time against cond(K), log-log or (`natural`) time in log cond(K)."""
     x = np.log(np.asarray(result["cond"]))[seen]
     times = np.asarray(result["reached"][name])[:, seen]
     return np.array([np.polyfit(x, row if natural else np.log(row), 1)[0] for row in times])
 
 
 def farthest(values, predicted):
-    """The value farthest from the prediction; NaN if any is."""
+    """The value farthest from the prediction, or NaN if one is NaN."""
     return float(values[np.argmax(np.abs(values - predicted))]) if np.all(np.isfinite(values)) else float("nan")
 
 
 def checks(result):
-    """The numbers the figure stands for, each of the worst seed."""
+    """Compare the numbers of the figure with their predictions, for the worst seed."""
     worst, cond = result["worst"], np.asarray(result["cond"])
     every, damped = cond > 0, SHARE * cond > DAMPED_MUCH
     slope = {name: slopes(result, name, damped if name in ("constant", "residual") else every) for name in SCHEDULES}
     delay = slopes(result, "exponential", damped, natural=True)
     return [
         check("GN residual against exp(-t)", worst["law"], "at_most", 0.0, 1e-7, golden_rtol=ERROR),
-        # a residual known to 1e-8 over a bound of FLOOR
+        # the residual has an error of 1e-8, the bound is at least FLOOR
         check("largest curve / bound", worst["excess"], "at_most", 1.0, 1e-3, golden_rtol=1e-3),
         check("GF: exponent of cond(K), worst seed", farthest(slope["gf"], 1.0), "equal", 1.0, 0.05),
         check("GN: exponent of cond(K), worst seed", farthest(slope["gn"], 0.0), "equal", 0.0, 0.02, golden_rtol=ERROR),

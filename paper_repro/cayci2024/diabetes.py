@@ -1,4 +1,7 @@
-"""The under-parameterised problem of these experiments: a tanh network on the diabetes data, 442 samples of 10 standardised inputs."""
+"""Define the under-parameterised problem of these items: a tanh network on the diabetes data.
+
+The data have 442 samples of 10 standardised inputs.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +10,15 @@ import riemgn as rg
 
 WIDTH = 3
 
-# golden tolerance of a number that is itself an error: any size below the check's own tolerance is the same result
+# Golden tolerance of a number that is an error: any size below the tolerance of the check is fine.
 ERROR = 1.0
 
 
 def network(alpha, seed=0, sizes=(10, WIDTH, 1)):
-    """`f = alpha (phi(w) - phi(w0))`, a tanh network with biases in NTK scaling, by default 10-3-1: n = 442, p = 37."""
+    """`f = alpha (phi(w) - phi(w0))`, by default a 10-3-1 tanh network with n = 442, p = 37.
+
+    The network has biases and the NTK scaling.
+    """
     x, y = rg.load_data("diabetes")
     net = rg.MLP(sizes)
     params = net.init(key=jax.random.key(seed))

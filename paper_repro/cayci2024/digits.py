@@ -1,14 +1,17 @@
-"""Eight-by-eight images: Gauss-Newton is `exp(-t)` on real data, damped flows keep their bounds, gradient flow takes of the order of cond(K) as long.
+"""On digits Gauss-Newton follows `exp(-t)` and gradient flow needs about cond(K) times longer.
 
-What to see: an over-parameterised tanh network fits the values of handwritten digits. Six flows, each with its closed-form bound (grey): gradient
-flow waits for the smallest eigenvalue of K, constant damping for its share of that, the schedules that fall lose the wait, Gauss-Newton has none.
-Right: full Gauss-Newton steps square the residual, steps damped by the smallest eigenvalue halve it at least; the times to a millionth
-beside cond(K).
+What to see: an over-parameterised tanh network fits the values of handwritten digits. The left
+panel shows six flows, each with its closed-form bound (grey). Gradient flow is slow because of the
+smallest eigenvalue of K. Constant damping is slow because of the ratio of rho to this eigenvalue.
+Falling damping removes the delay, and Gauss-Newton has none. In the right panels full Gauss-Newton
+steps square the residual, and steps damped by the smallest eigenvalue at least halve it. You can
+compare the times to a millionth with cond(K).
 
-What it does not show: generalisation to other images, or a small output scale: alpha is large enough here that the kernel moves by a few percent at
-most. The bound of the full step has an analytic Lipschitz constant and is far from attained.
+What it does not show: generalisation to other images, or a small output scale. Here alpha is so
+large that the kernel moves by a few percent at most. The bound of the full step is far from
+attained because it uses an analytic Lipschitz constant.
 
-Reference: following Cayci, arXiv:2412.14031v4; bounds derived in theory.md C6 to C9, C15. Data: scikit-learn's bundled digits.
+Reference: Cayci, arXiv:2412.14031v4. Statements C6 to C9 and C15. Data: the digits of scikit-learn.
 """
 
 from .images import draw as draw, study

@@ -1,4 +1,7 @@
-"""The over-parameterised problem of these experiments: a network on diabetes samples and near-duplicates of them, with cond(K) as asked."""
+"""Define the over-parameterised problem of these items, with the cond(K) that you choose.
+
+A network fits diabetes samples and near-duplicates of them.
+"""
 
 from dataclasses import dataclass
 
@@ -11,13 +14,13 @@ import scipy.optimize
 import riemgn as rg
 
 SAMPLES, WIDTH = 6, 24
-FARTHEST = 5.0  # of two duplicates: longer than a sample
+FARTHEST = 5.0  # distance of two duplicates, larger than the norm of a sample
 SLOW, FAST = -1, 0  # places in the list of eigenvalues
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """A problem, the eigenvalues of `K(w0)` in falling order, (n,), and the starting residual in its eigenvectors, `U^T r_0`, (n,)."""
+    """A problem, the falling eigenvalues of `K(w0)`, (n,), and the amplitudes `U^T r_0`, (n,)."""
 
     problem: rg.Problem
     eigenvalues: np.ndarray
@@ -41,13 +44,14 @@ class Duplicates:
 
 
 def duplicates(cond, alpha, seed):
-    """`f(v) = alpha (phi(w0 + v / alpha) - phi(w0))`, a 10-24-1 tanh network, on 6 samples and a copy of each, so far off that cond(K) = `cond`.
+    """`f(v) = alpha (phi(w0 + v / alpha) - phi(w0))` with `cond(K(w0)) = cond`.
 
-    The seed draws samples, copies and weights. Weights are counted from the start in units of 1 / alpha: `K(0)` is then that of `phi`, and the
-    relative tolerance of an implicit solver, which is one of the weights, means something. The residual has norm 1 and the same size in every
-    eigenvector, so that none of them is spared.
+    The 10-24-1 tanh network has 6 samples and a near-duplicate of each. The seed draws samples,
+    copies and weights. The weights `v` are measured from the start in units of 1 / alpha, so `K(0)`
+    is that of `phi`, and a relative tolerance on `v` is meaningful. The residual has norm 1 and the
+    same size in every eigenvector.
 
-    Raises: `ValueError` where no distance gives `cond`.
+    Raises: `ValueError` if no distance of the duplicates gives `cond`.
     """
     net = rg.MLP((10, WIDTH, 1), bias=False)
     params = net.init(key=jax.random.key(seed))

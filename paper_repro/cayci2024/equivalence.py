@@ -1,13 +1,16 @@
-"""The Gauss-Newton flow of the parameters and the Riemannian gradient flow of the outputs are one flow.
+"""The Gauss-Newton flow of the parameters is the Riemannian gradient flow of the outputs.
 
-What to see: on every problem the outputs `f(w_t)` of the parameter flow `w' = -J^+ grad g(f(w))` and the solution of `psi' = -P grad g(psi)`, an ODE
-in the outputs whose parameters are found again by projection at every evaluation, differ by the integrators' errors alone: at rtol 1e-10 by less
-than 1e-8 of the way they travel. Most of that is interpolation: at the end of a solve, where nothing is interpolated, the gap is smaller (filled
-markers) and falls in proportion to the tolerance. Gradient flow, from the same point, is eight orders of magnitude away.
+What to see: two computations of one curve. The parameter flow `w' = -J^+ grad g(f(w))` gives the
+outputs `f(w_t)`. The flow `psi' = -P grad g(psi)` is an ODE in the outputs, whose parameters are
+found by projection at every evaluation. On every problem they differ only by the errors of the
+integrators. At rtol 1e-10 the gap is below 1e-8 of the distance that the outputs travel. Most of it
+is interpolation. At the end of a solve, where nothing is interpolated, the gap is smaller (filled
+markers) and falls in proportion to the tolerance. For comparison, gradient flow from the same point
+is eight orders of magnitude away.
 
-What it does not show: what happens where the Jacobian loses rank; there both flows end.
+What it does not show: what happens where the Jacobian loses rank. There both flows end.
 
-Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C1.
+Reference: Cayci, arXiv:2412.14031v4. Statement C1.
 """
 
 import jax
@@ -22,7 +25,7 @@ from .diabetes import ERROR, network
 
 RTOL, TARGET, T1 = 1e-10, 1e-8, 5.0
 ENDS = (0.5, 2.0, T1)
-FLOOR = 1e-11  # gaps below it are rounding and say nothing about the tolerance
+FLOOR = 1e-11  # smaller gaps are rounding errors
 QUICK = ("diabetes network", "deep network, logistic", "rank-one matrices")
 TOLERANCES = {True: (1e-4, 1e-6, 1e-8, 1e-10), False: (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)}
 
@@ -50,7 +53,7 @@ PROBLEMS = {
 
 
 def data(quick, data_dir=None):
-    """For each problem the gap over time at rtol 1e-10, and at each tolerance the gap at the ends of solves; and gradient flow's."""
+    """Gaps over time at rtol 1e-10, gaps at the ends of solves, and the gap of gradient flow."""
     share = np.linspace(0.0, 1.0, 51)
     times = T1 * share
     runs = []
@@ -87,7 +90,7 @@ def data(quick, data_dir=None):
 
 
 def both_flows(problem, manifold, end, times, rtol):
-    """The parameter flow and the manifold flow, integrated apart to the same tolerances."""
+    """The parameter flow and the manifold flow, solved independently with the same tolerances."""
     settings = {"ts": times, "rtol": rtol, "atol": 1e-2 * rtol}
     return rg.solve(problem, rg.GaussNewtonFlow(), end, **settings), output_flow(manifold, end, **settings)
 
@@ -104,7 +107,7 @@ def gradient_flow(problem, times):
 
 
 def draw(data, fig):
-    """Gap over time with gradient flow as contrast, and the gap at the ends of solves against the tolerance."""
+    """Draw the gap over time, and the gap at the ends of solves against the tolerance."""
     fig.set_size_inches(10, 4.4)
     left, right = fig.subplots(1, 2)
     for i, run in enumerate(data["runs"]):
@@ -144,7 +147,8 @@ def draw(data, fig):
     right.set_ylim(1e-15, 1e4)
     right.legend(loc="upper left", fontsize=8)
     fig.suptitle(
-        r"$|f(w_t) - \psi_t|$: parameter flow $w' = -J^+ \nabla g(f(w))$ against manifold flow $\psi' = -P\,\nabla g(\psi)$, each by Dopri8"
+        r"$|f(w_t) - \psi_t|$: parameter flow $w' = -J^+ \nabla g(f(w))$ against manifold flow $\psi' = "
+        r"-P\,\nabla g(\psi)$, each by Dopri8"
     )
 
 
@@ -154,13 +158,13 @@ def end_gaps_at(run, rtol):
 
 
 def look(i):
-    """Shade, dash and marker of the i-th problem, told apart in grey too."""
+    """Shade, dash and marker of the i-th problem."""
     colours = ("#000000", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     return colours[i % 6], ("-", "--", "-.", (0, (1, 1)))[i % 4], "oD^vXP"[i % 6]
 
 
 def slope(runs):
-    """Exponent with which the largest gap of all problems falls with the tolerance, above rounding."""
+    """Exponent of the tolerance in the largest gap of all problems, above rounding."""
     largest = np.max([run["end_gaps"] for run in runs], axis=(0, 2))
     seen = largest > FLOOR
     return (
@@ -171,7 +175,7 @@ def slope(runs):
 
 
 def checks(runs):
-    """The numbers the figure stands for; a NaN anywhere is the worst."""
+    """Compare the numbers of the figure with their predictions. A NaN counts as the worst value."""
     worst = float(np.max([np.max(run["gaps"]) for run in runs]))
     at_ends = float(np.max([end_gaps_at(run, RTOL) for run in runs]))
     off = float(np.max([run["distance"] for run in runs]))

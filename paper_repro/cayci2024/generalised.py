@@ -1,13 +1,16 @@
-"""The loss Hessian inside Gauss-Newton makes the rate free of the loss: over-parameterised logistic, Poisson and ill-conditioned quadratic losses.
+"""With the loss Hessian inside, the rate of Gauss-Newton does not depend on the loss.
 
-What to see: with the loss Hessian inside, `grad g(f_t) = exp(-t) grad g(f_0)` as a vector, for every loss, and `g - g*` falls like `exp(-2t)` however
-small its modulus of strong convexity nu at the optimum; plain Gauss-Newton on the same problems ends at the rate `2 nu`. With damping
-`rho = c nu lambda_min(K)` the rate lies between `2 / (1 + c)` and 2, free of nu and of the kernel again.
+What to see: over-parameterised logistic, Poisson and ill-conditioned quadratic losses. With the
+loss Hessian inside, `grad g(f_t) = exp(-t) grad g(f_0)` as a vector for every loss. So `g - g*`
+falls like `exp(-2t)` even if the modulus of strong convexity nu at the optimum is small. Plain
+Gauss-Newton on the same problems ends at the rate `2 nu`. With damping `rho = c nu lambda_min(K)`
+the rate lies between `2 / (1 + c)` and 2, and again does not depend on nu or the kernel.
 
-What it does not show: that nu has to be known; damping by the whitened kernel's own least eigenvalue would do as well.
+What it does not show: that you have to know nu. Damping by the smallest eigenvalue of the whitened
+kernel would have the same rate.
 
-Reference: following Cayci, arXiv:2412.14031v4, whose later versions speak of rates free of the loss's strong convexity; derived in theory.md C16
-(papers.md D8).
+Reference: Cayci, arXiv:2412.14031v4. Later versions of the paper state rates free of the strong
+convexity of the loss. Statements C16 and D8.
 """
 
 import equinox as eqx
@@ -30,8 +33,8 @@ COND, ALPHA = 1e4, 1e4
 MODULI = {True: (0.05, 0.02, 0.005), False: (0.07, 0.05, 0.03, 0.02, 0.01, 0.005)}
 FACTORS = {True: (0.5, 8.0), False: (0.5, 2.0, 8.0)}
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
-T1, WINDOW = 8.0, 0.5  # horizon in units of the rate predicted, and the part of it that a slope is not taken from
-INSIDE = 20.0  # that of the generalised flow: its rate is 2 once the gradient, exp(-t), is small beside nu
+T1, WINDOW = 8.0, 0.5  # horizon over the predicted rate, and the part of it without slopes
+INSIDE = 20.0  # horizon of the generalised flow, whose rate is 2 once exp(-t) is small compared with nu
 LOSSES = ("logistic", "Poisson", "quadratic")
 LOOKS = {
     "logistic": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
@@ -41,7 +44,7 @@ LOOKS = {
 
 
 class WeightedSquares(AbstractLoss):
-    """`g(f) = 1/2 sum_i c_i (f_i - y_i)^2` with weights `c`, (n,): `nu` the least, `mu` the largest of them."""
+    """`g(f) = 1/2 sum_i c_i (f_i - y_i)^2` with weights `c`, (n,), from `nu` to `mu`."""
 
     weights: jax.Array
     mean: bool = eqx.field(static=True, default=False)
@@ -60,7 +63,7 @@ class WeightedSquares(AbstractLoss):
 
 
 def data(quick, data_dir=None):
-    """Law and rate of the generalised flow, rates of the plain and of the damped one, for each loss, modulus and seed."""
+    """The law and the rates of three flows for each loss, modulus and seed."""
     moduli, seeds = MODULI[quick], SEEDS[quick]
     cells = {loss: [[cell(loss, nu, seed) for nu in moduli] for seed in seeds] for loss in LOSSES}
     result = {
@@ -80,7 +83,8 @@ def data(quick, data_dir=None):
         "shown": moduli[-1],
     }
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, cond(K) = {COND:g}, tanh network 10-{WIDTH}-1, targets made here",
+        "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, cond(K) = {COND:g}, tanh "
+        f"network 10-{WIDTH}-1, targets made here",
         **{
             "n": sizes["n"],
             "p": sizes["p"],
@@ -88,14 +92,18 @@ def data(quick, data_dir=None):
             "rho": "0; right, damped: c nu lambda_min(K_0)",
             "tolerance": "rtol 1e-9",
         },
-        "seeds": f"{seeds[0]}-{seeds[-1]}, of samples, copies, weights and targets (line: median, band: least to largest)",
+        "seeds": f"{seeds[0]}-{seeds[-1]}, of samples, copies, weights and targets (line: median, band: "
+        f"least to largest)",
     }
     result["checks"] = checks(result)
     return result
 
 
 def problem_with(loss, nu, seed):
-    """The problem with a loss whose least curvature at the optimum is nu, the others at least 3 nu, in random order; and `lambda_min(K_0)`."""
+    """The problem with a loss of modulus nu at the optimum, and `lambda_min(K_0)`.
+
+    One curvature is nu, the others are at least 3 nu, in random order.
+    """
     case = duplicates(COND, ALPHA, seed)
     base, n = case.problem, case.problem.n
     largest = 0.25 if loss == "logistic" else 1.0
@@ -135,7 +143,10 @@ def cell(loss, nu, seed):
 
 
 def excess_losses(traj):
-    """`g(f_t) - g*` as the integral of the gradient along the segment from the optimum, (t,): the difference itself would be rounding late on."""
+    """`g(f_t) - g*` as an integral of the gradient along the segment from the optimum, (t,).
+
+    The difference of the losses would be lost in rounding at late times.
+    """
     problem = traj.problem
     best = optimum(problem)
     nodes, weights = np.polynomial.legendre.leggauss(12)
@@ -147,7 +158,7 @@ def excess_losses(traj):
 
 
 def optimum(problem):
-    """The outputs at which the loss is least, (n,)."""
+    """The outputs that minimise the loss, (n,)."""
     y = np.asarray(problem.y)
     match problem.loss:
         case rg.LogisticLoss():
@@ -221,7 +232,7 @@ def draw(data, fig):
 
 
 def checks(result):
-    """The numbers the figure stands for, each of the worst loss, modulus and seed; a NaN anywhere is the worst."""
+    """Compare the worst numbers with their predictions. A NaN counts as the worst value."""
     nu, factors = np.asarray(result["nu"]), np.asarray(result["factors"])[:, None, None]
     law, inside, plain = (np.array([result[key][loss] for loss in LOSSES]) for key in ("law", "inside", "plain"))
     damped = np.asarray(result["damped"])

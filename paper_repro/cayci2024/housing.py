@@ -1,14 +1,17 @@
-"""California housing: the Gauss-Newton flow reaches the optimum in the class at the rate of the loss, whatever the conditioning of the data.
+"""On California housing the Gauss-Newton flow reaches the best network at the rate of the loss.
 
-What to see: on the left the gap `g(f(w_t)) - g_inf` of Gauss-Newton flows from several random weights, below `exp(-2 kappa t)` with `kappa` the
-least `kappa_t = Hess_M g[u, u] / |u|^2` on each path; `g_inf` is found by SciPy's trust-region least squares. In the middle gradient flow from the
-same weights, on a clock on which its fastest mode has rate 1: it needs as many decades of time as the squared condition number of the Jacobian has.
-On the right the late rate of each Gauss-Newton run, between the two numbers that geometry gives for it: the least curvature on the path and
-`theta_min` at its end.
+What to see: the left panel shows the gap `g(f(w_t)) - g_inf` of Gauss-Newton flows from several
+random weights. It stays below `exp(-2 kappa t)`, where `kappa` is the smallest `kappa_t = Hess_M
+g[u, u] / |u|^2` on each path. SciPy's trust-region least squares finds `g_inf`. The middle panel
+shows gradient flow from the same weights, on a time axis where its fastest mode has rate 1. It
+needs as many decades of time as the squared condition number of the Jacobian has. The right panel
+shows the late rate of each Gauss-Newton run between two numbers from the geometry: the smallest
+curvature on the path, and `theta_min` at its end.
 
-What it does not show: how well the network predicts; these are training losses of a small network with fewer parameters than samples.
+What it does not show: how well the network predicts. You see training losses of a small network
+with fewer parameters than samples.
 
-Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C4, C5 (papers.md D11) and C17 (D12).
+Reference: Cayci, arXiv:2412.14031v4. Statements C4, C5 (D11) and C17 (D12).
 """
 
 import jax
@@ -24,7 +27,9 @@ from .diabetes import ERROR
 from .last_iterate import AGREED, excess, one_run
 from .optimum import least_squares
 
-NUMERIC = 8  # the columns of numbers; the rarest kind of place is met five times in 20 640 rows, and a network cannot be told apart on it
+# The columns of numbers. The rarest value of the last column occurs in 5 of 20 640 rows, which
+# is too few for a network.
+NUMERIC = 8
 ROWS, SEEDS, STARTS = {True: 2000, False: 16000}, {True: 3, False: 4}, {True: 1, False: 2}
 ALPHA, HORIZON = 100.0, 40.0
 CLOCK = np.concatenate([[0.0], np.logspace(-1, 9, 61)])
@@ -54,7 +59,7 @@ def data(quick, data_dir=None):
 
 @checkpointed
 def run_from(rows, seed, starts, data_dir):
-    """Gauss-Newton from one seed's weights and, where it converges, gradient flow beside it."""
+    """Gauss-Newton from the weights of one seed and, if it converges, gradient flow."""
     problem = network(rows, seed, data_dir)
     run = one_run(problem, HORIZON, seed, starts)
     return run | (gradient_flow(problem) if run["ending"] == "converged" else {})
@@ -69,7 +74,7 @@ def network(rows, seed, data_dir=None):
 
 
 def gradient_flow(problem):
-    """The gaps of gradient flow on its own clock, and the condition number of the Jacobian at the start."""
+    """The gaps of gradient flow on its time axis, and cond(J) at the start."""
     spread = np.linalg.svd(np.asarray(problem.jac(problem.w0)), compute_uv=False)
     times = CLOCK / spread[0] ** 2
     traj = rg.solve(problem, rg.GradientFlow(), t1=times[-1], ts=times, rtol=1e-5, atol=1e-7)
@@ -129,7 +134,7 @@ RATES = (
 
 
 def checks(runs, seeds):
-    """The numbers the figure stands for; a NaN anywhere is the worst."""
+    """Compare the numbers of the figure with their predictions. A NaN counts as the worst value."""
     apart = float(np.max([run["loss_gaps"][0] for run in runs]))
     others = np.concatenate([run["loss_gaps"][1:] for run in runs])
     slowest = float(np.min([run["late_rate"] / run["theta_min"] for run in runs]))
@@ -163,6 +168,6 @@ def checks(runs, seeds):
 
 
 def reached(gaps, times, level):
-    """The first of the times at which the gap is at most `level`; infinite if none is."""
+    """The first time at which the gap is at most `level`, or infinity."""
     below = np.flatnonzero(np.asarray(gaps) <= level)
     return float(np.asarray(times)[below[0]]) if below.size else float("inf")

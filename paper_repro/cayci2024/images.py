@@ -1,6 +1,7 @@
-"""Over-parameterised networks on images of digits: six flows and two discrete methods, until a millionth of the residual is left.
+"""Run the experiment that the items `digits` and `mnist` share.
 
-The digit's value, standardised, is a regression target. `digits` and `mnist` are this experiment on two data sets.
+Over-parameterised networks on images of digits: six flows and two discrete methods, until a
+millionth of the residual is left. The regression target is the standardised value of the digit.
 """
 
 import jax
@@ -28,10 +29,10 @@ WORST = ("law", "excess", "departure", "residual_ratio", "path", "quadratic", "c
 
 
 def study(name, n, width, quick, data_dir=None):
-    """The data of an item: every seed's network on `n` images of the data set `name`, summarised, with the checks."""
+    """The data of an item: the networks of all seeds on `n` images of the data set `name`."""
     x, y = images(name, n, data_dir)
     starts = [start(network(x, y, width, seed)) for seed in SEEDS[quick]]
-    # one grid of times for all seeds, with room for arriving later than predicted
+    # one grid of times for all seeds, longer than predicted
     ends = {flow_name: 1.2 * max(begun["predicted"][flow_name] for begun in starts) for flow_name in SCHEDULES}
     cells = [
         begun | cell_of(name, n, width, seed, data_dir, tuple(ends.items()))
@@ -45,18 +46,20 @@ def study(name, n, width, quick, data_dir=None):
     result["worst"] = {key: float(np.max([c[key] for c in cells])) for key in WORST}
     size = x.shape[1]
     result["setup"] = {
-        "data": f"{name}, {n} images of {size} pixels drawn with seed 0, target: the digit's value; tanh network {size}-{width}-1 with biases; "
+        "data": f"{name}, {n} images of {size} pixels drawn with seed 0, target: the digit's value; tanh "
+        f"network {size}-{width}-1 with biases; "
         f"cond(K) = {min(result['cond']):.1e} to {max(result['cond']):.1e}",
         **{"n": n, "p": cells[0]["p"], "alpha": ALPHA, "tolerance": "rtol 1e-9"},
         "seeds": f"{SEEDS[quick][0]}-{SEEDS[quick][-1]}, of the weights (line: median, band: least to largest)",
-        "rho": f"{DAMPED:g} lambda_min(K_0) at the start (constant, residual, exponential), {FACTOR:g} lambda_min(K_t) (spectral)",
+        "rho": f"{DAMPED:g} lambda_min(K_0) at the start (constant, residual, exponential), {FACTOR:g} "
+        f"lambda_min(K_t) (spectral)",
     }
     result["checks"] = checks(result)
     return result
 
 
 def images(name, n, data_dir=None):
-    """`n` images and their digits, (n, d) and (n,): pixels less their mean over the sample, scaled to mean square 1; digits standardised."""
+    """`n` images (n, d), centred and with mean square 1, and their standardised digits (n,)."""
     x, y = rg.load_data(name, data_dir=data_dir, subset=n, seed=0, standardize=False, drop_constant=False)
     x = x - x.mean(axis=0)
     return jnp.asarray(x / np.sqrt(np.mean(x**2))), jnp.asarray((y - y.mean()) / y.std())
@@ -70,7 +73,7 @@ def network(x, y, width, seed):
 
 
 def start(problem):
-    """What is known at the start: least and largest eigenvalue of K, starting damping and residual, and the times to `REACHED` of a frozen kernel."""
+    """Eigenvalues, damping and residual at the start, and times for a frozen kernel."""
     eigenvalues, vectors = np.linalg.eigh(np.asarray(problem.ntk(problem.w0)))
     residual = np.asarray(problem.outputs(problem.w0) - problem.y)
     least, fastest = eigenvalues[0], eigenvalues[-1]
@@ -96,13 +99,13 @@ def clock(name, fastest):
 
 @checkpointed
 def cell_of(name, n, width, seed, data_dir, ends):
-    """`cell` of one seed's network; `ends` are pairs of a flow's name and its last time."""
+    """Call `cell` for one seed. `ends` are pairs of the name of a flow and its last time."""
     problem = network(*images(name, n, data_dir), width, seed)
     return cell(problem, start(problem), dict(ends))
 
 
 def cell(problem, begun, ends):
-    """All flows and both methods on one problem: relative residuals with their bounds, times to `REACHED`, and how far all that is from theory."""
+    """All flows and methods on one problem: residuals, bounds, times to `REACHED`, and errors."""
     units, rho, predicted = (
         {name: clock(name, begun["fastest"]) for name in SCHEDULES},
         begun["rho"],
@@ -133,16 +136,17 @@ def cell(problem, begun, ends):
 
 def solved(problem, dynamics, end, unit):
     """The flow until `|r| = REACHED |r_0|`, saved at times up to `end` in units of 1 / `unit`."""
-    # where it starts to fall on the left, where it falls to nothing on the right
+    # the start of the decay on the left, its end on the right
     grid = np.sort(np.concatenate([[0.0], np.geomspace(1e-2, end, 40), (np.arange(1, 40) - 0.5) / 40 * end])) / unit
     level = 0.5 * REACHED**2 * float(problem.y @ problem.y)
     return rg.solve(problem, dynamics, grid[-1], ts=grid, rtol=1e-9, atol=1e-9, loss_tol=level, throw=False)
 
 
 def path_share(traj):
-    """Length of the path over its bound `(|r_0| - |r_T|) / sigma_0` (theory.md C15), `sigma_0` the least singular value of J on the path.
+    """Length of the path over its bound `(|r_0| - |r_T|) / sigma_0` (Statement C15).
 
-    The length is that of the polygon through the saved points, extrapolated from that through every second one.
+    `sigma_0` is the smallest singular value of J on the path. The length of the polygon through the
+    saved points is extrapolated from that through every second point.
     """
     points = np.asarray(traj.params)
     points = points[: len(points) - (len(points) + 1) % 2]  # an even number of sides
@@ -152,7 +156,7 @@ def path_share(traj):
 
 
 def iterated(problem):
-    """Full Gauss-Newton steps, and Levenberg-Marquardt steps with damping tied to the smallest eigenvalue."""
+    """Full Gauss-Newton steps, and Levenberg-Marquardt steps damped by the smallest eigenvalue."""
     gn = rg.iterate(problem, rg.GaussNewton(), steps=STEPS["gn"])
     lm = rg.iterate(problem, rg.LevenbergMarquardt(rg.SpectralDamping(FACTOR)), steps=STEPS["spectral"])
     steps = {"gn": residual_levels(gn), "spectral": residual_levels(lm)}
@@ -171,7 +175,7 @@ def order(levels):
 
 
 def draw(data, fig):
-    """Each flow's residual below its bound, the discrete methods, and the times to a millionth beside cond(K)."""
+    """Draw residuals with bounds, the discrete methods, and the times to a millionth."""
     fig.set_size_inches(12, 5.6)
     grid = fig.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.5))
     curve_panels(fig, grid, data)
@@ -180,7 +184,7 @@ def draw(data, fig):
 
 
 def steps_panel(ax, steps):
-    """Residual against iteration: full Gauss-Newton steps of order 2, damped steps at least halving."""
+    """Draw the residual against the iteration for both discrete methods."""
     gn, lm = np.atleast_2d(steps["gn"]), np.atleast_2d(steps["spectral"])
     k = np.arange(gn.shape[1])
     ax.plot(k, np.median(gn[:, 1]) ** (2.0**k - 1), color="0.6", linewidth=4, label="order 2 from step 1 on")
@@ -193,7 +197,7 @@ def steps_panel(ax, steps):
 
 
 def times_panel(ax, data):
-    """Time to a millionth of every flow, each seed a marker, over the closed form; cond(K) times Gauss-Newton's as a line."""
+    """Draw the time to a millionth of every flow and seed with its closed form."""
     for i, name in enumerate(SCHEDULES):
         look = LOOKS[name][1]
         ax.plot(
@@ -239,7 +243,7 @@ SHORT = {
 
 
 def checks(result):
-    """The numbers the figure stands for, each of the worst seed."""
+    """Compare the numbers of the figure with their predictions, for the worst seed."""
     worst, cond = result["worst"], np.asarray(result["cond"])
     slowdown = np.asarray(result["reached"]["gf"]) / np.asarray(result["reached"]["gn"]) / cond
     orders = np.asarray(result["order"])

@@ -1,16 +1,19 @@
-"""What the initialisation decides: paired units make the Jacobian singular from the start, small weights make the flow run into a singular point.
+"""Paired units make the Jacobian singular, and small weights lead into a singular point.
 
-What to see: top left the singular values of the Jacobian at the start. Drawn in pairs with opposite output weights, so that the outputs start at
-zero, half of the columns repeat the other half and the rank is (p + 1) / 2: no statement with `sigma_min` begins there. Subtracting the outputs at
-the start makes them zero too and leaves the Jacobian as it is. Top right the share of runs that reach a singular point in finite time, for weights
-`s` times the usual ones: small weights do, at output scales at which the usual ones converge. Bottom left the late rates of those that converge,
-measured and as `theta_min` predicts. Bottom right the distance travelled over the theorem's bound, which holds right of 1, where alpha is at least
-the worst-case `alpha_0`.
+What to see: the top left panel shows the singular values of the Jacobian at the start. With paired
+units, whose output weights are opposite, the outputs start at zero. But half of the columns repeat
+the other half, so the rank is (p + 1) / 2 and no statement with `sigma_min` applies. You can
+subtract the outputs at the start instead because this leaves the Jacobian unchanged. The top right
+panel shows the share of runs that reach a singular point in finite time, for weights `s` times the
+usual ones. Small weights do, even at output scales where the usual ones converge. The bottom left
+panel shows the late rates of the runs that converge, measured and predicted by `theta_min`. The
+bottom right panel shows the distance travelled over the bound of the theorem. The bound holds where
+alpha is at least the worst-case `alpha_0`, to the right of 1.
 
-What it does not show: which start is best for prediction. Large weights are safe because the tanh units differ from each other; beyond the range
-shown they saturate.
+What it does not show: which start predicts best. Large weights are safe because the tanh units
+differ from each other. Beyond the range shown they saturate.
 
-Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C5, C14 and section 5 (papers.md D11 (i), T3), late rate in C17 (D12).
+Reference: Cayci, arXiv:2412.14031v4. Statements C5 (D11), C14 and C17 (D12).
 """
 
 import jax
@@ -35,12 +38,12 @@ PAIRED, DRAWN = (10, 4, 1), (10, 3, 1)
 RATE_AT = 1e3  # the output scale of the late rates
 SAFE = 1.001  # of the worst-case alpha_0
 CONVERGED = 1e-6  # of |u_0|
-LAST = 30.0  # the late rate is read over the last fall of |u| by this factor
+LAST = 30.0  # the late rate is that of the last decrease of |u| by this factor
 STARTS = {"paired": (True, False), "independent": (False, False), "independent, outputs subtracted": (False, True)}
 
 
 def data(quick, data_dir=None):
-    """Singular values of the starts; for each scale of the weights, alpha and seed how the flow ends; and runs at the worst-case alpha_0."""
+    """Singular values at the start, results by scale, alpha and seed, and at `alpha_0`."""
     seeds = range(SEEDS[quick])
     spectra = {name: [spectrum(seed, *choice) for seed in seeds] for name, choice in STARTS.items()}
     cells = [[[one_run(scale, alpha, seed) for seed in seeds] for alpha in ALPHAS] for scale in SCALES[quick]]
@@ -67,7 +70,7 @@ def problem_at(scale, alpha, seed, sizes=DRAWN, paired=False, centred=True):
 
 @checkpointed
 def spectrum(seed, paired, centred):
-    """Singular values of `J(w0)` over the largest, their numerical rank, and the largest output at the start."""
+    """Singular values of `J(w0)` over the largest one, numerical rank, and largest output."""
     problem = problem_at(1.0, 1.0, seed, PAIRED, paired, centred)
     values = np.linalg.svd(np.asarray(problem.jac(problem.w0)), compute_uv=False)
     rank = int(numerical_rank(jnp.asarray(values), (problem.n, problem.p)))
@@ -76,7 +79,10 @@ def spectrum(seed, paired, centred):
 
 @checkpointed
 def one_run(scale, alpha, seed):
-    """How a flow ends, its late rate, and the distance it travels over the theorem's bound; without an alpha at its worst-case `alpha_0`."""
+    """Result, late rate, and distance over the bound of the theorem.
+
+    If `alpha` is None, it is the worst-case `alpha_0`.
+    """
     threshold = alpha_threshold(problem_at(scale, 1.0, seed)).value
     share = SAFE if alpha is None else alpha / threshold
     problem = problem_at(scale, share * threshold, seed)
@@ -90,7 +96,7 @@ def one_run(scale, alpha, seed):
         return run
     reached = alpha_threshold(problem)
     bound = path_bound(problem, reached.ball, reached.loss, gap=float(traj.losses[0] - traj.losses[-1])).value
-    # the first time below a tenth of it, where there is one: the error of the integrator comes later
+    # Use the first time below a tenth of it, because the integrator's error grows later.
     last = int(np.argmax(level <= CONVERGED / 10)) or len(level) - 1
     first = int(np.flatnonzero(level[:last] > LAST * level[last])[-1]) + 1
     rate = np.log(level[first] / level[last]) / (TIMES[last] - TIMES[first])
@@ -176,7 +182,7 @@ def rate_panel(ax, data):
 
 
 def distance_panel(ax, data):
-    """Distance over bound against `alpha / alpha_0`, one shade and marker for each scale of the weights."""
+    """Draw the distance over its bound against `alpha / alpha_0` for each scale of the weights."""
     for i, (scale, row) in enumerate(zip(data["scales"], data["cells"], strict=True)):
         runs = [run for cell in row for run in cell if "distance" in run]
         shade = str(0.75 * i / len(data["scales"]))
@@ -216,7 +222,7 @@ def stops(cells):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     ranks = {name: [row["rank"] for row in rows] for name, rows in result["spectra"].items()}
     p = len(result["spectra"]["paired"][0]["values"])
     shares = stops(result["cells"])

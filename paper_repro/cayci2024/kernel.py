@@ -1,15 +1,17 @@
-"""The kernel limit: at large output scale or width the trained network predicts like regression with its tangent kernel.
+"""A wide or strongly scaled network predicts like regression with its tangent kernel.
 
-What to see: predictions of the Gauss-Newton flow on new inputs against `f_0(x) + k(x, X) K^{-1} (f_t - f_0)`, with the kernel of the network at its
-start: their difference falls like `1 / alpha` (a), and with the width at least like `m^{-1/2}` (b). Gradient flow tends to the frozen-kernel law
-`exp(-K t) (f_0 - y)` at the same rate in alpha (a). The kernel of a random erf network tends to that of infinite width, a closed form, like
-`m^{-1/2}` (c).
+What to see: predictions of the Gauss-Newton flow on new inputs, compared with `f_0(x) + k(x, X)
+K^{-1} (f_t - f_0)` for the kernel at the start. Their difference falls like `1 / alpha` (a), and at
+least like `m^{-1/2}` in the width (b). Gradient flow approaches the law of the frozen kernel,
+`exp(-K t) (f_0 - y)`, at the same rate in alpha (a). The kernel of a random erf network approaches
+the closed form of infinite width like `m^{-1/2}` (c).
 
-What it does not show: that the limit predicts well; only that the two predictors agree. On the training inputs Gauss-Newton and its linearisation
-agree at every alpha (`f_t - y = exp(-t) (f_0 - y)`), so the new inputs decide.
+What it does not show: that the limit predicts well. You only see that the two predictors agree. On
+the training inputs Gauss-Newton and its linearisation agree for every alpha because `f_t - y =
+exp(-t) (f_0 - y)`. Therefore the comparison uses new inputs.
 
-Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C10, C11 (papers.md D17). Kernel of infinite width: Jacot et al.,
-arXiv:1806.07572.
+Reference: Cayci, arXiv:2412.14031v4. Statements C10, C11 and D17. Kernel of infinite width: Jacot
+et al., arXiv:1806.07572.
 """
 
 import equinox as eqx
@@ -35,7 +37,7 @@ LOOK = {"marker": "o", "color": "#0072B2", "linestyle": "-"}
 
 
 def data(quick, data_dir=None):
-    """Deviations of predictions from kernel regression by alpha and width, of gradient flow from its law, of kernels from that of infinite width."""
+    """Deviations of predictions by alpha and width, of gradient flow, and of kernels."""
     alphas, widths, seeds = ALPHAS[quick], WIDTHS[quick], range(SEEDS[quick])
     x, y, new = samples()
     scaled = [[gauss_newton(x, y, WIDTH, alpha, seed) for seed in seeds] for alpha in alphas]
@@ -52,7 +54,8 @@ def data(quick, data_dir=None):
         for t in runs
     )
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples, {NEW} others as new inputs; tanh networks 10-m-1, (a): m = {WIDTH}; (c): erf networks",
+        "data": f"diabetes, {SAMPLES} samples, {NEW} others as new inputs; tanh networks 10-m-1, (a): m = "
+        f"{WIDTH}; (c): erf networks",
         **{"n": SAMPLES, "p": "12 m + 1", "alpha": "(a): on the axis, (b), (c): 1", "rho": 0},
         "seeds": f"0-{SEEDS[quick] - 1}, (c): 0-{DRAWS - 1}, of the weights (line: median, band: least to largest)",
         "tolerance": "rtol 1e-10, t = 20",
@@ -117,7 +120,10 @@ def network(x, y, width, alpha, seed):
 
 
 def gauss_newton(x, y, width, alpha, seed):
-    """The trained network; the residual has fallen to `exp(-20)` of the targets. Solved twice, for the certificate's error bars."""
+    """Train a network until the residual is `exp(-20)` of the targets.
+
+    It is solved twice because the certificate needs error bars.
+    """
     return rg.solve(
         network(x, y, width, alpha, seed),
         rg.GaussNewtonFlow(),
@@ -130,11 +136,14 @@ def gauss_newton(x, y, width, alpha, seed):
 
 
 def law_gap(x, y, alpha, seed):
-    """Largest distance of gradient flow's outputs to `y + exp(-K t) (f_0 - y)`, in units of |y|; t from one to 1e4 times `1 / lambda_max(K)`."""
+    """Largest distance of gradient flow to `y + exp(-K t) (f_0 - y)`, in units of |y|.
+
+    Times go from 1 to 1e4 times `1 / lambda_max(K)`.
+    """
     problem = network(x, y, WIDTH, alpha, seed)
     values, vectors = scipy.linalg.eigh(np.asarray(problem.ntk(problem.w0)))
     times = np.concatenate([[0.0], np.logspace(0, 4, 30)]) / values[-1]
-    # the solver's tolerance is one of the parameters, which alpha multiplies
+    # The tolerance applies to the parameters, which alpha multiplies.
     traj = rg.solve(problem, rg.GradientFlow(), t1=times[-1], ts=times, rtol=1e-8, atol=1e-9 / alpha, step_to_ts=True)
     start = np.asarray(traj.outputs[0] - problem.y)
     law = np.asarray(problem.y) + (np.exp(-np.outer(times, values)) * (vectors.T @ start)) @ vectors.T
@@ -157,7 +166,7 @@ def slope(x, values):
 
 
 def checks(result):
-    """The numbers the figure stands for."""
+    """Compare the numbers of the figure with their predictions."""
     return [
         check(
             "GN predictions to kernel regression: order in alpha",

@@ -1,15 +1,19 @@
-"""The last iterate of the Gauss-Newton flow is the optimum in the class: the one that an independent solver finds, at an exponential rate.
+"""The last iterate of the Gauss-Newton flow is the optimum that an independent solver finds.
 
-What to see: for networks of one to three hidden layers the gap `g(f(w_t)) - g_inf` stays below `exp(-2 kappa t)`, `kappa` the least of `kappa_t =
-Hess_M g[u, u] / |u|^2` on the path, which follows from the rate identity (C4) without any Lipschitz constant. `g_inf` comes from SciPy's trust-
-region least squares, not from the flow. Each depth is shown at two output scales: at the larger one every run converges at nearly the rate of the
-loss; at the smaller one curvature slows it, differently for each seed, and some deep runs lose rank (counted in the panels). On the right both
-ways' final losses and outputs are compared, from the flow's start (filled) and from random starts as far from it as the flow travels (hollow).
+What to see: for networks of one to three hidden layers the gap `g(f(w_t)) - g_inf` stays below
+`exp(-2 kappa t)`. Here `kappa` is the smallest `kappa_t = Hess_M g[u, u] / |u|^2` on the path. The
+bound follows from the rate identity without a Lipschitz constant. SciPy's trust-region least
+squares finds `g_inf`. You see each depth at two output scales. At the larger one every run
+converges at nearly the rate of the loss. At the smaller one curvature slows the runs down, and some
+deep runs lose rank (counted in the panels). The right panel compares the final losses and outputs
+of both solvers. SciPy starts where the flow starts (filled), and at random points as far away as
+the flow travels (hollow).
 
-What it does not show: a global optimum. The theorem speaks of the best value in the ball of the flow; the random starts that lead elsewhere, or have
-not arrived after 2000 evaluations, are counted at the top of the right panel.
+What it does not show: a global optimum. The theorem is about the best value in the ball of the
+flow. Some random starts lead elsewhere, or do not converge within 2000 evaluations. They are
+counted at the top of the right panel.
 
-Reference: following Cayci, arXiv:2412.14031v4; last iterate derived in theory.md C5 (papers.md D11 (iii), (iv)), late rate in C17 (D12).
+Reference: Cayci, arXiv:2412.14031v4. Statements C4, C5 (D11) and C17 (D12).
 """
 
 import numpy as np
@@ -32,14 +36,14 @@ NETWORKS = (
 SEEDS, STARTS = {True: 3, False: 7}, {True: 1, False: 3}
 SHARES = np.linspace(0.0, 1.0, 41)
 HORIZONS = {"bent": 40.0, "flat": 20.0}
-BETWEEN = 401  # points of the path at which kappa is taken: it may dip between saved times
+BETWEEN = 401  # points of the path for kappa, because it varies between saved times
 CONVERGED = 1e-7  # of |u_0|
-FLOOR = 1e-8  # of the first gap: a thousandth of it is the rounding of the outputs at the largest alpha
+FLOOR = 1e-8  # of the first gap, 1000 times the rounding of the outputs at the largest alpha
 AGREED = 1e-8  # of the first loss
 
 
 def data(quick, data_dir=None):
-    """For each depth, output scale and seed the gap along the flow, its bound, and the flow's end against SciPy's from several starts."""
+    """Gaps, bounds and comparisons with SciPy for each depth, output scale and seed."""
     depths = []
     for sizes, small, large in NETWORKS:
         depth = {"sizes": list(sizes), "cases": []}
@@ -147,7 +151,7 @@ LOOKS = {
 
 
 def gap_panel(ax, depth, seeds):
-    """Gaps at both output scales, and the bound from the least curvature on each path."""
+    """Draw gaps at both output scales, and bounds from the smallest curvature on each path."""
     for case in depth["cases"]:
         if not case["runs"]:
             continue
@@ -176,7 +180,10 @@ def gap_panel(ax, depth, seeds):
 
 
 def agreement(ax, i, depth):
-    """Differences between the ends at the larger output scale, one column a seed; the starts that end elsewhere are counted at the top."""
+    """Draw differences between the ends at the larger output scale, one column for each seed.
+
+    Starts that end elsewhere are counted at the top.
+    """
     runs = depth["cases"][-1]["runs"]
     for k, run in enumerate(runs):
         place = i + 0.7 * ((k + 0.5) / len(runs) - 0.5)
@@ -195,7 +202,7 @@ def elsewhere(depth):
 
 
 def checks(depths, seeds):
-    """The numbers the figure stands for; a NaN anywhere is the worst."""
+    """Compare the numbers of the figure with their predictions. A NaN counts as the worst value."""
     runs = [run for depth in depths for case in depth["cases"] for run in case["runs"]]
     flat = sum(len(depth["cases"][-1]["runs"]) for depth in depths)
     own = float(np.max([run["loss_gaps"][0] for run in runs]))

@@ -1,15 +1,18 @@
-"""Logistic loss: the Gauss-Newton flow pays for the flatness of the loss at its optimum, the generalised one does not.
+"""A flat loss slows down the Gauss-Newton flow, but not the flow with the loss Hessian inside.
 
-What to see: on the left gaps `g(f(w_t)) - g_inf` on the breast cancer data, `g_inf` found a second time by SciPy (trust-region Newton). Gauss-
-Newton, `w' = -J^+ grad g`, slows down to the curvature of the loss where it is nearly flat; the flow with the loss Hessian `B` inside, `w' = -(J^T
-B J)^+ J^T grad g`, keeps a rate near 1. On the right the late rates against how hard the labels are: measured (markers) and predicted by the least
-`theta` with `det(Hess R(w_inf) - theta J^T M J) = 0` (lines), `M = 1` for Gauss-Newton and `M = B` for the generalised flow. The grey line is `nu`,
-the least curvature of the loss at the optimum, which the theorem's rate is made of.
+What to see: the left panel shows gaps `g(f(w_t)) - g_inf` on the breast cancer data. SciPy
+(trust-region Newton) finds `g_inf` as well. Gauss-Newton, `w' = -J^+ grad g`, slows down because
+the loss is nearly flat at the optimum. The flow with the loss Hessian `B` inside, `w' = -(J^T B
+J)^+ J^T grad g`, keeps a rate near 1. The right panel shows the late rates for softer and harder
+labels, measured (markers) and predicted (lines). The prediction is the smallest `theta` with
+`det(Hess R(w_inf) - theta J^T M J) = 0`, with `M = 1` for Gauss-Newton and `M = B` for the other
+flow. The grey line is `nu`, the smallest curvature of the loss at the optimum, which the theorem
+uses.
 
-What it does not show: hard labels. Labels are `1 - s` and `s` because with 0 and 1 every term's infimum lies at infinity, `nu = 0`, and where the
-network separates the classes no optimum exists.
+What it does not show: hard labels. Labels are `1 - s` and `s` because with 0 and 1 the infimum is
+at infinity and `nu = 0`. If the network separates the classes, no optimum exists.
 
-Reference: following Cayci, arXiv:2412.14031v4; generalised flow derived in theory.md C16 (papers.md D8), late rate in C17 (papers.md D12).
+Reference: Cayci, arXiv:2412.14031v4. Statements C16 (D8) and C17 (D12).
 """
 
 import equinox as eqx
@@ -30,21 +33,22 @@ SOFTNESS = {True: (0.3, 0.1, 0.03), False: (0.4, 0.3, 0.2, 0.1, 0.03)}
 SHOWN = 0.1
 SEEDS = {True: 3, False: 6}
 ALPHA = 300.0
-EFOLDS = 24.0  # a horizon of this many time constants of the slowest mode of the linear model takes the gap to rounding
+EFOLDS = 24.0  # horizon in time constants of the slowest linear mode, until rounding
 SHARES = np.linspace(0.0, 1.0, 41)
-LATE = (1e-8, 1e-6)  # of |u_0|: where the late rate is read
+LATE = (1e-8, 1e-6)  # of |u_0|: window of the late rate
 AGREED = 1e-8
 DRAWN = 1e-11  # of the first gap
 FLOWS = {"gn": rg.GaussNewtonFlow(), "ggn": rg.GeneralizedGaussNewtonFlow()}
 
 
 def data(quick, data_dir=None):
-    """For each softness of the labels and each seed both flows, the optimum by SciPy, and the rates measured and predicted."""
+    """Both flows, SciPy's optimum and the rates for each softness of the labels and seed."""
     cells = [[cell(softness, seed) for seed in range(SEEDS[quick])] for softness in SOFTNESS[quick]]
     result = {"softness": list(SOFTNESS[quick]), "cells": cells, "shown": SHOWN, "agreed": AGREED}
     problem = problem_at(SHOWN, 0)
     result["setup"] = {
-        "data": f"breast cancer (569 x 30), labels s and 1 - s (left: s = {SHOWN:g}), tanh network 30-2-1, logistic loss",
+        "data": f"breast cancer (569 x 30), labels s and 1 - s (left: s = {SHOWN:g}), tanh network 30-2-1, "
+        f"logistic loss",
         **{"n": problem.n, "p": problem.p, "alpha": ALPHA, "rho": 0, "tolerance": "rtol 1e-10"},
         "seeds": f"0-{SEEDS[quick] - 1} (line: median, band: least to largest)",
     }
@@ -93,7 +97,7 @@ def cell(softness, seed):
 
 @eqx.filter_jit
 def scaled_theta(problem, w):
-    """The least `theta` with `det(Hess R - theta J^T B J) = 0`, from a QR factorisation of `B^{1/2} J`: that matrix is not formed either."""
+    """The smallest `theta` with `det(Hess R - theta J^T B J) = 0`, from a QR of `B^{1/2} J`."""
     point = problem.linearise(w).whitened()
     triangle = jnp.linalg.qr(point.jac, mode="r")
     bent = jax.hessian(problem.objective)(w)
@@ -128,12 +132,12 @@ def draw(data, fig):
 
 
 def on_grid(run, times):
-    """Gaps at common times, by linear interpolation of the logarithm; gaps at rounding are held at 1e-13."""
+    """Gaps at common times, interpolated in the logarithm and not below 1e-13."""
     return np.exp(np.interp(times, run["times"], np.log(np.maximum(np.asarray(run["gaps"], dtype=float), 1e-13))))
 
 
 def rate_panel(ax, data):
-    """Measured late rates as markers with their range, predictions as lines, and the least curvature of the loss."""
+    """Draw measured late rates (markers), predictions (lines), and the curvature of the loss."""
     softness = data["softness"]
     for name, (title, colour, marker, dash) in LOOKS.items():
         predicted = np.asarray([[run["theta"][name] for run in row] for row in data["cells"]]).T
@@ -167,7 +171,7 @@ def rate_panel(ax, data):
 
 
 def checks(cells):
-    """The numbers the figure stands for; a NaN anywhere is the worst."""
+    """Compare the numbers of the figure with their predictions. A NaN counts as the worst value."""
     runs = [run for row in cells for run in row]
     apart = float(np.max([run["flows"][name]["loss_gap"] for run in runs for name in FLOWS]))
     ratio = {name: [run["flows"][name]["rate"] / run["theta"][name] for run in runs] for name in FLOWS}

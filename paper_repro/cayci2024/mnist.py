@@ -1,13 +1,15 @@
-"""MNIST images: Gauss-Newton is `exp(-t)` on real data, damped flows keep their bounds, gradient flow takes of the order of cond(K) as long.
+"""On MNIST Gauss-Newton follows `exp(-t)` and gradient flow needs about cond(K) times longer.
 
-What to see: the experiment of `digits` on a sample of MNIST, 784 pixels and six times as many parameters. Six flows, each with its closed-form bound
-(grey); right: full Gauss-Newton steps square the residual, steps damped by the smallest eigenvalue halve it at least; the times to a millionth
-beside cond(K).
+What to see: the experiment of `digits` on a sample of MNIST, with 784 pixels and six times as many
+parameters. The left panel shows six flows, each with its closed-form bound (grey). In the right
+panels full Gauss-Newton steps square the residual, and steps damped by the smallest eigenvalue at
+least halve it. You can compare the times to a millionth with cond(K).
 
-What it does not show: MNIST at its full size, or accuracy on test images; the digit's value is a regression target here. The bound of the full step
-has an analytic Lipschitz constant and is far from attained.
+What it does not show: MNIST at its full size, or accuracy on test images, because the value of the
+digit is a regression target. The bound of the full step is far from attained because it uses an
+analytic Lipschitz constant.
 
-Reference: following Cayci, arXiv:2412.14031v4; bounds derived in theory.md C6 to C9, C15.
+Reference: Cayci, arXiv:2412.14031v4. Statements C6 to C9 and C15.
 """
 
 from .images import draw as draw, study

@@ -1,4 +1,4 @@
-"""The optimum that a flow ends in, found a second time by SciPy's minimisers, which share no code with the flows."""
+"""Find the optimum of a flow again with SciPy, whose code is independent of the flows."""
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ def outputs(problem, w):
 
 
 def least_squares(problem, start=None):
-    """The local minimum of the squared loss nearest in SciPy's trust-region sense: `scipy.optimize.OptimizeResult` with `x` and `cost`."""
+    """Minimise the squared loss with SciPy's trust-region method; returns its `OptimizeResult`."""
     y = np.asarray(problem.y)
     return scipy.optimize.least_squares(
         lambda w: np.asarray(outputs(problem, w)) - y,
@@ -47,9 +47,11 @@ def _hessian(problem, w):
 
 
 def newton(problem, start=None):
-    """The local minimum of any smooth loss by SciPy's exact trust-region Newton method: `OptimizeResult` with `x`, `fun` and gradient `jac`.
+    """Minimise a smooth loss with SciPy's exact trust-region Newton method.
 
-    The unknowns are scaled by the lengths of the Jacobian's columns at the start.
+    The unknowns are scaled by the norms of the columns of the Jacobian at the start.
+
+    Returns: an `OptimizeResult` with `x`, `fun` and the gradient `jac`.
     """
     w0 = np.asarray(problem.w0 if start is None else start)
     scale = 1 / np.linalg.norm(np.asarray(jacobian(problem, w0)), axis=0)

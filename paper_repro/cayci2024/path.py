@@ -1,13 +1,16 @@
-"""How far the parameters travel: every damping schedule keeps them in a ball whose radius the theory gives, and the loss falls as the law says.
+"""With every damping schedule the parameters stay in a ball whose radius you can compute.
 
-What to see: the path of the parameters, times the least singular value of J on it, over the fall of the residual's norm is at most 1 for gradient
-flow, for every schedule of Levenberg-Marquardt and for Gauss-Newton, at every output scale alpha. The displacement falls like 1 / alpha, and from the
-threshold alpha_0 on it is far inside the ball on which J keeps half its least singular value (analytic Lipschitz constant). Along the way the loss
-falls by the integral of `sum_i phi(s_i^2) (u_i^T grad g)^2`, with `phi` the gain of the flow.
+What to see: the length of the path of the parameters, times the smallest singular value of J on it,
+over the decrease of the norm of the residual. This ratio is at most 1 for gradient flow, for every
+Levenberg-Marquardt schedule and for Gauss-Newton, at every output scale alpha. The displacement
+falls like 1 / alpha. From the threshold alpha_0 on it is far inside the ball in which J keeps half
+of its smallest singular value (analytic Lipschitz constant). The loss falls by the integral of
+`sum_i phi(s_i^2) (u_i^T grad g)^2`, where `phi` is the gain of the flow.
 
-What it does not show: that alpha_0 is needed. It is a worst case; the displacement is far smaller than the radius there.
+What it does not show: that you need alpha_0. It is a worst case, because the displacement is far
+smaller than the radius there.
 
-Reference: following Cayci, arXiv:2412.14031v4; derived in theory.md C2, C15 (papers.md D1, D6).
+Reference: Cayci, arXiv:2412.14031v4. Statements C2, C15, D1 and D6.
 """
 
 import numpy as np
@@ -28,12 +31,12 @@ from .schedules import FACTOR, flow, frozen_time, LOOKS, SCHEDULES, SHARE
 COND = 100.0
 ALPHAS = {True: (1e2, 1e3, 1e4, 1e5), False: (3e1, 1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5)}
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
-LEVEL = 1e-3  # of |r_0|: how far the flows go, by the closed forms for a kernel at rest
-LAZY = 1e3  # output scale from which the displacement is held to its law
+LEVEL = 1e-3  # of |r_0|: final residual for a frozen kernel
+LAZY = 1e3  # smallest output scale of the check of the displacement
 
 
 def data(quick, data_dir=None):
-    """Displacement, path length against its bound and dissipation against the loss, for each schedule, output scale and seed."""
+    """Displacement, path length and dissipation for each schedule, output scale and seed."""
     alphas, seeds = ALPHAS[quick], SEEDS[quick]
     cells = [[cell(alpha, seed) for alpha in alphas] for seed in seeds]
     keys = ("displacement", "path_ratio", "dissipation_error")
@@ -45,10 +48,12 @@ def data(quick, data_dir=None):
     }
     sizes = cells[0][0]
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples and a copy of each, so far off that cond(K) = {COND:g}, tanh network 10-{WIDTH}-1",
+        "data": f"diabetes, {SAMPLES} samples and a copy of each, so far off that cond(K) = {COND:g}, tanh "
+        f"network 10-{WIDTH}-1",
         **{"n": sizes["n"], "p": sizes["p"], "alpha": "on the axis", "tolerance": "rtol 1e-10"},
         "seeds": f"{seeds[0]}-{seeds[-1]}, of samples, copies and weights (line: median, band: least to largest)",
-        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} lambda_min(K_t) (spectral)",
+        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} "
+        f"lambda_min(K_t) (spectral)",
     }
     result["checks"] = checks(result)
     return result
@@ -56,7 +61,7 @@ def data(quick, data_dir=None):
 
 @checkpointed
 def cell(alpha, seed):
-    """All flows at one output scale. Displacements and radii are those of w, `1 / alpha` of the solver's coordinates."""
+    """All flows at one output scale. Displacements are those of the parameters w."""
     case = duplicates(COND, alpha, seed)
     threshold = alpha_threshold(case.problem)
     found = {"displacement": {}, "path_ratio": {}, "dissipation_error": {}}
@@ -64,7 +69,7 @@ def cell(alpha, seed):
         traj = travelled(case, name)
         first, last = (float(np.sqrt(2 * traj.losses[i])) for i in (0, -1))
         found["displacement"][name] = float(np.linalg.norm(np.asarray(traj.params), axis=1).max()) / alpha
-        # the certificate's bound is |r_0| / sigma_0, that of least squares (|r_0| - |r_t|) / sigma_0
+        # The certificate's bound is |r_0| / sigma_0. Least squares has (|r_0| - |r_t|) / sigma_0.
         found["path_ratio"][name] = path_length(traj).conclusions[0].measured * first / (first - last)
         found["dissipation_error"][name] = abs(dissipation(traj).conclusions[0].measured - 1)
     return {
@@ -77,7 +82,7 @@ def cell(alpha, seed):
 
 
 def travelled(case, name):
-    """The flow with its dense output, until a frozen kernel would have brought the residual to `LEVEL`."""
+    """The flow with dense output, until a frozen kernel would have the residual `LEVEL`."""
     rho = SHARE * case.fastest
     end = frozen_time(name, LEVEL, case.eigenvalues, case.amplitudes, rho)
     times = np.concatenate([[0.0], np.geomspace(1e-2 / (1 + case.fastest), 1.0, 40) * end])
@@ -86,19 +91,19 @@ def travelled(case, name):
 
 
 def draw(data, fig):
-    """Displacement against alpha with ball and threshold, path length over its bound, dissipation against the fall of the loss."""
+    """Draw displacement with ball and threshold, path length, and dissipation against alpha."""
     fig.set_size_inches(12, 4.4)
     left, middle, right = fig.subplots(1, 3)
     alpha = data["alpha"]
     for i, (name, (title, look)) in enumerate(LOOKS.items()):
-        places = np.asarray(alpha) * 1.12 ** (i - 2.5)  # side by side: the six lie on top of each other
+        places = np.asarray(alpha) * 1.12 ** (i - 2.5)  # side by side, because the six coincide
         band(
             left,
             alpha,
             data["displacement"][name],
             label=title,
             **{**look, "markersize": 7, "markevery": (i, len(LOOKS))},
-        )  # in turn: they coincide
+        )  # in turn, because they coincide
         for ax, key in ((middle, "path_ratio"), (right, "dissipation_error")):
             rows = np.atleast_2d(data[key][name])
             spread = np.abs(np.array([rows.min(axis=0), rows.max(axis=0)]) - np.median(rows, axis=0))
@@ -133,7 +138,7 @@ def draw(data, fig):
 
 
 def checks(result):
-    """The numbers the figure stands for, each of the worst flow and seed; a NaN anywhere is the worst."""
+    """Compare the worst numbers with their predictions. A NaN counts as the worst value."""
     alpha = np.asarray(result["alpha"])
     displacement = np.array([result["displacement"][name] for name in SCHEDULES])
     lazy = alpha >= LAZY

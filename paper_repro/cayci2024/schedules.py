@@ -1,4 +1,7 @@
-"""The six dynamics of these experiments, gradient flow, four schedules of damping, Gauss-Newton: their names, looks and closed forms."""
+"""Define the six flows of these items, with their names, colours and closed forms.
+
+They are gradient flow, four schedules of Levenberg-Marquardt damping, and Gauss-Newton.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ from jaxtyping import Array
 import riemgn as rg
 from riemgn.flow import AbstractDamping
 
-SHARE = 0.1  # of lambda_max(K_0): the damping that constant, residual and exponential schedules start with
+SHARE = 0.1  # of lambda_max(K_0): initial damping of the constant, residual and exponential schedules
 FACTOR = 1.0  # c of rho = c lambda_min(K_t)
 
 LOOKS = {
@@ -24,7 +27,10 @@ DAMPED = ("constant", "residual", "exponential", "spectral")
 
 
 class SumDamping(AbstractDamping):
-    """The sum of several schedules: one type of damping, and so one compiled program, for those that have factor 0 in turn."""
+    """The sum of several schedules, where all but one have factor 0.
+
+    All schedules then have one type, so they share one compiled program.
+    """
 
     parts: tuple[AbstractDamping, ...]
 
@@ -33,9 +39,10 @@ class SumDamping(AbstractDamping):
 
 
 def schedule(name, rho, residual=1.0, together=False):
-    """One of `DAMPED` that starts with `rho`; `residual` is `|r_0|`. The spectral one takes no notice of either.
+    """One of `DAMPED` that starts with `rho`, where `residual` is `|r_0|`.
 
-    `together` makes all four one type of damping; else those that need an implicit solver are one, and those that do not the other.
+    The spectral schedule ignores both. With `together` all four have one type. Otherwise those with
+    an implicit solver have one type and the others have another.
     """
     share = {key: float(key == name) for key in DAMPED}
     slow = rg.ConstantDamping(share["constant"] * rho), rg.ResidualDamping(share["residual"] * rho / residual)
@@ -44,14 +51,14 @@ def schedule(name, rho, residual=1.0, together=False):
 
 
 def flow(name, rho, residual=1.0, together=False):
-    """The flow called `name` in `SCHEDULES`; see `schedule`."""
+    """The flow called `name` in `SCHEDULES`, see `schedule`."""
     if name in DAMPED:
         return rg.LevenbergMarquardtFlow(schedule(name, rho, residual, together))
     return rg.GradientFlow() if name == "gf" else rg.GaussNewtonFlow()
 
 
 def frozen_decay(name, t, eigenvalues, rho):
-    """By what the residual's modes are multiplied after time t while the kernel stays as it is; shape of `eigenvalues`. Not for `residual`."""
+    """Factor of each mode of the residual after time t for a frozen kernel, not for `residual`."""
     match name:
         case "gf":
             return np.exp(-t * eigenvalues)
@@ -67,11 +74,14 @@ def frozen_decay(name, t, eigenvalues, rho):
 
 
 def frozen_time(name, level, eigenvalues, amplitudes, rho):
-    """When `|r_t| = level |r_0|` with a frozen kernel (theory.md C6 to C8, C10); for `residual` the bound of papers.md D7."""
+    """Time until `|r_t| = level |r_0|` for a frozen kernel (Statements C6 to C8, C10).
+
+    For `residual` it is the bound of Statement D7.
+    """
     slowest, decay = np.min(eigenvalues), np.log(1 / level)
     if name == "residual":
         return float(decay + rho * (1 - level) / slowest)
-    # the time of the slowest mode alone: no mixture takes longer
+    # The slowest mode alone takes longer than every mixture.
     latest = {
         "gf": decay / slowest,
         "constant": decay * (1 + rho / slowest),
@@ -88,9 +98,10 @@ def frozen_time(name, level, eigenvalues, amplitudes, rho):
 
 
 def bound(name, t, least, rho, levels):
-    """The closed-form bound on `|r_t| / |r_0|` (theory.md C7, C8; papers.md D7).
+    """The closed-form bound on `|r_t| / |r_0|` (Statements C7, C8 and D7).
 
-    `least` is the least eigenvalue of K on the path, `rho` the damping at the start, `levels` the measured `|r_t| / |r_0|` (for `residual` alone).
+    `least` is the smallest eigenvalue of K on the path, `rho` the damping at the start. `levels`
+    are the measured `|r_t| / |r_0|`, needed for `residual`.
     """
     if name == "residual":
         return np.exp(np.minimum(0.0, -t + rho * (1 - levels) / least))

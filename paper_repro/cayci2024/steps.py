@@ -1,14 +1,18 @@
-"""The same schedules in discrete time: iterations against conditioning, the contraction of each step, and how the iterates approach the flow.
+"""In discrete time too, adaptive damping removes the dependence on the condition number.
 
-What to see: Levenberg-Marquardt with step size 1 on the kernels of `damping`. With `rho = lambda_min(K_k)` every step at least halves the residual,
-whatever cond(K): 20 iterations to a millionth. With `rho_0 exp(-k)` the count grows by one for each factor e of cond(K); Gauss-Newton, whose steps
-converge quadratically, needs three at most (at cond(K) = 1e10 its first step is long enough to leave the linear regime). Constant damping and damping
-proportional to the residual take a number of iterations in proportion to cond(K), as gradient descent with step `1 / lambda_max` does. As the step
-size eta goes to 0 the iterates approach the flow, at `t = k eta`, with order 1.
+What to see: Levenberg-Marquardt with step size 1 on the kernels of `damping`. With `rho =
+lambda_min(K_k)` every step at least halves the residual for every cond(K), so 20 iterations give a
+millionth. With `rho_0 exp(-k)` the count grows by one for each factor e of cond(K). Gauss-Newton
+converges quadratically and needs at most three steps. At cond(K) = 1e10 its first step is so long
+that it leaves the linear regime. Constant damping and damping proportional to the residual need a
+number of iterations proportional to cond(K), such as gradient descent with step `1 / lambda_max`
+does. As the step size eta goes to 0, the iterates approach the flow at `t = k eta` with order 1.
 
-What it does not show: a schedule that does not know lambda_min and pays nothing for it; nor steps at an output scale at which the kernel moves.
+What it does not show: a schedule without knowledge of lambda_min and without cost, or steps at an
+output scale where the kernel moves.
 
-Reference: following Cayci, arXiv:2412.14031v4, whose discrete iterates we know by the abstract alone; derived in theory.md C9 (papers.md D13).
+Reference: Cayci, arXiv:2412.14031v4. We know its discrete iterates only by the abstract. Statements
+C9 and D13.
 """
 
 import numpy as np
@@ -30,20 +34,20 @@ CONDITIONS = {True: (1e2, 1e4, 1e6, 1e8, 1e10), False: (1e2, 1e3, 1e4, 1e5, 1e6,
 MANY = {
     True: (1e2, 1e3, 1e4),
     False: (1e2, 3e2, 1e3, 3e3, 1e4),
-}  # for those that take a number of steps in proportion to cond(K)
+}  # for methods whose number of steps is proportional to cond(K)
 SEEDS = {True: (0, 1, 2), False: (0, 1, 2, 3, 4)}
 QUICKER, SLOWER = ("exponential", "spectral", "gn"), ("gd", "constant", "residual")
-FEW, MOST = 256, 200_000  # steps at most
+FEW, MOST = 256, 200_000  # maximum numbers of steps
 TITLES = {name: look for name, (_, look) in LOOKS.items()} | {"gd": LOOKS["gf"][1]}
 SIZES = np.array([1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4])  # eta
 T1 = FEW * SIZES[0]
 ORDER_COND = 1e4
-FLOOR = 1e-5  # of |r_0|: contractions are compared above it; the outputs are rounded to 1e-9 or so
-DAMPED_MUCH = 30.0  # rho_0 / lambda_min from which a slope in cond(K) is that of its limit
+FLOOR = 1e-5  # of |r_0|: contractions are compared above it, because of rounding
+DAMPED_MUCH = 30.0  # rho_0 / lambda_min from which the slope in cond(K) is used
 
 
 def data(quick, data_dir=None):
-    """Iterations to a millionth against cond(K), residuals at the worst, and the distance from the flow against the step size."""
+    """Iterations against cond(K), residuals at the worst, and distances from the flow."""
     seeds = SEEDS[quick]
     quicker = [[quick_cell(cond, seed) for seed in seeds] for cond in CONDITIONS[quick]]
     slower = [[slow_cell(cond, seed) for seed in seeds] for cond in MANY[quick]]
@@ -65,17 +69,19 @@ def data(quick, data_dir=None):
     }
     case = duplicates(1e4, ALPHA, 0)
     result["setup"] = {
-        "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, tanh network 10-{WIDTH}-1; middle: cond(K) = 1e10, right: 1e4",
+        "data": f"diabetes, {SAMPLES} samples and a near-duplicate of each, tanh network 10-{WIDTH}-1; "
+        f"middle: cond(K) = 1e10, right: 1e4",
         **{"n": case.problem.n, "p": case.problem.p, "alpha": ALPHA, "tolerance": "none (steps); rtol 1e-10 (flow)"},
         "seeds": f"{seeds[0]}-{seeds[-1]}, of samples, copies and weights (line: median, band: least to largest)",
-        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} lambda_min(K_k) (spectral)",
+        "rho": f"{SHARE:g} lambda_max(K_0) at the start (constant, residual, exponential), {FACTOR:g} "
+        f"lambda_min(K_k) (spectral)",
     }
     result["checks"] = checks(result)
     return result
 
 
 def method(name, case, size=1.0):
-    """The discrete method called `name`, with step size `size`; gradient descent's is 1 / lambda_max."""
+    """The method called `name` with step size `size` (gradient descent: 1 / lambda_max)."""
     if name == "gd":
         return rg.GradientDescent(1.0 / case.fastest)
     if name == "gn":
@@ -95,7 +101,7 @@ def count(traj):
 
 @checkpointed
 def quick_cell(cond, seed):
-    """Gauss-Newton and the schedules that do not crawl: counts, residuals, and the contraction of each step against its bound."""
+    """Counts, residuals and contractions of the methods that need few steps."""
     case = duplicates(cond, ALPHA, seed)
     runs = {name: stepped(name, case, FEW, 1) for name in QUICKER}
     levels = {name: residual_levels(traj) for name, traj in runs.items()}
@@ -113,7 +119,7 @@ def quick_cell(cond, seed):
 
 
 def contractions(traj):
-    """`1 - lambda_min(K_k) / (lambda_min(K_k) + rho_k)` of each step, (steps,): `c / (1 + c)` where `rho_k = c lambda_min(K_k)` (papers.md D13)."""
+    """`rho_k / (lambda_min(K_k) + rho_k)` of each step, (steps,) (Statement D13)."""
     least, rho = np.asarray(traj.sigma_min)[:-1] ** 2, traj.stats["per_step"]["damping"]
     return rho / (least + rho)
 
@@ -124,20 +130,23 @@ def moved(traj):
 
 
 def largest_excess(levels, factors, second):
-    """Largest `|r_{k+1}| / (factor_k |r_k| + second_k)` above the floor; `second` is `L |w_{k+1} - w_k|^2 / 2` (papers.md D13)."""
+    """Largest `|r_{k+1}| / (factor_k |r_k| + second_k)` above rounding (Statement D13).
+
+    `second` is `L |w_{k+1} - w_k|^2 / 2`.
+    """
     limits = factors * levels[:-1] + second
     seen = limits > FLOOR
     return float(np.max(levels[1:][seen] / limits[seen]))
 
 
 def padded(values, length=40):
-    """The first `length` values; NaN where there are fewer."""
+    """The first `length` values, padded with NaN."""
     return np.concatenate([values, np.full(length, np.nan)])[:length]
 
 
 @checkpointed
 def slow_cell(cond, seed):
-    """The methods whose number of steps grows in proportion to cond(K): their counts."""
+    """Counts of the methods whose number of steps grows in proportion to cond(K)."""
     case = duplicates(cond, ALPHA, seed)
     counts = {name: count(stepped(name, case, MOST, MOST)) for name in SLOWER}
     return {
@@ -148,7 +157,7 @@ def slow_cell(cond, seed):
 
 
 def frozen_count(name, case):
-    """How many steps of size 1 a kernel that stays as it is would take to `REACHED`."""
+    """Number of steps of size 1 to `REACHED` for a frozen kernel."""
     values, rho = case.eigenvalues, SHARE * case.fastest
     if name == "exponential":
         factors = [rho * np.exp(-k) / (values + rho * np.exp(-k)) for k in range(FEW)]
@@ -167,7 +176,7 @@ def frozen_count(name, case):
 
 @checkpointed
 def order_cell(seed):
-    """Largest distance of the iterates at `t = k eta <= T1` from the flow, in units of |r_0|, for each step size."""
+    """Largest distance of the iterates from the flow up to `T1`, over |r_0|, for each step size."""
     case = duplicates(ORDER_COND, ALPHA, seed)
     rho, times = SHARE * case.fastest, np.linspace(0.0, T1, FEW + 1)
     found = {}
@@ -175,7 +184,7 @@ def order_cell(seed):
         exact = rg.solve(case.problem, flow(name, rho), T1, ts=times, rtol=1e-10, atol=1e-10, step_to_ts=True)
         found[name] = []
         for size in SIZES:
-            # the tolerance of the other runs, so that one compiled program serves, too small to be met
+            # The tolerance is never met. It is there so that the compiled program is reused.
             run = rg.iterate(case.problem, method(name, case, float(size)), steps=FEW, loss_tol=1e-300)
             stride = round(size / SIZES[0])
             apart = np.asarray(run.outputs[: FEW // stride + 1] - exact.outputs[: FEW + 1 : stride])
@@ -184,7 +193,7 @@ def order_cell(seed):
 
 
 def draw(data, fig):
-    """Iterations against cond(K), residuals at the worst, distance from the flow against the step size."""
+    """Draw iterations against cond(K), residuals at the worst, and distances from the flow."""
     fig.set_size_inches(12, 4.4)
     left, middle, right = fig.subplots(1, 3)
     titles = {name: title for name, (title, _) in LOOKS.items()} | {
@@ -241,7 +250,7 @@ def exponents(x, rows, natural=False):
 
 
 def checks(result):
-    """The numbers the figure stands for, each of the worst seed."""
+    """Compare the numbers of the figure with their predictions, for the worst seed."""
     cond, counts, frozen = (
         {name: np.asarray(values) for name, values in result[key].items()} for key in ("cond", "counts", "frozen")
     )
@@ -266,7 +275,7 @@ def checks(result):
             0.02,
             golden_rtol=ERROR,
         ),
-        # whole numbers, 13 of them between the first and the last
+        # The counts are whole numbers, with a range of 13.
         check(
             "rho = rho_0 exp(-k): slope of iterations in log cond(K), worst seed",
             farthest(delay, 1.0),
@@ -287,7 +296,7 @@ def checks(result):
             "iterations / those of a frozen kernel - 1, GD and constant", apart, "at_most", 0.0, 1e-2, golden_rtol=ERROR
         ),
         check("rho = c |r|: iterations / those of its flow's bound", waiting, "at_most", 1.0, 0.0),
-        # the bound has the factor and a second-order term, whose L is that of the start
+        # The bound has the factor and a second-order term with L at the start.
         check("contraction of a step / its bound", result["excess"], "at_most", 1.0, 1e-2),
         check("order of the distance from the flow in eta, worst of all", farthest(order, 1.0), "equal", 1.0, 0.1),
     ]
