@@ -67,11 +67,10 @@ def product(w, x):
 
 def data(quick, data_dir=None):
     """Residuals of full steps on the product with their bound, and angles on the circle."""
-    method, checks, runs, circles = rg.GaussNewton(step_size=1.0), [], {}, {}
-    above, further, apart, steps = [], [], [], []
+    runs, above, further, apart, steps = {}, [], [], [], []
     for name in STARTS:
         problem = rg.Problem(product, np.array(name.split(), float), np.zeros((1, 1)), np.ones(1))
-        traj = rg.iterate(problem, method, steps=STEPS[quick])
+        traj = rg.iterate(problem, rg.GaussNewton(step_size=1.0), steps=STEPS[quick])
         (u, v), r = np.asarray(traj.params).T, np.asarray(traj.outputs)[:, 0] - 1
         q = np.abs(r) / (2 * (u**2 + v**2))
         shown = np.abs(r[1:]) > FLOOR
@@ -82,49 +81,34 @@ def data(quick, data_dir=None):
         if q[0] < EDGE:
             further.append((q[1:] - (q[:-1] / (1 - 2 * q[:-1])) ** 2).max())
         runs[name] = {"residuals": np.abs(r)[np.abs(r) > FLOOR], "q": q[:-1][shown], "ratio": ratio[shown]}
-    checks.append(
-        check("residual after a step over its bound, largest excess", float(max(above)), "at_most", 0.0, 1e-13)
-    )
-    checks.append(
-        check("next q in the basin over (q / (1 - 2q))^2, largest excess", float(max(further)), "at_most", 0.0, 1e-13)
-    )
-    checks.append(
-        check("residual after a step against the closed form, relative", float(max(apart)), "at_most", 0.0, 1e-13)
-    )
-    checks.append(check("steps to 1e-10 from the basin, most", max(steps[:INSIDE]), "at_most", 6, 0))
-    checks.append(
-        check(
-            "first step from u = v = 0.1: factor of the residual",
-            runs["0.1 0.1"]["ratio"][0],
-            "equal",
-            0.99 / 0.04,
-            1e-9,
-        )
-    )
+    growth = runs["0.1 0.1"]["ratio"][0]
+    circles, on_circles = circle_data(STEPS[quick])
+    checks = [
+        check("residual after a step over its bound, largest excess", float(max(above)), "at_most", 0.0, 1e-13),
+        check("next q in the basin over (q / (1 - 2q))^2, largest excess", float(max(further)), "at_most", 0.0, 1e-13),
+        check("residual after a step against the closed form, relative", float(max(apart)), "at_most", 0.0, 1e-13),
+        check("steps to 1e-10 from the basin, most", max(steps[:INSIDE]), "at_most", 6, 0),
+        check("first step from u = v = 0.1: factor of the residual", growth, "equal", 0.99 / 0.04, 1e-9),
+        *on_circles,
+    ]
+    return {"runs": runs, "circles": circles, "line": np.array([1e-8, 40.0]), "checks": checks}
+
+
+def circle_data(steps):
+    """Angles of full steps on circles, and their checks."""
+    circles, checks = {}, []
     for ratio in RATIOS:
-        traj = rg.iterate(rg.task.circle(radius=1.0, target=ratio, angle=ANGLE), method, steps=STEPS[quick])
+        problem = rg.task.circle(radius=1.0, target=ratio, angle=ANGLE)
+        traj = rg.iterate(problem, rg.GaussNewton(step_size=1.0), steps=steps)
         angle = np.asarray(traj.params)[:, 0]
         circles[f"{ratio:g}"] = {"measured": np.abs(angle), "line": ANGLE * abs(1 - ratio) ** np.arange(len(angle))}
-        error = np.abs(angle[1:] - (angle - ratio * np.sin(angle))[:-1]).max()
-        checks.append(
-            check(f"angles at s / R = {ratio:g} against the closed form", float(error), "at_most", 0.0, 1e-13)
-        )
+        error = float(np.abs(angle[1:] - (angle - ratio * np.sin(angle))[:-1]).max())
+        checks.append(check(f"angles at s / R = {ratio:g} against the closed form", error, "at_most", 0.0, 1e-13))
         if ratio < 2:
-            checks.append(
-                check(
-                    f"last factor at s / R = {ratio:g}",
-                    float(abs(angle[-1] / angle[-2])),
-                    "equal",
-                    abs(1 - ratio),
-                    1e-3,
-                )
-            )
-    checks.append(
-        check(
-            "growth at s / R = 2.5, first step", float(abs(circles["2.5"]["measured"][1] / ANGLE)), "equal", 1.5, 1e-2
-        )
-    )
-    return {"runs": runs, "circles": circles, "line": np.array([1e-8, 40.0]), "checks": checks}
+            last = float(abs(angle[-1] / angle[-2]))
+            checks.append(check(f"last factor at s / R = {ratio:g}", last, "equal", abs(1 - ratio), 1e-3))
+    first = float(abs(circles["2.5"]["measured"][1] / ANGLE))
+    return circles, [*checks, check("growth at s / R = 2.5, first step", first, "equal", 1.5, 1e-2)]
 
 
 def draw(data, fig):

@@ -83,58 +83,22 @@ def draw(data, fig):
     plane, law = fig.subplots(1, 2, width_ratios=(1, 1.3))
     curve(data["circle"], ax=plane, label="$M$: all outputs of the model")
     start = data["curves"]["1"]["outputs"][0]
-    plane.plot(
-        *start,
-        marker="o",
-        markersize=8,
-        markerfacecolor="white",
-        color="black",
-        linestyle="none",
-        label="start, angle 1",
-        zorder=13,
-    )
+    point = {"markersize": 8, "linestyle": "none", "zorder": 13}
+    plane.plot(*start, marker="o", markerfacecolor="white", color="black", label="start, angle 1", **point)
+    every = max(1, len(data["times"]) // 16)
     for s, entry in data["curves"].items():
         marker, colour, word = LOOKS[s]
-        plane.plot(
-            *entry["target"],
-            marker=marker,
-            markersize=8,
-            color=colour,
-            linestyle="none",
-            label=f"target {word}, $s/R = {s}$",
-            zorder=13,
-        )
+        plane.plot(*entry["target"], marker=marker, color=colour, label=f"target {word}, $s/R = {s}$", **point)
         plane.plot(*np.stack([start, entry["target"]]).T, color=colour, linewidth=0.8, linestyle=":")
         law.semilogy(data["times"], entry["closed"], color="0.5", linestyle="--", linewidth=1.1)
-        every = max(1, len(data["times"]) // 16)
-        law.semilogy(
-            data["times"][::every],
-            entry["measured"][::every],
-            marker=marker,
-            color=colour,
-            linestyle="none",
-            label=f"$s/R = {s}$, measured",
-        )
-        law.annotate(
-            f"rate ${s}$",
-            (data["times"][-1], entry["closed"][-1]),
-            (4, -3),
-            textcoords="offset points",
-            annotation_clip=False,
-        )
+        look = {"marker": marker, "color": colour, "linestyle": "none", "label": f"$s/R = {s}$, measured"}
+        law.semilogy(data["times"][::every], entry["measured"][::every], **look)
+        end = (data["times"][-1], entry["closed"][-1])
+        law.annotate(f"rate ${s}$", end, (4, -3), textcoords="offset points", annotation_clip=False)
     law.plot([], [], color="0.5", linestyle="--", label="closed form")
-    plane.set(
-        aspect="equal",
-        xlim=(-1.3, 2.3),
-        ylim=(-1.3, 1.3),
-        xlabel="output 1",
-        ylabel="output 2",
-        title="one start, three targets",
-    )
-    law.set(
-        xlabel="time $t$ (the flow's own)",
-        ylabel=r"angle to the target $\varphi_t$ (radians)",
-        title="the angle decays at the rate $s/R$",
-    )
+    plane.set(aspect="equal", xlim=(-1.3, 2.3), ylim=(-1.3, 1.3), xlabel="output 1", ylabel="output 2")
+    plane.set_title("one start, three targets")
+    law.set(xlabel="time $t$ (the flow's own)", ylabel=r"angle to the target $\varphi_t$ (radians)")
+    law.set_title("the angle decays at the rate $s/R$")
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     law.legend(loc="lower left")

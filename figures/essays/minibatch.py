@@ -68,57 +68,30 @@ def data(quick, data_dir=None):
     x, solution = np.array([[1.0, 0.0], [np.cos(ANGLE), np.sin(ANGLE)]]), np.ones(2)
     path = kaczmarz(x, x @ solution, np.array([-0.4, 2.6]), 1, 6)
     errors = np.linalg.norm(path - solution, axis=1)[::2]
-    checks = [
-        check(
-            "factor of the error a round, two samples",
-            float(errors[-1] / errors[-2]),
-            "equal",
-            np.cos(ANGLE) ** 2,
-            1e-9,
-        )
-    ]
+    factor = float(errors[-1] / errors[-2])
+    checks = [check("factor of the error a round, two samples", factor, "equal", np.cos(ANGLE) ** 2, 1e-9)]
     y, runs, rounds = np.random.default_rng(0).normal(size=SAMPLES), {}, SAMPLES // BATCH
     for cond in CONDITIONS[quick]:
         x = rg.synthetic_inputs(SAMPLES, WEIGHTS, cond, key=jax.random.key(1))
         least = np.linalg.pinv(x) @ y
+        size = np.linalg.norm(least)
         iterates, sweeps = kaczmarz(x, y, np.zeros(WEIGHTS), BATCH, ROUNDS), gauss_seidel(x, y, BATCH, ROUNDS)
-        errors, others = (
-            np.linalg.norm(each[::rounds] - least, axis=1) / np.linalg.norm(least) for each in (iterates, sweeps)
-        )
-        factor, norm, law = round_of(x, BATCH, least / np.linalg.norm(least))
+        errors, others = (np.linalg.norm(each[::rounds] - least, axis=1) / size for each in (iterates, sweeps))
+        factor, norm, law = round_of(x, BATCH, least / size)
         runs[f"{cond:g}"] = {"errors": errors, "others": others, "factor": factor, "law": law}
-        apart = float(np.abs(iterates - sweeps).max() / np.linalg.norm(least))
-        checks.append(check(f"cond {cond:g}: iterates apart from Gauss-Seidel's", apart, "at_most", 0.0, 1e-12))
-        checks.append(
-            check(
-                f"cond {cond:g}: errors against the closed form",
-                float(np.abs(errors - law).max()),
-                "at_most",
-                0.0,
-                1e-12,
-            )
-        )
+        apart, gap = float(np.abs(iterates - sweeps).max() / size), float(np.abs(errors - law).max())
         largest = float((errors[1:] / errors[:-1]).max() / norm)
-        checks.append(check(f"cond {cond:g}: largest factor of a round over |M|", largest, "at_most", 1.0, 1e-9))
-    fitted = (errors[-1] / errors[ROUNDS // 2]) ** (2 / ROUNDS)
-    checks.append(
-        check(
-            "mean factor of the last rounds, largest cond, against the spectral radius",
-            float(fitted),
-            "equal",
-            factor,
-            0.03,
-        )
-    )
+        checks += [
+            check(f"cond {cond:g}: iterates apart from Gauss-Seidel's", apart, "at_most", 0.0, 1e-12),
+            check(f"cond {cond:g}: errors against the closed form", gap, "at_most", 0.0, 1e-12),
+            check(f"cond {cond:g}: largest factor of a round over |M|", largest, "at_most", 1.0, 1e-9),
+        ]
+    fitted = float((errors[-1] / errors[ROUNDS // 2]) ** (2 / ROUNDS))
+    name = "mean factor of the last rounds, largest cond, against the spectral radius"
+    checks.append(check(name, fitted, "equal", factor, 0.03))
     lines = solution + np.array([-4.0, 4.0])[:, None] * np.array([[[0.0, 1.0]], [[np.sin(ANGLE), -np.cos(ANGLE)]]])
-    return {
-        "path": path,
-        "solution": solution,
-        "lines": lines,
-        "rounds": np.arange(ROUNDS + 1),
-        "runs": runs,
-        "checks": checks,
-    }
+    pictures = {"path": path, "solution": solution, "lines": lines, "rounds": np.arange(ROUNDS + 1), "runs": runs}
+    return {**pictures, "checks": checks}
 
 
 def kaczmarz(x, y, start, size, rounds):
@@ -161,48 +134,22 @@ def draw(data, fig):
     for line, dash, name in zip(data["lines"], ("-", "--"), ("first", "second"), strict=True):
         left.plot(*line.T, color="0.5", linestyle=dash, label=f"weights right on the {name} sample")
     left.plot(*data["path"].T, color=colour, marker="o", linewidth=1, label="mini-batch Gauss-Newton, batches of one")
-    left.plot(
-        *data["path"][0],
-        marker="o",
-        color=colour,
-        markerfacecolor="white",
-        markersize=7,
-        linestyle="none",
-        label="start",
-    )
+    start = {"color": colour, "markerfacecolor": "white", "markersize": 7, "linestyle": "none", "label": "start"}
+    left.plot(*data["path"][0], marker="o", **start)
     left.plot(*data["solution"], marker="*", markersize=12, color="black", linestyle="none", label="solution")
     left.set(aspect="equal", xlim=(-0.7, 2.3), ylim=(0.3, 2.8), xlabel="weight 1", ylabel="weight 2")
     left.set_title(rf"projections in turn: $\cos^2\theta = {np.cos(ANGLE) ** 2:.2f}$ a round")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    ring = {"color": "#D55E00", "markerfacecolor": "none", "markersize": 8, "linestyle": "none"}
     for (cond, run), marker in zip(data["runs"].items(), "os^", strict=False):
         right.semilogy(data["rounds"], run["law"], color="0.5", linestyle="--", linewidth=1)
         label = f"Gauss-Newton, cond$(X) = {cond}$"
         right.plot(data["rounds"], run["errors"], marker=marker, color=colour, linestyle="none", label=label)
-        right.plot(
-            data["rounds"],
-            run["others"],
-            marker=marker,
-            color="#D55E00",
-            markerfacecolor="none",
-            markersize=8,
-            linestyle="none",
-        )
+        right.plot(data["rounds"], run["others"], marker=marker, **ring)
         note = {"xytext": (6, -3), "textcoords": "offset points", "annotation_clip": False}
         right.annotate(f"{run['factor']:.2f} a round", (data["rounds"][-1], run["law"][-1]), **note)
-    right.plot(
-        [],
-        [],
-        marker="s",
-        color="#D55E00",
-        markerfacecolor="none",
-        markersize=8,
-        linestyle="none",
-        label="block Gauss-Seidel on $Ka = y$",
-    )
+    right.plot([], [], marker="s", label="block Gauss-Seidel on $Ka = y$", **ring)
     right.plot([], [], color="0.5", linestyle="--", label="$|M^k e_0|$, closed form")
-    right.set(
-        xlabel="rounds through all samples",
-        ylabel="error of the weights, over its start",
-        title=f"batches of {BATCH} of {SAMPLES}: both methods, one set of iterates",
-    )
+    right.set(xlabel="rounds through all samples", ylabel="error of the weights, over its start")
+    right.set_title(f"batches of {BATCH} of {SAMPLES}: both methods, one set of iterates")
     right.legend(loc="lower left")

@@ -102,15 +102,17 @@ def data(quick, data_dir=None):
     closed = {kind: 2 * np.sin(missed(kind, steps) / 2) for kind in ORDERS}
     small = steps < 0.05
     slopes = {kind: float(np.polyfit(np.log(steps[small]), np.log(errors[kind][small]), 1)[0]) for kind in ORDERS}
-    ends, whole, ticks = (
-        {kind: reached(kind, LONG) for kind in LOOKS},
-        np.linspace(-0.35, 1.75, 121),
-        np.arange(-1, 5) * 0.25,
-    )
+    ends = {kind: reached(kind, LONG) for kind in LOOKS}
+    angles, ticks = np.linspace(-0.35, 1.75, 121), np.arange(-1, 5) * 0.25
     exact = float(np.linalg.norm(ends["exponential"] - [np.cos(LONG), np.sin(LONG)]))
-    gaps = {kind: float(np.abs(errors[kind] - closed[kind]).max()) for kind in ORDERS}
+    checks = [check("end of the geodesic against the angle t", exact, "at_most", 0.0, 1e-9)]
+    for kind in ORDERS:
+        name = f"distance of the {kind} step from the geodesic, against its closed form"
+        checks.append(check(name, float(np.abs(errors[kind] - closed[kind]).max()), "at_most", 0.0, 1e-10))
+    for kind, order in ORDERS.items():
+        checks.append(check(f"slope of the {kind} step's distance", slopes[kind], "equal", order + 1.0, 0.05))
     return {
-        "circle": np.stack([np.cos(whole), np.sin(whole)], axis=1),
+        "circle": np.stack([np.cos(angles), np.sin(angles)], axis=1),
         "ticks": {f"{w:g}": np.asarray(uneven_circle(jnp.array([w]), None)) for w in ticks},
         "step": np.asarray(LONG * u),
         "ends": ends,
@@ -118,23 +120,7 @@ def data(quick, data_dir=None):
         "errors": errors,
         "closed": closed,
         "slopes": slopes,
-        "checks": [
-            check("end of the geodesic against the angle t", exact, "at_most", 0.0, 1e-9),
-            *(
-                check(
-                    f"distance of the {kind} step from the geodesic, against its closed form",
-                    gaps[kind],
-                    "at_most",
-                    0.0,
-                    1e-10,
-                )
-                for kind in ORDERS
-            ),
-            *(
-                check(f"slope of the {kind} step's distance", slopes[kind], "equal", order + 1.0, 0.05)
-                for kind, order in ORDERS.items()
-            ),
-        ],
+        "checks": checks,
     }
 
 
@@ -146,51 +132,24 @@ def draw(data, fig):
     for point in data["ticks"].values():
         plane.plot(*np.stack([0.97 * point, 1.03 * point]).T, color="0.2", linewidth=1.0, zorder=5)
     start, tip = data["ticks"]["0"], data["ticks"]["0"] + data["step"]
-    plane.annotate(
-        "",
-        tip,
-        start,
-        arrowprops={"arrowstyle": "-|>", "color": "#8A5F00", "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
-        zorder=8,
-    )
+    arrow = {"arrowstyle": "-|>", "color": "#8A5F00", "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
+    plane.annotate("", tip, start, arrowprops=arrow, zorder=8)
     plane.annotate("$t u$", (start + tip) / 2, (6, 0), textcoords="offset points", color="#8A5F00")
     plane.plot(*np.stack([tip, data["ends"]["projection"]]).T, color="0.5", linewidth=0.9, linestyle=":")
-    plane.plot(
-        *start,
-        marker="o",
-        markersize=8,
-        markerfacecolor="white",
-        color="black",
-        linestyle="none",
-        label="start",
-        zorder=9,
-    )
+    dot = {"markersize": 8, "linestyle": "none"}
+    plane.plot(*start, marker="o", markerfacecolor="white", color="black", label="start", zorder=9, **dot)
     for kind, end in data["ends"].items():
         marker, colour, _ = LOOKS[kind]
-        plane.plot(*end, marker=marker, markersize=8, color=colour, linestyle="none", label=WORDS[kind], zorder=10)
-    plane.set(
-        xlim=(-0.35, 1.25),
-        ylim=(-0.45, 1.2),
-        xlabel="output 1",
-        ylabel="output 2",
-        title=f"one step, $t = {LONG}$, read in four ways",
-    )
+        plane.plot(*end, marker=marker, color=colour, label=WORDS[kind], zorder=10, **dot)
+    plane.set(xlim=(-0.35, 1.25), ylim=(-0.45, 1.2), xlabel="output 1", ylabel="output 2")
+    plane.set_title(f"one step, $t = {LONG}$, read in four ways")
     plane.legend(loc="lower left")
     for kind in ORDERS:
         marker, colour, dash = LOOKS[kind]
-        law.loglog(
-            data["steps"],
-            data["errors"][kind],
-            marker=marker,
-            color=colour,
-            linestyle=dash,
-            label=f"{WORDS[kind]}: slope {data['slopes'][kind]:.2f}",
-        )
+        label = f"{WORDS[kind]}: slope {data['slopes'][kind]:.2f}"
+        law.loglog(data["steps"], data["errors"][kind], marker=marker, color=colour, linestyle=dash, label=label)
         law.loglog(data["steps"], data["closed"][kind], color="black", linestyle=":", linewidth=0.9, zorder=11)
     law.loglog([], [], color="black", linestyle=":", linewidth=0.9, label="closed forms")
-    law.set(
-        xlabel="length $t$ of the step (radians)",
-        ylabel="distance from the geodesic's end",
-        title="order one: slope 2; order two: slope 3",
-    )
+    law.set(xlabel="length $t$ of the step (radians)", ylabel="distance from the geodesic's end")
+    law.set_title("order one: slope 2; order two: slope 3")
     law.legend(loc="upper left")

@@ -66,103 +66,39 @@ def data(quick, data_dir=None):
     for d in DEPTHS[quick]:
         problem = rg.Problem(fold, np.array([1.0, 0.5]), np.zeros((2, 1)), np.array([-d, 0.0]))
         traj = rg.solve(problem, rg.GaussNewtonFlow(), t1=HORIZON, ts=ts, throw=False)
-        stop, times = np.log(1 + 1 / d), np.asarray(traj.ts)
-        law = 2 * np.sqrt(np.maximum((1 + d) * np.exp(-times) - d, 0))
-        curve = {
-            "ts": times,
-            "outputs": np.asarray(traj.outputs),
-            "losses": np.asarray(traj.losses),
-            "sigma": np.asarray(traj.sigma_min),
-        }
-        curves[f"{d:g}"] = curve | {"law": law, "stop": stop, "event": traj.stats["event_time"]}
-        wrong = float(traj.status != "rank_lost")
-        checks.append(check(f"runs at d = {d:g} that end otherwise than by rank_lost", wrong, "equal", 0.0, 0.5))
-        checks.append(
-            check(f"stop at d = {d:g} against log(1 + 1/d)", float(curves[f"{d:g}"]["event"]), "equal", stop, 1e-6)
-        )
-        checks.append(
-            check(
-                f"s_min at d = {d:g} against the closed form",
-                float(np.abs(curve["sigma"] - law)[:-1].max()),
-                "at_most",
-                0.0,
-                1e-4,
-            )
-        )
+        stop, curve = np.log(1 + 1 / d), curve_of(traj)
+        law = 2 * np.sqrt(np.maximum((1 + d) * np.exp(-curve["ts"]) - d, 0))
+        event = traj.stats["event_time"]
+        curves[f"{d:g}"] = curve | {"law": law, "stop": stop, "event": event}
+        wrong, gap = float(traj.status != "rank_lost"), float(np.abs(curve["sigma"] - law)[:-1].max())
+        checks += [
+            check(f"runs at d = {d:g} that end otherwise than by rank_lost", wrong, "equal", 0.0, 0.5),
+            check(f"stop at d = {d:g} against log(1 + 1/d)", float(event), "equal", stop, 1e-6),
+            check(f"s_min at d = {d:g} against the closed form", gap, "at_most", 0.0, 1e-4),
+        ]
         if d == PICTURED:
-            damped = rg.solve(problem, rg.LevenbergMarquardtFlow(DAMPING), t1=HORIZON, ts=ts)
-    end = np.asarray(damped.outputs[-1])
-    lm = {
-        "ts": ts,
-        "outputs": np.asarray(damped.outputs),
-        "losses": np.asarray(damped.losses),
-        "sigma": np.asarray(damped.sigma_min),
-    }
-    checks.append(
-        check(
-            "damped flow: distance along the edge, against exp(-4 t / (4 + rho))",
-            float(end[1]),
-            "equal",
-            np.exp(-4 * HORIZON / (4 + DAMPING)),
-            1e-6,
-        )
-    )
-    checks.append(
-        check(
-            "damped flow: loss at the end over the best",
-            float(lm["losses"][-1] / (PICTURED**2 / 2)),
-            "equal",
-            1.0,
-            1e-3,
-        )
-    )
+            lm = curve_of(rg.solve(problem, rg.LevenbergMarquardtFlow(DAMPING), t1=HORIZON, ts=ts))
+    along, law = float(lm["outputs"][-1][1]), np.exp(-4 * HORIZON / (4 + DAMPING))
+    best = float(lm["losses"][-1] / (PICTURED**2 / 2))
+    checks += [
+        check("damped flow: distance along the edge, against exp(-4 t / (4 + rho))", along, "equal", law, 1e-6),
+        check("damped flow: loss at the end over the best", best, "equal", 1.0, 1e-3),
+    ]
     return {"curves": curves, "lm": lm, "checks": checks}
+
+
+def curve_of(traj):
+    """Times, outputs, losses and smallest singular values of a trajectory."""
+    names = {"ts": "ts", "outputs": "outputs", "losses": "losses", "sigma": "sigma_min"}
+    return {name: np.asarray(getattr(traj, field)) for name, field in names.items()}
 
 
 def draw(data, fig):
     """Left: the output plane. Right: smallest singular value and loss over time."""
     fig.set_size_inches(9.5, 4.6)
     axes = fig.subplot_mosaic([["plane", "sigma"], ["plane", "loss"]], width_ratios=(1, 1.25))
-    plane, sigma, loss = axes["plane"], axes["sigma"], axes["loss"]
-    gn, lm = flow_style("gn"), flow_style("lm")
-    plane.axvspan(0, 1.4, color="0.9", label="$M$: all outputs of the model")
-    plane.axvline(0, color="black", linewidth=2.5, label="the fold, where $J$ loses rank")
-    path, slide = data["curves"][f"{PICTURED:g}"], data["lm"]
-    plane.plot(*path["outputs"].T, color=gn["color"], linestyle=gn["linestyle"], linewidth=2, label="Gauss-Newton")
-    plane.plot(
-        *np.stack([path["outputs"][-1], [-PICTURED, 0.0]]).T,
-        color=gn["color"],
-        linestyle=":",
-        linewidth=1,
-        label="where it would go",
-    )
-    plane.plot(
-        *path["outputs"][-1],
-        color=gn["color"],
-        marker="X",
-        markersize=10,
-        linestyle="none",
-        zorder=5,
-        label="its end, at $t^*$",
-    )
-    plane.plot(
-        *slide["outputs"].T,
-        color=lm["color"],
-        linestyle=lm["linestyle"],
-        marker=lm["marker"],
-        markevery=16,
-        label=rf"damped, $\rho = {DAMPING}$",
-    )
-    plane.plot(-PICTURED, 0, color="#B2182B", marker="*", markersize=11, linestyle="none", label="target, $d = 1$")
-    plane.set(
-        aspect="equal",
-        xlim=(-1.2, 1.4),
-        ylim=(-0.3, 1.3),
-        xlabel="output 1",
-        ylabel="output 2",
-        title="straight at the target, into the fold",
-    )
-    plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    draw_plane(data, axes["plane"])
+    sigma, loss, gn, lm = axes["sigma"], axes["loss"], flow_style("gn"), flow_style("lm")
     for d, curve in data["curves"].items():
         marked = {"color": gn["color"], "marker": MARKERS[d], "linestyle": "none"}
         place = np.linspace(0, len(curve["ts"]) - 1, 9).astype(int)
@@ -173,24 +109,34 @@ def draw(data, fig):
         for ax in (sigma, loss):
             ax.axvline(curve["stop"], color="0.6", linewidth=0.8, linestyle=":")
     sigma.plot([], [], color="0.5", linestyle="--", label="closed form")
+    slide = data["lm"]
     style = {"color": lm["color"], "linestyle": lm["linestyle"], "marker": lm["marker"], "markevery": 16}
     sigma.plot(slide["ts"], slide["sigma"], label=rf"damped, $d = 1$, $\rho = {DAMPING}$", **style)
     loss.plot(slide["ts"], slide["losses"], **style)
-    loss.axhline(
-        PICTURED**2 / 2, color="black", linewidth=0.8, linestyle=(0, (6, 2)), label="least loss on $M$, $d = 1$"
-    )
-    sigma.set(
-        ylabel=r"$s_{\min}$ of $J$",
-        xlim=(0, 2.5),
-        ylim=(0, 2.05),
-        title=r"$s_{\min}$ is 0 at $t^* = \log(1 + 1/d)$ (dotted)",
-    )
-    loss.set(
-        xlabel="time $t$ (the flow's own)",
-        ylabel="loss",
-        xlim=(0, 2.5),
-        title="the loss could still fall, along the edge",
-        yscale="log",
-    )
+    best = {"color": "black", "linewidth": 0.8, "linestyle": (0, (6, 2)), "label": "least loss on $M$, $d = 1$"}
+    loss.axhline(PICTURED**2 / 2, **best)
+    sigma.set(ylabel=r"$s_{\min}$ of $J$", xlim=(0, 2.5), ylim=(0, 2.05))
+    sigma.set_title(r"$s_{\min}$ is 0 at $t^* = \log(1 + 1/d)$ (dotted)")
+    loss.set(xlabel="time $t$ (the flow's own)", ylabel="loss", xlim=(0, 2.5), yscale="log")
+    loss.set_title("the loss could still fall, along the edge")
     sigma.legend(loc="upper right")
     loss.legend(loc="upper right")
+
+
+def draw_plane(data, plane):
+    """The half plane of outputs with both flows."""
+    gn, lm = flow_style("gn"), flow_style("lm")
+    plane.axvspan(0, 1.4, color="0.9", label="$M$: all outputs of the model")
+    plane.axvline(0, color="black", linewidth=2.5, label="the fold, where $J$ loses rank")
+    path, slide = data["curves"][f"{PICTURED:g}"]["outputs"], data["lm"]["outputs"]
+    plane.plot(*path.T, color=gn["color"], linestyle=gn["linestyle"], linewidth=2, label="Gauss-Newton")
+    onward = np.stack([path[-1], [-PICTURED, 0.0]]).T
+    plane.plot(*onward, color=gn["color"], linestyle=":", linewidth=1, label="where it would go")
+    end = {"marker": "X", "markersize": 10, "linestyle": "none", "zorder": 5, "label": "its end, at $t^*$"}
+    plane.plot(*path[-1], color=gn["color"], **end)
+    look = {"color": lm["color"], "linestyle": lm["linestyle"], "marker": lm["marker"], "markevery": 16}
+    plane.plot(*slide.T, label=rf"damped, $\rho = {DAMPING}$", **look)
+    plane.plot(-PICTURED, 0, color="#B2182B", marker="*", markersize=11, linestyle="none", label="target, $d = 1$")
+    plane.set(aspect="equal", xlim=(-1.2, 1.4), ylim=(-0.3, 1.3), xlabel="output 1", ylabel="output 2")
+    plane.set_title("straight at the target, into the fold")
+    plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

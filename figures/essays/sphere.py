@@ -142,43 +142,22 @@ def draw(data, fig):
     """Left: the flow and its great circle. Middle: a carried vector. Right: turns and areas."""
     fig.set_size_inches(12, 4.8)
     places = fig.add_gridspec(1, 4, width_ratios=(0.09, 1.15, 1.15, 1))  # the first leaves room for a label
-    law, (flow, loop) = (
-        fig.add_subplot(places[3]),
-        [fig.add_subplot(places[k], projection="3d", computed_zorder=False) for k in (1, 2)],
-    )
+    law = fig.add_subplot(places[3])
+    flow, loop = (fig.add_subplot(places[k], projection="3d", computed_zorder=False) for k in (1, 2))
     for kind, points in data["paths"].items():
         path(points, ax=flow, kind=kind)
-    flow.plot(
-        *data["target"][:, None],
-        marker="*",
-        markersize=11,
-        color="#B2182B",
-        linestyle="none",
-        label="target $y$",
-        zorder=13,
-    )
+    star = {"marker": "*", "markersize": 11, "color": "#B2182B", "linestyle": "none", "zorder": 13}
+    flow.plot(*data["target"][:, None], label="target $y$", **star)
     part, ticks = data["triangle"], (-1, 0, 1)
     loop.plot(*part["sides"].T, color="black", label="geodesic sides", zorder=10)
+    labels = {0: "carried along, never turned (dot: its tip)", 3: "back at the start"}
     for index, vector in enumerate(part["vectors"]):
-        look = (
-            {"color": "#D55E00", "linestyle": ":", "marker": "s"}
-            if index == 3
-            else {"color": "#0072B2", "linestyle": "-", "marker": "o"}
-        )
-        label = {0: "carried along, never turned (dot: its tip)", 3: "back at the start"}.get(index)
-        loop.plot(
-            *(part["corners"][index % 3] + np.outer((0.0, 0.5), vector)).T,
-            linewidth=2.6,
-            markevery=[1],
-            markersize=6,
-            label=label,
-            zorder=12,
-            **look,
-        )
-    for ax, title in (
-        (flow, "great circles are straight"),
-        (loop, f"around a triangle: turned by {np.degrees(part['turn']):.0f} degrees"),
-    ):
+        look = {"color": "#0072B2", "linestyle": "-", "marker": "o", "linewidth": 2.6, "markersize": 6}
+        look |= {"color": "#D55E00", "linestyle": ":", "marker": "s"} if index == 3 else {}
+        line = part["corners"][index % 3] + np.outer((0.0, 0.5), vector)
+        loop.plot(*line.T, markevery=[1], label=labels.get(index), zorder=12, **look)
+    turned = f"around a triangle: turned by {np.degrees(part['turn']):.0f} degrees"
+    for ax, title in ((flow, "great circles are straight"), (loop, turned)):
         surface(data["ball"], ax=ax)
         ax.set(title=title, xticks=ticks, yticks=ticks, zticks=ticks)
         ax.zaxis.labelpad = -4
@@ -186,26 +165,10 @@ def draw(data, fig):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=2 if ax is flow else 1)
     for name, (marker, colour) in RADII.items():
         areas = float(name) ** 2 * data["turns"]["areas"]
-        law.plot(
-            areas,
-            data["turns"]["areas"],
-            color="0.5",
-            linestyle="--",
-            linewidth=1.1,
-            label="area$/R^2$" if name == "1" else None,
-        )
-        law.plot(
-            areas,
-            data["turns"][name],
-            marker=marker,
-            color=colour,
-            linestyle="none",
-            markersize=6,
-            label=f"$R = {name}$, measured",
-        )
-    law.set(
-        xlabel="area of the triangle (unit of $y$, squared)",
-        ylabel="turn (radians)",
-        title="the turn is area times curvature",
-    )
+        line = {"color": "0.5", "linestyle": "--", "linewidth": 1.1, "label": "area$/R^2$" if name == "1" else None}
+        law.plot(areas, data["turns"]["areas"], **line)
+        dots = {"marker": marker, "color": colour, "linestyle": "none", "markersize": 6}
+        law.plot(areas, data["turns"][name], label=f"$R = {name}$, measured", **dots)
+    law.set(xlabel="area of the triangle (unit of $y$, squared)", ylabel="turn (radians)")
+    law.set_title("the turn is area times curvature")
     law.legend(loc="lower right")

@@ -71,58 +71,28 @@ def decay(params, x):
 
 def data(quick, data_dir=None):
     """Both flows in both coordinates: parameters and outputs over time."""
-    count, runs = 81 if quick else 161, {}
+    count, runs, target = 81 if quick else 161, {}, np.array(TARGET)
     for name, power in (("rate", 1.0), ("lifetime", -1.0)):
-        problem = rg.Problem(
-            decay, jnp.array([1.0, SECOND[name]]), jnp.array([[x, power] for x in INPUTS]), jnp.array(TARGET)
-        )
+        inputs = jnp.array([[x, power] for x in INPUTS])
+        problem = rg.Problem(decay, jnp.array([1.0, SECOND[name]]), inputs, jnp.array(TARGET))
         for flow, kind in (("gn", rg.GaussNewtonFlow()), ("gf", rg.GradientFlow())):
             times = np.append(0.0, np.geomspace(1e-2, HORIZONS[flow], count))
             traj = rg.solve(problem, kind, t1=HORIZONS[flow], ts=times, rtol=1e-10, atol=1e-12)
-            runs[f"{flow} {name}"] = {
-                "times": times,
-                "params": np.asarray(traj.params),
-                "outputs": np.asarray(traj.outputs),
-            }
-    gn = runs["gn rate"]
-    straight = np.array(TARGET) + np.exp(-gn["times"])[:, None] * (gn["outputs"][0] - np.array(TARGET))
-    translated = np.stack([runs["gn lifetime"]["params"][:, 0], 1 / runs["gn lifetime"]["params"][:, 1]], axis=1)
-    return {
-        "target": np.array(TARGET),
-        "optimum": optimum(),
-        "runs": runs,
-        "checks": [
-            check(
-                "Gauss-Newton's outputs in both coordinates, largest gap",
-                gap(gn["outputs"], runs["gn lifetime"]["outputs"]),
-                "at_most",
-                0.0,
-                1e-7,
-            ),
-            check(
-                "Gauss-Newton's parameters, translated, largest gap",
-                gap(gn["params"], translated),
-                "at_most",
-                0.0,
-                1e-6,
-            ),
-            check(
-                "Gauss-Newton's outputs against y + exp(-t) (f_0 - y)",
-                gap(gn["outputs"], straight),
-                "at_most",
-                0.0,
-                1e-7,
-            ),
-            check("gradient flow's outputs in both coordinates, largest gap", distance(runs), "at_least", 0.1, 0.0),
-            check(
-                "gradient flow by rate: distance of the end from the data",
-                gap(runs["gf rate"]["outputs"][-1], np.array(TARGET)),
-                "at_most",
-                0.0,
-                1e-2,
-            ),
-        ],
-    }
+            params, outputs = np.asarray(traj.params), np.asarray(traj.outputs)
+            runs[f"{flow} {name}"] = {"times": times, "params": params, "outputs": outputs}
+    gn, other = runs["gn rate"], runs["gn lifetime"]
+    straight = target + np.exp(-gn["times"])[:, None] * (gn["outputs"][0] - target)
+    translated = np.stack([other["params"][:, 0], 1 / other["params"][:, 1]], axis=1)
+    apart, moved = gap(gn["outputs"], other["outputs"]), gap(gn["params"], translated)
+    bent, left = gap(gn["outputs"], straight), gap(runs["gf rate"]["outputs"][-1], target)
+    checks = [
+        check("Gauss-Newton's outputs in both coordinates, largest gap", apart, "at_most", 0.0, 1e-7),
+        check("Gauss-Newton's parameters, translated, largest gap", moved, "at_most", 0.0, 1e-6),
+        check("Gauss-Newton's outputs against y + exp(-t) (f_0 - y)", bent, "at_most", 0.0, 1e-7),
+        check("gradient flow's outputs in both coordinates, largest gap", distance(runs), "at_least", 0.1, 0.0),
+        check("gradient flow by rate: distance of the end from the data", left, "at_most", 0.0, 1e-2),
+    ]
+    return {"target": target, "optimum": optimum(), "runs": runs, "checks": checks}
 
 
 def optimum():

@@ -122,14 +122,8 @@ def draw(data, fig):
     fig.set_size_inches(8, 5.4)
     top, bottom = fig.subplots(2, 1, height_ratios=(1, 1.5))
     land = data["valley"]
-    top.contour(
-        land["v"],
-        land["b"],
-        land["loss"],
-        levels=np.array([0.02, 0.08, 0.2, 0.4, 0.7, 1.1, 1.6]),
-        colors="0.75",
-        linewidths=0.8,
-    )
+    levels = np.array([0.02, 0.08, 0.2, 0.4, 0.7, 1.1, 1.6])
+    top.contour(land["v"], land["b"], land["loss"], levels=levels, colors="0.75", linewidths=0.8)
     for flow, name in (("gf", "gradient flow"), ("gn", "Gauss-Newton flow")):
         run, look = data["curves"][f"{PICTURED}"][flow], flow_style(flow)
         path = np.concatenate([[[PICTURED * START[0], START[1]]], run["paths"]])
