@@ -1,4 +1,4 @@
-"""The parameters as a geomstats space: an immersed set with its pullback metric. Importing this module imports geomstats."""
+"""The parameters as a geomstats space with the pullback metric (imports geomstats)."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,7 @@ import numpy as np
 from .. import curvature
 from ..immersion import lower_index
 from ..output_manifold import OutputManifold
-from .base import (
-    AbstractGeometrySpace,
-    AbstractInducedMetric,
-    arrived,
-    at_point,
-    coordinates,
-    embed,
-    locate,
-    push_forward,
-)
+from .base import at_frame, at_point, embed, finite_or_raise, InducedMetric, locate, OutputGeometry, push_forward
 from .batching import namespace
 from .geomstats_import import load
 
@@ -25,21 +16,18 @@ PullbackMetric = load("geomstats.geometry.pullback_metric").PullbackMetric
 euclidean = load("geomstats.geometry.euclidean")
 
 
-class ParameterChart(AbstractGeometrySpace, ImmersedSet):
-    """The parameters `w` as coordinates of `M = f(W)`: points and tangent vectors (..., p), the immersion is `f`, the metric `J^T Q J`.
+class ParameterChart(OutputGeometry, ImmersedSet):
+    """The parameters `w` as coordinates of `M = f(W)`, with the metric `J^T Q J`.
 
-    geomstats' own immersed sets need one of its backends with derivatives; this one takes them from JAX, so it works on plain numpy.
-    `to_tangent` is the identity, since a tangent vector is its coordinates; `tangent_coordinates` maps ambient vectors to them.
-
-    Where the chart is over-complete (p above the dimension of `M`) the metric is degenerate, and every velocity stands for the shortest one with the
-    same image.
+    Points and tangent vectors are (..., p), and the immersion is `f`. Derivatives come from JAX, so
+    geomstats' numpy backend is enough. `to_tangent` is the identity, and `tangent_coordinates` maps
+    ambient vectors to coordinates. If p exceeds the dimension of `M`, the metric is degenerate, and
+    a velocity stands for the shortest one with the same image.
 
     Arguments:
 
     - `manifold`: the `OutputManifold`.
-    - `radius`: `random_point` draws from the ball of this radius about the starting point.
-
-    Reference: derived, theory.md section 2.
+    - `radius`: `random_point` draws from the ball of this radius about the start.
     """
 
     def __init__(self, manifold: OutputManifold, radius: float = 0.5, equip: bool = True):
@@ -49,75 +37,66 @@ class ParameterChart(AbstractGeometrySpace, ImmersedSet):
 
     @staticmethod
     def default_metric():
-        """The pullback metric."""
+        """Return the class of the pullback metric."""
         return ChartMetric
 
     def _define_embedding_space(self):
         form = self.manifold.immersion.form
         space = euclidean.Euclidean(self.manifold.ambient_dim, equip=form is None)
         if form is not None:
-            matrix = np.array(form)
-            space.equip_with_metric(
-                euclidean.EuclideanMetric, metric_matrix=np.diag(matrix) if matrix.ndim == 1 else matrix
-            )
+            matrix = np.diag(np.array(form)) if np.ndim(form) == 1 else np.array(form)
+            space.equip_with_metric(euclidean.EuclideanMetric, metric_matrix=matrix)
         return space
 
     def parameters(self, point):
-        """The point itself, once the chart is known to be regular there.
-
-        Raises: `ValueError`.
-        """
+        """Return the point itself, or raise `ValueError` if the chart is singular there."""
         if point is None:
-            raise ValueError("A base point is needed: the metric differs from point to point.")
-        return self._regular(self.regularize(point))
+            raise ValueError("Got no base point, but the metric differs from point to point: pass one.")
+        return self._check_regular(self.regularize(point))
 
     def immersion(self, point):
-        """`f(w)`, (..., m)."""
+        """Compute `f(w)`, (..., m)."""
         return at_point(embed, self, point)
 
     def tangent_immersion(self, tangent_vec, base_point):
-        """`J a`, (..., m)."""
+        """Compute `J a`, (..., m)."""
         return self._ambient(tangent_vec, base_point)
 
     def tangent_coordinates(self, vector, base_point):
-        """`J^+ v` of ambient vectors (..., m)."""
+        """Compute `J^+ v` of ambient vectors (..., m)."""
         return self._vector(vector, self.parameters(base_point))
 
     def jacobian_immersion(self, base_point):
-        """`J`, (..., m, p)."""
-        return at_point(_jacobian, self, base_point)
+        """Compute `J`, (..., m, p)."""
+        return at_frame(_jacobian, self, base_point)
 
     def hessian_immersion(self, base_point):
-        """`D^2 f`, (..., m, p, p)."""
-        return at_point(_hessian, self, base_point)
+        """Compute `D^2 f`, (..., m, p, p)."""
+        return at_frame(curvature.second_derivative_tensor, self, base_point)
 
     def belongs(self, point, atol=0.0):
-        """Whether points have p finite entries; `atol` has nothing to measure here."""
+        """Whether points have p finite entries. `atol` is not used."""
         xp = namespace(point)
         if np.shape(point)[-1:] != self.shape:
             return xp.zeros(np.shape(point)[:-1], dtype=bool)[()]
         return xp.all(xp.isfinite(xp.asarray(point, dtype=float)), axis=-1)
 
     def is_tangent(self, vector, base_point=None, atol=0.0):
-        """Whether vectors have p finite entries, once for every base point."""
-        answer = self.belongs(vector)
-        return (
-            answer
-            if base_point is None
-            else answer & namespace(vector, base_point).ones(np.shape(base_point)[:-1], dtype=bool)[()]
-        )
+        """Whether vectors have p finite entries, broadcast over the base points."""
+        batch = () if base_point is None else np.shape(base_point)[:-1]
+        return self.belongs(vector) & namespace(vector, base_point).ones(batch, dtype=bool)[()]
 
     def to_tangent(self, vector, base_point=None):
-        """The vector itself, once for every base point."""
+        """Return the vector itself, broadcast over the base points."""
         shape = np.shape(vector) if base_point is None else np.broadcast_shapes(np.shape(vector), np.shape(base_point))
         return namespace(vector, base_point).broadcast_to(self.regularize(vector), shape) + 0.0
 
     def projection(self, point):
-        """Parameters (..., p) of the point of `M` nearest to an ambient point (..., m), downhill from the starting point.
+        """Compute parameters (..., p) of the point of `M` nearest to an ambient point (..., m).
 
-        Raises: `GeometryError` where the iteration breaks down.
+        Raises: `GeometryError` if the iteration fails.
         """
-        return arrived(at_point(locate, self, point)[0], "projection")
+        return finite_or_raise(at_point(locate, self, point)[0], "projection")
 
     def _point(self, params):
         return params
@@ -126,114 +105,75 @@ class ParameterChart(AbstractGeometrySpace, ImmersedSet):
         return at_point(push_forward, self, params, tangent_vec)
 
     def _vector(self, ambient, params):
-        return at_point(coordinates, self, params, ambient)
+        return at_frame(_coordinates, self, params, ambient)
 
 
-class ChartMetric(AbstractInducedMetric, PullbackMetric):
-    """The metric `G = J^T Q J` of `ParameterChart`; geodesics to 1e-11 without Christoffel symbols, curvature by the Gauss equation."""
+class ChartMetric(InducedMetric, PullbackMetric):
+    """The metric `G = J^T Q J` of `ParameterChart`, with geodesics to 1e-11."""
 
     def __init__(self, space, signature=None):
         PullbackMetric.__init__(self, space, signature=(space.manifold.dim, 0) if signature is None else signature)
 
     def _instantiate_solvers(self):
-        """None: `exp` and `log` need no solver of geomstats'."""
+        """Do nothing, because `exp` and `log` need no solver of geomstats."""
 
-    def _tensor(self, kernel, base_point, *vectors):
-        return at_point(kernel, self._space, self._space.parameters(base_point), *vectors)
+    def _tensor(self, function, base_point, *vectors):
+        return at_frame(function, self._space, self._space.parameters(base_point), *vectors)
 
     def metric_matrix(self, base_point=None):
-        """`G`, (..., p, p)."""
-        return self._tensor(_metric_matrix, base_point)
+        """Compute `G`, (..., p, p)."""
+        return self._tensor(curvature.metric_matrix, base_point)
 
     def cometric_matrix(self, base_point=None):
-        """`G^-1`, the pseudo-inverse where the chart is over-complete."""
+        """Compute `G^-1`, or the pseudo-inverse if p exceeds the dimension of `M`."""
         return self._tensor(_cometric_matrix, base_point)
 
     def inner_product_derivative_matrix(self, base_point=None):
-        """`d_k g_ij`, (..., i, j, k)."""
+        """Compute `d_k g_ij`, (..., i, j, k)."""
         return self._tensor(_metric_derivative, base_point)
 
     def christoffels(self, base_point=None):
-        """`Gamma^k_ij`, (..., k, i, j)."""
-        return self._tensor(_christoffels, base_point)
+        """Compute `Gamma^k_ij`, (..., k, i, j)."""
+        return self._tensor(curvature.christoffels, base_point)
 
     def inner_product(self, tangent_vec_a, tangent_vec_b, base_point=None):
-        """`<J a, J b>`."""
+        """Compute `<J a, J b>`."""
         return self._tensor(_inner_product, base_point, tangent_vec_a, tangent_vec_b)
 
-    def geodesic_equation(self, state):
-        """`(w, w') -> (w', -Gamma(w', w'))`, states (..., 2, p)."""
-        xp = namespace(state)
-        position, velocity = xp.moveaxis(xp.asarray(state, dtype=float), -2, 0)
-        return xp.stack([velocity, -self._tensor(_christoffel_product, position, velocity)], axis=-2)
-
     def riemann_tensor(self, base_point=None):
-        """`R_ijk^l = dx^l(R(e_j, e_k) e_i)`, (..., i, j, k, l)."""
+        """Compute `R_ijk^l = dx^l(R(e_j, e_k) e_i)`, (..., i, j, k, l)."""
         return self._tensor(_riemann_tensor, base_point)
 
-    def covariant_riemann_tensor(self, base_point=None):
-        """`R_ijkl = g_im R_jkl^m`, (..., i, j, k, l)."""
-        return self._tensor(_covariant_riemann_tensor, base_point)
-
-    def ricci_tensor(self, base_point=None):
-        """`Ric_ij = R_ikj^k`, (..., i, j)."""
-        return self._tensor(_ricci_tensor, base_point)
-
     def second_fundamental_form(self, base_point):
-        """`II(J e_i, J e_j)`, (..., m, i, j)."""
-        return self._tensor(_second_fundamental_form, base_point)
+        """Compute `II(J e_i, J e_j)`, (..., m, i, j)."""
+        return self._tensor(curvature.second_fundamental_tensor, base_point)
 
 
-# --- at one point: what is compiled and mapped ------------------------------------------------------------------------
+# --- compiled functions at one point and its tangent frame
 
 
-def _jacobian(immersion, w):
-    return immersion.jac(w)
+def _jacobian(immersion, frame):
+    return immersion.jac(frame.w)
 
 
-def _hessian(immersion, w):
-    return curvature.second_derivative_tensor(immersion, immersion.frame(w))
+def _coordinates(immersion, frame, v):
+    return frame.coordinates(v)
 
 
-def _metric_matrix(immersion, w):
-    return curvature.metric_matrix(immersion, immersion.frame(w))
+def _cometric_matrix(immersion, frame):
+    return jax.vmap(lambda h: frame.coordinates(frame.pull_up(h)))(jnp.eye(immersion.p, dtype=frame.w.dtype))
 
 
-def _cometric_matrix(immersion, w):
-    frame = immersion.frame(w)
-    return jax.vmap(lambda h: frame.coordinates(frame.pull_up(h)))(jnp.eye(immersion.p, dtype=w.dtype))
-
-
-def _metric_derivative(immersion, w):
-    frame = immersion.frame(w)
-    lowered = jax.vmap(lower_index, (None, 1), 1)(immersion.form, immersion.jac(w))
+def _metric_derivative(immersion, frame):
+    lowered = jax.vmap(lower_index, (None, 1), 1)(immersion.form, immersion.jac(frame.w))
     half = jnp.einsum("aki,aj->ijk", curvature.second_derivative_tensor(immersion, frame), lowered)
     return half + half.swapaxes(0, 1)
 
 
-def _christoffels(immersion, w):
-    return curvature.christoffels(immersion, immersion.frame(w))
+def _inner_product(immersion, frame, a, b):
+    a, b = (push_forward(immersion, frame.w, v) for v in (a, b))
+    return a @ lower_index(immersion.form, b)
 
 
-def _christoffel_product(immersion, w, a):
-    return jnp.einsum("kij,i,j->k", _christoffels(immersion, w), a, a)
-
-
-def _inner_product(immersion, w, a, b):
-    return push_forward(immersion, w, a) @ lower_index(immersion.form, push_forward(immersion, w, b))
-
-
-def _riemann_tensor(immersion, w):
-    return jnp.einsum("jkil->ijkl", curvature.riemann_tensor(immersion, immersion.frame(w)))
-
-
-def _covariant_riemann_tensor(immersion, w):
-    return jnp.einsum("im,jklm->ijkl", _metric_matrix(immersion, w), _riemann_tensor(immersion, w))
-
-
-def _ricci_tensor(immersion, w):
-    return jnp.einsum("ikjk->ij", _riemann_tensor(immersion, w))
-
-
-def _second_fundamental_form(immersion, w):
-    return curvature.second_fundamental_tensor(immersion, immersion.frame(w))
+def _riemann_tensor(immersion, frame):
+    return jnp.einsum("jkil->ijkl", curvature.riemann_tensor(immersion, frame))

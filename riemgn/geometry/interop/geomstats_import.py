@@ -1,4 +1,4 @@
-"""The one door to geomstats: it is imported late, and the import changes nothing else in the process."""
+"""The import of geomstats: late, and without changing anything else in the process."""
 
 import contextlib
 import importlib
@@ -12,14 +12,13 @@ from types import ModuleType
 import numpy as np
 
 BACKENDS = ("numpy", "autograd")
-GONE = "trapz"  # from numpy 2.4 on
 
 
 def load(name: str = "geomstats") -> ModuleType:
     """Import geomstats, or one of its modules, and leave numpy and the root logger as they were.
 
-    geomstats 2.8.0 asks for `numpy.trapz`, which numpy 2.4 no longer has: the name stands for `numpy.trapezoid` while the import runs and is taken
-    away again. The import also sets the root logger to INFO and gives it a handler: level and handlers are put back.
+    geomstats 2.8.0 imports `numpy.trapz`, which numpy 2.4 no longer has. It also changes the level
+    and the handlers of the root logger.
 
     Arguments:
 
@@ -27,50 +26,37 @@ def load(name: str = "geomstats") -> ModuleType:
 
     Returns: the module.
 
-    Raises: `ValueError` under a backend whose arrays JAX cannot read (pytorch).
+    Raises: `ValueError` for a backend whose arrays JAX cannot read (pytorch).
 
     >>> from riemgn.geometry.interop.geomstats_import import load
     >>> load("geomstats.geometry.hypersphere").Hypersphere(2).dim
     2
     """
-    check_backend()
+    running = sys.modules.get("geomstats.backend")
+    backend = os.environ.get("GEOMSTATS_BACKEND", "numpy") if running is None else running.__name__.rpartition(".")[2]
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"GEOMSTATS_BACKEND is {backend!r}, but riemgn needs one of {', '.join(BACKENDS)}: set it before geomstats "
+            "is first imported."
+        )
     if name in sys.modules:
         return sys.modules[name]
-    with _numpy_with_trapz(), _root_logger_kept(), warnings.catch_warnings():
+    with _restored_numpy_and_logger(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # geomstats' import hook still has load_module
         warnings.simplefilter("ignore", DeprecationWarning)
         return importlib.import_module(name)
 
 
-def check_backend() -> None:
-    """Raise `ValueError` unless geomstats runs, or would run, on plain numpy arrays."""
-    running = sys.modules.get("geomstats.backend")
-    backend = os.environ.get("GEOMSTATS_BACKEND", "numpy") if running is None else running.__name__.rpartition(".")[2]
-    if backend not in BACKENDS:
-        raise ValueError(
-            f"riemgn speaks to geomstats in numpy arrays, so GEOMSTATS_BACKEND must be one of {', '.join(BACKENDS)} before geomstats is "
-            f"first imported, got {backend!r}."
-        )
-
-
 @contextlib.contextmanager
-def _numpy_with_trapz() -> Iterator[None]:
-    if getattr(np, GONE, None) is not None:
-        yield
-        return
-    setattr(np, GONE, np.trapezoid)
-    try:
-        yield
-    finally:
-        delattr(np, GONE)
-
-
-@contextlib.contextmanager
-def _root_logger_kept() -> Iterator[None]:
+def _restored_numpy_and_logger() -> Iterator[None]:
     root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
+    level, handlers, without_trapz = root.level, list(root.handlers), getattr(np, "trapz", None) is None
+    if without_trapz:
+        setattr(np, "trapz", np.trapezoid)  # noqa: B010 (the stubs have no such name)
     try:
         yield
     finally:
+        if without_trapz:
+            delattr(np, "trapz")
         root.setLevel(level)
         root.handlers[:] = handlers
