@@ -161,7 +161,9 @@ def _coordinates(immersion, frame, v):
 
 
 def _cometric_matrix(immersion, frame):
-    return jax.vmap(lambda h: frame.coordinates(frame.pull_up(h)))(jnp.eye(immersion.p, dtype=frame.w.dtype))
+    return jax.vmap(lambda h: frame.coordinates(frame.tangent_of_covector(h)))(
+        jnp.eye(immersion.p, dtype=frame.w.dtype)
+    )
 
 
 def _metric_derivative(immersion, frame):
