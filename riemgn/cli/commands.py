@@ -27,6 +27,7 @@ ClickException = next(
     cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException"
 )
 INTERRUPTED = 130
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 # loky warns so if it replaces a worker whose memory grew by compiled programs, which is harmless
 WORKER_REPLACED = "A worker stopped while some jobs were given"
 FAILURES = ("step_limit", "step_collapsed", "non_finite", "other")  # results of a solve that failed numerically
@@ -41,21 +42,20 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quick = Annotated[bool, typer.Option("--quick/--full", help="Use small sizes, or those of the claims.")]
-Jobs = Annotated[int, typer.Option(help="Number of parallel processes.")]
-DataDir = Annotated[str | None, typer.Option(help="Folder that contains the data files.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of parallel processes.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `arguments` (default: `sys.argv`) and exit with its status.
 
-    SIGTERM, which batch systems send, has the same effect as Ctrl-C.
+    SIGTERM has the same effect as Ctrl-C, because batch systems send it.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     run_and_exit(lambda: app(args=words, prog_name="riemgn", standalone_mode=False), words)
 
 
 def run_and_exit(command: Callable[[], Any], words: Sequence[str] = ()) -> None:
-    """Call `command` and exit with its status; report wrong usage, wrong input and interrupts."""
+    """Call `command` and exit with its status, with one sentence for an error or an interrupt."""
     try:
         with signal_handler(signal.SIGTERM, signal.default_int_handler), warnings.catch_warnings():
             warnings.filterwarnings("ignore", WORKER_REPLACED, UserWarning)
@@ -107,17 +107,16 @@ def list_command(as_json: Json = False):
 
 def _with_spec_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add an option for each field of `RunSpec` to a command that takes them as `**fields`."""
-    options = []
+    parameters = []
     for name, field in RunSpec.model_fields.items():
         kind = str if get_origin(field.annotation) is Literal else field.annotation
-        options.append((name, Annotated[kind, typer.Option(help=field.description)], field.default))
+        annotation = Annotated[kind, typer.Option(help=field.description)]
+        parameters.append(inspect.Parameter(name, KEYWORD_ONLY, default=field.default, annotation=annotation))
     signature = inspect.signature(command)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    fields = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-              for name, annotation, default in options]  # fmt: skip
-    own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    command.__signature__ = signature.replace(parameters=[*fields, *own])  # pyright: ignore[reportFunctionMemberAccess]
-    command.__annotations__ = {each.name: each.annotation for each in (*fields, *own)}
+    parameters += [each.replace(kind=KEYWORD_ONLY) for each in own]
+    command.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
 
 
@@ -204,19 +203,18 @@ def reproduce_command(
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results [figures in a checkout].")] = None,
     jobs: Jobs = 1,
-    data_dir: DataDir = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that contains the data files.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
     update_golden: Annotated[bool, typer.Option("--update-golden", help="Replace the golden numbers.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the outcome to this file.")] = None,
 ):
     """Run our experiments for the papers' claims: numbers, figures, and checks of predictions.
 
-    An item whose data set is missing is skipped, with exit status 1 only if you named it.
+    An item whose data set is missing is skipped. The exit status is 1 for it if you named it.
     """
     from ..experiment import reproduce as runner, write_json
 
     items = runner.select(runner.discover(), what or [])
-    _check_at_least_1("--jobs", jobs)
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise ValueError(f"`--data-dir` must name a folder, got '{data_dir}'.")
     prepare_jax()
@@ -250,7 +248,7 @@ def certify_command(
     quick: Annotated[
         bool, typer.Option("--quick/--full", help="Use few problems and one seed, or all problems and most with ten.")
     ] = False,
-    seeds: Annotated[int | None, typer.Option(help="Number of seeds, counted from 0 [1 with --quick].")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted from 0 [1 with --quick].")] = None,
     rigorous: Annotated[
         bool, typer.Option("--rigorous", help="Prove the hypotheses at the start by ball arithmetic.")
     ] = False,
@@ -267,9 +265,6 @@ def certify_command(
     from ..theory import find_claim
 
     claims = [find_claim(name).name for name in names or []]
-    _check_at_least_1("--jobs", jobs)
-    if seeds is not None:
-        _check_at_least_1("--seeds", seeds)
     if rtol is not None and not 1e-12 <= rtol < 1:
         raise ValueError(f"`--rtol` must be in [1e-12, 1), got {rtol:g}.")
     prepare_jax()
@@ -341,11 +336,6 @@ def report_command(
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     print(f"{report.path}: {report.size / 1e6:.2f} MB; {counts}")
     return 0
-
-
-def _check_at_least_1(option: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"`{option}` must be at least 1, got {value}.")
 
 
 def _first_line(cls: type) -> str:

@@ -1,4 +1,4 @@
-"""The environment of a command: float64, cached programs, and the progress that it shows."""
+"""The environment of a command, such as float64 and cached programs, and its progress."""
 
 import os
 import sys

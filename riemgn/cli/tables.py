@@ -7,7 +7,7 @@ from typing import Any
 
 
 def width() -> int:
-    """Return the number of columns to use: those of the terminal, at least 80."""
+    """Return the number of columns, which defaults to 80 and grows with the terminal."""
     return max(80, shutil.get_terminal_size().columns)
 
 

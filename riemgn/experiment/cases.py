@@ -43,8 +43,8 @@ class Case:
 
     - `make`: function of (seed, rtol) that solves it and returns the evidence.
     - `quick`: whether the case is in the short set.
-    - `seeds`: number of seeds in the full set; 1 if nothing is random.
-    - `rtol`: relative tolerance of the first solve; discrete methods ignore it.
+    - `seeds`: number of seeds in the full set, 1 if nothing is random (default 10).
+    - `rtol`: relative tolerance of the first solve. Discrete methods ignore it.
     """
 
     claim: str
@@ -101,7 +101,7 @@ def diabetes(seed: int, alpha: float = 300.0) -> Problem:
 
 
 def digits(seed: int) -> Problem:
-    """Return a 64-8-1 tanh network (p = 529) on 200 images; its target is the digit."""
+    """Return a 64-8-1 tanh network (p = 529) on 200 images, with the digit as target."""
     x, y = load_data("digits", subset=200, seed=seed)
     y = np.asarray(y, dtype=float).reshape(len(x), -1)
     y = y @ np.arange(y.shape[1]) if y.shape[1] > 1 else y[:, 0]
@@ -138,7 +138,7 @@ def linear_kernel(seed: int, cond: float) -> Problem:
 def solve_with_error(
     problem: Problem, flow: Any, t1: float, rtol: float = RTOL, dense: bool = False, ts: Any = None
 ) -> Trajectory:
-    """Solve with a second, tighter solve; its tolerance stays above the rounding of the outputs."""
+    """Solve twice, the second time tighter, such that rounding stays below the tolerance."""
     rounding = np.finfo(np.float64).eps * output_scale(problem.model)
     atol = max(1e-2 * rtol, 1e2 * rounding)
     options = {"dense": dense, "step_to_ts": dense, "error": True, "throw": False}

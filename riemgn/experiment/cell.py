@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a sweep; the seed varies fastest, then the last axis, and the flow slowest.
+    """The cells of a sweep. The seed varies fastest, then the last axis, and the flow slowest.
 
     Raises: `ValueError` for an empty axis, no flow, no seed, or more than `MAX_CELLS` cells.
     """
@@ -69,7 +69,7 @@ class Grid:
         return Cell(place, {name: point[name] for name in self.axes}, self.flows[rest], self.seeds[seed])
 
     def chunks(self, size: int) -> Iterator[range]:
-        """Yield the places, `size` at a time; a resumed sweep has the same chunks."""
+        """Yield the places, `size` at a time, such that a resumed sweep has the same chunks."""
         for start in range(0, len(self), size):
             yield range(start, min(start + size, len(self)))
 

@@ -24,7 +24,7 @@ def select_cases(claims: Sequence[str], quick: bool) -> list[Case]:
 
 
 def seeds_of(case: Case, quick: bool, seeds: int | None = None) -> range:
-    """Return the seeds of a case; their default number is one with `quick`, else `case.seeds`."""
+    """Return the seeds of a case. Their number defaults to 1 with `quick`, else `case.seeds`."""
     number = seeds if seeds is not None else 1 if quick else case.seeds
     return range(number if case.seeds > 1 else 1)
 
@@ -44,7 +44,7 @@ def certify_cases(
     - `load`: function of (claim, problem, seed) that returns a stored entry or None.
     - `rigorous`: prove the hypotheses at the starting points by ball arithmetic.
     - `rtol`: relative tolerance of every solve (default: that of each case).
-    - `jobs`: number of parallel processes; with more than one, the entries come in any order.
+    - `jobs`: number of parallel processes. With more than one, the entries come in any order.
     """
     tasks = []
     for case, seeds in work:
@@ -61,7 +61,7 @@ def certify_cases(
 
 
 def _certify_case(index: int, seeds: Sequence[int], rigorous: bool, rtol: float | None) -> Iterator[Entry]:
-    """Certify `CASES[index]`; a case contains lambdas, which cannot be pickled by name."""
+    """Certify `CASES[index]`, which is passed by index because its lambdas cannot be pickled."""
     case = CASES[index]
     for seed in seeds:
         start = time.perf_counter()
@@ -77,7 +77,7 @@ def _certify_case_list(*task: Any) -> list[Entry]:
 
 
 class Ledger:
-    """The certificates of one command, kept in a file so that an interrupted command continues.
+    """The certificates of one command, stored in a file so that you can interrupt the command.
 
     Arguments:
 
@@ -127,7 +127,7 @@ class Ledger:
 
 
 def count_statuses(entries: Sequence[Entry]) -> dict[str, int]:
-    """Return how many entries have each status; statuses without entries are left out."""
+    """Return how many entries have each status that occurs."""
     counts = {status: sum(entry["status"] == status for entry in entries) for status in STATUSES}
     return {status: count for status, count in counts.items() if count}
 

@@ -38,7 +38,7 @@ _current: ContextVar[_Store | None] = ContextVar("checkpoints", default=None)
 
 @contextmanager
 def checkpoints_in(folder: Path, source_hash: str) -> Iterator[None]:
-    """Store results of checkpointed functions in `folder`; remove it if the block succeeds."""
+    """Store results of checkpointed functions in `folder`, which a successful block removes."""
     with _using(_Store(folder, source_hash)):
         yield
     shutil.rmtree(folder, ignore_errors=True)
@@ -99,7 +99,7 @@ def map_checkpointed(
     Arguments:
 
     - `label`: name of the work in the lines of progress.
-    - `processes`: number of parallel processes (default: number of cores).
+    - `processes`: number of parallel processes. Defaults to the number of cores.
     """
     arguments = [tuple(each) for each in arguments]
     missing = [place for place, each in enumerate(arguments) if not has_checkpoint(function, each)]

@@ -9,9 +9,9 @@ import numpy as np
 
 
 def take_steps(problem, method, carry, key, steps):
-    """Take `steps` steps of a method from `carry = (w, state)`; `steps` may be traced.
+    """Take `steps` steps of a method from `carry = (w, state)`, where `steps` may be traced.
 
-    Step number `k` uses the key `fold_in(key, k)`.
+    Step number `k` uses the key `fold_in(key, k)`, such that you can continue from any `carry`.
     """
     return jax.lax.fori_loop(
         0, steps, lambda _, carry: method.step(problem, *carry, jr.fold_in(key, carry[1].count)), carry

@@ -27,7 +27,7 @@ def map_unordered(
     Arguments:
 
     - `function`: must be picklable by cloudpickle if there are workers.
-    - `jobs`: number of processes on this machine.
+    - `jobs`: number of processes on this machine. Defaults to 1.
     - `scheduler`: address of a dask.distributed scheduler, for example `"tcp://host:8786"`.
 
     Raises: `WorkerDiedError`; `ValueError` if the scheduler cannot be reached.

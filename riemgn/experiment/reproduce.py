@@ -33,7 +33,8 @@ class Item:
     """One `[[item]]` of a paper's claims.toml.
 
     - `kind`: how the item relates to the paper.
-    - `theory`: statements that it checks; `claims`: those that `riemgn certify` knows.
+    - `theory`: statements that it checks, such as "C6".
+    - `claims`: those that `riemgn certify` knows.
     - `needs`: data sets that are not bundled.
     - `quick_seconds`, `full_seconds`: expected time on one core, with compilation.
     """
@@ -103,7 +104,7 @@ class Settings:
 
     - `out`: folder for numbers and figures.
     - `quick`: use the small sizes.
-    - `data_dir`: folder with data files.
+    - `data_dir`: folder with data files, for those that are not bundled.
     - `force`: run again what is stored.
     - `update_golden`: replace the golden numbers by the measured ones.
     """
@@ -186,7 +187,7 @@ def reproduce(
 
 
 def run_item(item: Item, settings: Settings) -> Outcome:
-    """Run, store, draw and judge one item; reuse stored numbers of the same sources and size."""
+    """Run, store, draw and judge one item, or reuse stored numbers of the same sources."""
     enable_x64()
     target = prepare_folder(settings.out / item.paper) / item.id
     numbers = target.with_name(f"{item.id}.json")
@@ -244,7 +245,7 @@ def load_module(item: Item) -> ModuleType:
 
 
 def draw_item(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
-    """Return the figure of stored data; create and save it inside `riemgn.plot.style()`."""
+    """Return the figure of stored data, which you must save inside `riemgn.plot.style()`."""
     fig = figure()
     module.draw({**as_arrays(data), "checks": data["checks"]}, fig)
     tidy_ticks(fig)

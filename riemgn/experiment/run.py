@@ -56,7 +56,7 @@ class Record:
 
 
 def run(spec: RunSpec, *, progress: bool = False) -> Record:
-    """Solve the run that `spec` describes. A flow that stops early is a result, not an exception.
+    """Solve the run that `spec` describes. If the flow stops early, you get its result code.
 
     Arguments:
 

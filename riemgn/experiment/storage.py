@@ -98,7 +98,7 @@ def write_records(
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what an interrupted `write_records` left in `folder`; no process may be writing."""
+    """Remove what an interrupted `write_records` left in `folder`, to which nobody writes."""
     for part in folder.glob(".*.part"):
         shutil.rmtree(part, ignore_errors=True)
 
@@ -118,7 +118,7 @@ def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[d
 
 
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
-    """Write `value` as one JSON object with `"schema": 1` first; NaN and infinity become null."""
+    """Write `value` as one JSON object with `"schema": 1`, and null for NaN and infinity."""
     return write_page(path, _as_text(value))
 
 
@@ -141,7 +141,7 @@ def write_picture(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def write_pickle(path: Path, value: Any) -> Path:
-    """Write `value` with joblib; read it with `joblib.load`."""
+    """Write `value` such that `joblib.load` reads it."""
     prepare_folder(path.parent)
     return _write(path, lambda stream: joblib.dump(value, stream))
 
@@ -316,7 +316,7 @@ def _part(path: Path) -> Path:
 
 
 def _write(path: Path, fill: Callable[[Any], Any]) -> Path:
-    """Fill a temporary file next to `path` and rename it; remove it if filling fails."""
+    """Fill a temporary file next to `path`, then rename it, or remove it if filling fails."""
     part = _part(path)
     try:
         with open(part, "wb") as stream:

@@ -1,4 +1,4 @@
-"""Sweep: solve many runs into one folder; an interrupted sweep can be resumed.
+"""Sweep: solve many runs into one folder, such that you can interrupt and resume it.
 
 The folder contains `sweep.json`, which describes the sweep, and `cells/` with one folder for each
 chunk of cells. A chunk is written under a temporary name and renamed, so that it is complete.
@@ -100,8 +100,8 @@ def sweep(
     - `jobs`: number of parallel processes (default 1).
     - `resume`: continue the same sweep in `out`.
     - `scheduler`: address of a dask.distributed scheduler, whose workers replace the processes.
-    - `batch`: maximum number of runs in a compiled program (default 64); results depend on it by
-      rounding.
+    - `batch`: maximum number of runs in a compiled program (default 64). Results depend on it
+      by rounding.
     - `keep`: `"curves"` (default) or `"all"`, which also stores parameters and outputs.
     - `on_done`: called as `on_done(done, total)` at the start and after each batch.
     - `options`: options of `solve`, such as `t1`, `rtol`, `loss_tol`.
@@ -145,7 +145,7 @@ def run_plan(
     scheduler: str | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Compute the cells of a plan that are not in `out` yet; for the arguments see `sweep`.
+    """Compute the cells of a plan that are not in `out` yet, with the arguments of `sweep`.
 
     Raises: `ValueError` as `sweep` does.
     """
@@ -195,7 +195,7 @@ def _read_or_write_manifest(plan: SweepPlan, folder: Path, resume: bool) -> dict
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Lock the folder; the system releases the lock if the process ends."""
+    """Lock the folder by a lock that the system releases when the process ends."""
     try:
         with filelock.FileLock(folder / LOCK, timeout=0):
             yield
@@ -221,7 +221,7 @@ def _build(
 
 
 def _takes_seed(make_problem: Callable[..., Problem], axes: Mapping[str, Any], seeds: Sequence[int]) -> bool:
-    """Whether `make_problem` takes a seed; check that it takes the axes."""
+    """Whether `make_problem` takes a seed. It must take the axes."""
     parameters = inspect.signature(make_problem).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in axes:

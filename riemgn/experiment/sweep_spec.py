@@ -1,4 +1,4 @@
-"""SweepSpec: a sweep described by a TOML file; an error message names the key that is wrong."""
+"""SweepSpec: a sweep described by a TOML file, with errors such as "`axes.alpha[2]`: ..."."""
 
 import tomllib
 from collections.abc import Mapping
@@ -79,7 +79,8 @@ class SweepSpec(BaseModel):
       `{start = 1, stop = 1e6, num = 7, scale = "log"}`.
     - `flows`: tables of `RunSpec` fields, with a `label` if two have the same flow.
     - `seeds`: number of seeds, counted from 0, or a list of seeds.
-    - `batch`: maximum number of runs in a compiled program; `keep`: `"curves"` or `"all"`.
+    - `batch`: maximum number of runs in a compiled program. Defaults to 64.
+    - `keep`: `"curves"`, or `"all"` for parameters and outputs too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

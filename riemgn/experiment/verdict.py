@@ -14,7 +14,7 @@ def check(
     """Return one check of an item, with the absolute `tolerance` of its relation.
 
     - `relation`: `measured` is "equal", "at_most" or "at_least" `predicted`.
-    - `golden_rtol`: relative tolerance for a later comparison with the golden number.
+    - `golden_rtol`: relative tolerance of a comparison with the golden number. Defaults to 1e-2.
     """
     stated = {"name": name, "predicted": predicted, "measured": measured, "tolerance": tolerance, "relation": relation}
     return {**stated, "golden_rtol": golden_rtol}

@@ -1,4 +1,4 @@
-"""The command line: exit status, one sentence for what is wrong, one JSON object where asked."""
+"""The command line: exit status, messages, tables and JSON."""
 
 import importlib
 import json
@@ -8,12 +8,13 @@ import sys
 import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from riemgn import cli
 from riemgn.cli.session import prepare_jax
-from riemgn.experiment import read_record
+from riemgn.experiment import cases, certification, read_record, RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("run", "--data", "diabetes", "--subset", "30", "--width", "2", "--alpha", "1000", "--t1", "2")
@@ -81,15 +82,22 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "quoted"), BAD, ids=[" ".join(words) for words, _ in BAD])
-def test_bad_input_is_one_sentence_and_status_2(capsys, words, quoted):
+def test_bad_input_gives_status_2_and_leaves_nothing(capsys, words, quoted):
     Path("file").write_text("")
     status, out, err = call(capsys, *words)
     assert status == 2 and out == ""
     assert err.startswith("riemgn: ") and err.count("\n") == 1 and "Traceback" not in err
     assert quoted in err, err
+    assert os.listdir() == ["file"]
 
 
-def test_a_run_leaves_its_record_and_its_picture(capsys):
+def assert_fits(out: str, columns: int):
+    """Every line fits, except a single word that is longer, and no line is padded."""
+    for line in out.splitlines():
+        assert line == line.rstrip() and (len(line) <= columns or " " not in line[24:].strip()), line
+
+
+def test_run_writes_record_and_figure(capsys, monkeypatch):
     status, out, _ = call(capsys, *TINY, "--out", "here")
     assert status == 0
     assert sorted(os.listdir("here")) == ["record.json", "record.npz", "trajectory.pdf", "trajectory.png"]
@@ -99,11 +107,16 @@ def test_a_run_leaves_its_record_and_its_picture(capsys):
     assert arrays["outputs"].shape == (len(arrays["ts"]), 30)
     assert metadata["summary"]["losses"][1] == arrays["losses"][-1]
     assert "successful" in out and "trajectory.png" in out
+    assert_fits(out, 80)
+    monkeypatch.setenv("COLUMNS", "150")
+    status, out, _ = call(capsys, *TINY)
+    (folder,) = Path("runs").iterdir()
+    assert status == 0 and folder.name.startswith("diabetes-gn-") and str(folder) in out
+    assert max(map(len, out.splitlines())) > 80
 
 
-def test_json_is_one_object_and_nothing_else_and_repeats(capsys):
-    first = call(capsys, *TINY, "--cond", "100", "--out", "a", "--json")
-    second = call(capsys, *TINY, "--cond", "100", "--out", "b", "--json")
+def test_json_is_one_object_and_runs_repeat(capsys):
+    first, second = (call(capsys, *TINY, "--cond", "100", "--out", name, "--json") for name in ("a", "b"))
     assert first[0] == 0
     one, two = json.loads(first[1]), json.loads(second[1])
     assert one["schema"] == 1 and one["spec"]["cond"] == 100 and one["hash"] == two["hash"]
@@ -112,152 +125,128 @@ def test_json_is_one_object_and_nothing_else_and_repeats(capsys):
     assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_where_it_is_saved_is_said_when_no_folder_is_named(capsys):
-    status, out, _ = call(capsys, *TINY)
-    (folder,) = Path("runs").iterdir()
-    assert status == 0 and folder.name.startswith("diabetes-gn-") and str(folder) in out
-
-
-def test_a_solve_that_gives_up_is_status_1_and_is_saved(capsys):
+def test_step_limit_gives_status_1_and_is_saved(capsys):
     status, out, _ = call(capsys, *TINY, "--max-steps", "2", "--out", "here")
     assert status == 1 and "step_limit" in out and Path("here/record.json").is_file()
 
 
-def test_an_interruption_says_how_to_go_on(capsys, monkeypatch):
+def test_interrupted_run_leaves_nothing(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("riemgn.experiment.run", interrupted)
     status, out, err = call(capsys, *TINY, "--out", "here")
     assert status == 130 and out == "" and "not saved in 'here'" in err and "again" in err
+    assert os.listdir() == []
 
 
-@pytest.mark.parametrize(("entries", "shown"), [(1, True), (10**9, False)])
-def test_a_bar_is_shown_where_the_problem_is_large(monkeypatch, entries, shown):
-    from riemgn.experiment import run, RunSpec
-
-    module, asked = importlib.import_module("riemgn.experiment.run"), []
+@pytest.mark.parametrize(("entries", "shown"), [(1, True), (10**9, False)], ids=["large", "small"])
+def test_progress_bar_is_shown_for_large_problems(monkeypatch, entries, shown):
+    module, requests = importlib.import_module("riemgn.experiment.run"), []
     solve = module._solve
+
+    def record(problem, spec, ts, progress):
+        requests.append(progress)
+        return solve(problem, spec, ts, False)
+
     monkeypatch.setattr(module, "ENTRIES_FOR_PROGRESS", entries)
-    monkeypatch.setattr(
-        module, "_solve", lambda problem, spec, ts, progress: asked.append(progress) or solve(problem, spec, ts, False)
-    )
-    run(RunSpec(data="diabetes", subset=30, width=2, alpha=1000.0, t1=2.0), progress=True)
-    assert set(asked) == {shown}
+    monkeypatch.setattr(module, "_solve", record)
+    module.run(RunSpec(data="diabetes", subset=30, width=2, alpha=1000.0, t1=2.0), progress=True)
+    assert set(requests) == {shown}
 
 
-def test_a_worker_replaced_is_no_news_and_other_warnings_are(monkeypatch):
+def test_only_the_warning_of_replaced_workers_is_hidden(monkeypatch):
     def app(**options):
-        warnings.warn(
-            "A worker stopped while some jobs were given to the executor. This can be caused by a memory leak.",
-            stacklevel=1,
-        )
+        warnings.warn("A worker stopped while some jobs were given to the executor.", stacklevel=1)
         warnings.warn("A worker stopped.", stacklevel=1)
 
     monkeypatch.setattr(cli.commands, "app", app)
-    with pytest.warns(UserWarning) as heard, pytest.raises(SystemExit):
+    with pytest.warns(UserWarning) as record, pytest.raises(SystemExit):
         cli.main(["list"])
-    assert [str(warning.message) for warning in heard] == ["A worker stopped."]
+    assert [str(warning.message) for warning in record] == ["A worker stopped."]
 
 
-def test_the_list_names_everything(capsys):
+def test_list_contains_every_section(capsys):
     status, out, _ = call(capsys, "list")
     assert status == 0
     for word in ("claims", "figures", "data", "flows", "solvers", "diabetes", "interpolated", "dopri8"):
         assert word in out
     status, out, _ = call(capsys, "list", "--json")
-    listed = json.loads(out)
-    assert status == 0 and listed["schema"] == 1 and set(listed["flows"]) == {"gf", "gn", "lm", "interpolated", "ggn"}
+    sections = json.loads(out)
+    assert status == 0 and sections["schema"] == 1
+    assert set(sections["flows"]) == {"gf", "gn", "lm", "interpolated", "ggn"}
 
 
-def test_help_names_every_field_of_the_spec(capsys):
-    from riemgn.experiment import RunSpec
-
-    status, out, _ = call(capsys, "run", "--help")
-    assert status == 0
-    assert [name for name in RunSpec.model_fields if f"--{name.replace('_', '-')}" not in out] == []
+@pytest.mark.parametrize("command", ["run", "sweep", "reproduce", "certify", "bench", "report", "list"])
+def test_help_fits_80_columns(capsys, command):
+    status, out, _ = call(capsys, command, "--help")
+    assert status == 0 and max(map(len, out.splitlines())) <= 80
 
 
+def test_run_has_an_option_for_every_field_of_the_spec(capsys):
+    words = call(capsys, "run", "--help")[1].replace("\n", " ").split()
+    for name, field in RunSpec.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in words
+        assert " ".join(field.description.split()) in " ".join(words), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["riemgn", "paper_repro"])
-def test_the_modules_are_commands(tmp_path, module):
+def test_modules_are_commands(tmp_path, module):
     command = [sys.executable, "-m", module, "--help"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "Usage" in done.stdout, done.stderr
 
 
-def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
-    import jax
-
-    seen = {}
-    monkeypatch.setattr(jax.config, "update", lambda name, value: seen.update({name: value}))
+def test_compiled_programs_are_cached_in_the_users_folder(monkeypatch, tmp_path):
+    settings = {}
+    monkeypatch.setattr(jax.config, "update", lambda name, value: settings.update({name: value}))
     monkeypatch.delenv("RIEMGN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("dir", "persistent"):
-        monkeypatch.setenv(f"JAX_COMPILATION_CACHE_{name.upper()}", "")
-    prepare_jax()
-    for name in [name for name in os.environ if name.startswith(("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE"))]:
-        monkeypatch.delenv(name)
-    assert seen["jax_compilation_cache_dir"] == str(tmp_path / "riemgn" / "jax") and seen["jax_enable_x64"] is True
-
-
-def test_certify_prints_its_numbers_and_takes_up_what_is_done(capsys, tmp_path):
-    words = ("certify", "ggn_score_descent", "minibatch_contraction", "--quick", "--json", "certificates.json")
-    status, out, _ = call(capsys, *words)
-    assert status == 0
-    for word in (
-        "hypothesis",
-        "predicted",
-        "measured",
-        "margin",
-        "error",
-        "2404.14875",
-        "holds",
-        "2 certificates: 2 holds",
+    for name in (
+        "COMPILATION_CACHE_DIR",
+        "PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+        "PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
     ):
+        monkeypatch.setenv(f"JAX_{name}", "")  # so that the values of before come back
+    prepare_jax()
+    assert settings["jax_compilation_cache_dir"] == str(tmp_path / "riemgn" / "jax")
+    assert settings["jax_enable_x64"] is True
+
+
+CERTIFY = ("certify", "ggn_score_descent", "minibatch_contraction", "--quick", "--json")
+
+
+def test_certify_prints_tables_and_reuses_its_file(capsys):
+    status, out, _ = call(capsys, *CERTIFY, "certificates.json")
+    assert status == 0
+    for word in ("hypothesis", "predicted", "measured", "margin", "error", "2404.14875", "2 certificates: 2 holds"):
         assert word in out
+    assert_fits(out, 80)
     record = json.loads(Path("certificates.json").read_text())
     assert record["schema"] == 1 and record["quick"] is True and record["rigorous"] is False
     first = record["certificates"][0]
-    assert {
-        "claim",
-        "subject",
-        "problem",
-        "seed",
-        "seconds",
-        "statement",
-        "reference",
-        "theory",
-        "status",
-        "hypotheses",
-        "conclusions",
-    } <= set(first)
-    assert {"name", "predicted", "measured", "relation", "resolution", "error", "margin", "status"} <= set(
-        first["conclusions"][0]
+    assert {"claim", "subject", "problem", "seed", "seconds", "statement", "reference", "theory", "status"} <= set(
+        first
     )
-    status, _, _ = call(capsys, *words)
+    numbers = {"name", "predicted", "measured", "relation", "resolution", "error", "margin", "status"}
+    assert numbers <= set(first["conclusions"][0]) and first["hypotheses"]
+    status, _, _ = call(capsys, *CERTIFY, "certificates.json")
     again = json.loads(Path("certificates.json").read_text())
-    assert status == 0 and [entry["seconds"] for entry in again["certificates"]] == [
-        entry["seconds"] for entry in record["certificates"]
-    ]
+    assert status == 0 and again["certificates"] == record["certificates"]  # the seconds too
 
 
-def test_certify_with_several_jobs_comes_to_the_same_numbers(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = ("certify", "ggn_score_descent", "minibatch_contraction", "--quick", "--json")
-    assert [call(capsys, *words, f"{jobs}.json", "--jobs", jobs)[0] for jobs in ("1", "2")] == [0, 0]
-    one, two = (
-        sorted(json.loads(Path(name).read_text())["certificates"], key=lambda c: c["claim"])
-        for name in ("1.json", "2.json")
-    )
-    for a, b in zip(one, two, strict=True):
+@pytest.mark.slow
+def test_certify_gives_the_same_numbers_in_parallel(capsys):
+    assert [call(capsys, *CERTIFY, f"{jobs}.json", "--jobs", jobs)[0] for jobs in ("1", "2")] == [0, 0]
+    one, two = (json.loads(Path(name).read_text())["certificates"] for name in ("1.json", "2.json"))
+    for a, b in zip(*(sorted(each, key=lambda c: c["claim"]) for each in (one, two)), strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
 
-def test_certify_exits_1_where_a_claim_holds_nowhere(capsys, monkeypatch):
-    from riemgn.experiment import cases, certification
-
-    broken = [cases.Case("ggn_score_descent", "batches", cases.minibatch_steps, quick=True)]
-    monkeypatch.setattr(certification, "CASES", broken)
+def test_certify_gives_status_1_if_no_problem_fits(capsys, monkeypatch):
+    wrong = [cases.Case("ggn_score_descent", "batches", cases.minibatch_steps, quick=True)]
+    monkeypatch.setattr(certification, "CASES", wrong)
     status, out, _ = call(capsys, "certify", "ggn_score_descent", "--quick")
     assert status == 1 and "not applicable" in out

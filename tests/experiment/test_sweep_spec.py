@@ -1,5 +1,6 @@
-"""Sweep specs: what a TOML file says, and the line of what is wrong in it."""
+"""Sweep specs: reading a TOML file, the keys of errors, and the command `riemgn sweep`."""
 
+import importlib
 import json
 import os
 import signal
@@ -41,7 +42,7 @@ damping = 0.1
 
 @pytest.fixture
 def spec(tmp_path):
-    """The path of a spec with some of its text replaced."""
+    """Return a function that writes a spec with some of its text replaced."""
 
     def write(old="", new=""):
         assert old in SPEC
@@ -52,14 +53,14 @@ def spec(tmp_path):
     return write
 
 
-def test_a_spec_is_frozen_and_its_hash_is_that_of_its_content(spec):
+def test_spec_is_frozen_and_hashed_by_content(spec):
     one, other = read_sweep_spec(spec()), read_sweep_spec(spec("t1 = 0.5", "t1 = 0.6"))
     assert one.hash == read_sweep_spec(spec("seeds = 2\n", "seeds = 2  # two\n")).hash != other.hash
     with pytest.raises(ValueError, match="frozen"):
         one.seeds = 3
 
 
-def test_the_plan_has_every_cell(spec):
+def test_plan_contains_every_cell(spec):
     _, plan = read_sweep_plan(spec())
     assert dict(plan.grid.axes) == {"alpha": [100, 1000], "cond": [1.0, 1000.0]}
     assert plan.grid.flows == ["gn", "lm"] and plan.grid.seeds == [0, 1]
@@ -106,7 +107,7 @@ def test_wrong_spec_error_names_the_key(spec, capsys, tmp_path, old, new, quoted
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, content):
+def test_unreadable_file_raises(tmp_path, content):
     path = tmp_path / "sweep.toml"
     if content is not None:
         path.write_bytes(content)
@@ -114,52 +115,75 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, content):
         read_sweep_spec(path)
 
 
-def test_the_command_keeps_records_that_are_the_runs_of_their_specs(spec, capsys, tmp_path):
-    folder = tmp_path / "runs"
+def sweep(capsys, *words):
+    """Run the command and return its exit status, stdout and stderr."""
     with pytest.raises(SystemExit) as leaving:
-        main(["sweep", str(spec()), "--out", str(folder), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert leaving.value.code == 0 and told["cells"] == 16 and told["results"] == {"successful": 16}
-    table = rg.load_runs(folder)
-    row = table.iloc[13]
+        main(["sweep", *map(str, words)])
+    return leaving.value.code, *capsys.readouterr()
+
+
+def test_records_equal_single_runs(spec, capsys, tmp_path):
+    folder, path = tmp_path / "runs", spec()
+    status, out, _ = sweep(capsys, path, "--out", folder, "--json")
+    summary = json.loads(out)
+    assert status == 0 and summary["cells"] == 16 and summary["results"] == {"successful": 16}
+    row = rg.load_runs(folder).iloc[13]
     fields = {name: row[name].item() for name in ("alpha", "cond", "seed")}
     alone = run(run_spec(data="diabetes", width=2, subset=12, t1=0.5, flow=row["flow"], damping=0.1, **fields))
     assert row["flow"] == "lm" and row["num_steps"] == alone.metadata["stats"]["num_steps"]
     assert row["loss_end"] == pytest.approx(alone.metadata["summary"]["losses"][1], rel=1e-9)
-    with pytest.raises(SystemExit) as leaving:
-        main(["sweep", str(spec()), "--out", str(folder), "--resume"])
-    shown = capsys.readouterr().out
-    assert leaving.value.code == 0 and "16 successful" in shown and str(folder) in shown.replace("\n", "")
+    status, out, _ = sweep(capsys, path, "--out", folder, "--resume")
+    assert status == 0 and "16 successful" in out and str(folder) in out
+    table = [line for line in out.splitlines() if str(folder) not in line]
+    assert max(map(len, table)) <= 80 and not any(line.endswith(" ") for line in table)
 
 
-def test_a_sweep_with_flows_that_gave_up_is_status_1(spec, tmp_path, capsys):
-    path = spec("t1 = 0.5", "t1 = 0.5\nmax_steps = 2")
-    with pytest.raises(SystemExit) as leaving:
-        main(["sweep", str(path), "--out", str(tmp_path / "runs")])
-    assert leaving.value.code == 1 and "step_limit" in capsys.readouterr().out
+SMALL = 'seeds = 4\nbatch = 2\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n'
 
 
-@pytest.mark.parametrize(("jobs", "interrupt"), [("1", "Ctrl-C"), ("2", "Ctrl-C"), ("2", "SIGTERM")])
-def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, capsys, jobs, interrupt):
+def test_step_limit_gives_status_1(tmp_path, capsys):
+    (tmp_path / "sweep.toml").write_text(SMALL.replace("seeds = 4", "seeds = 1") + "max_steps = 2\n")
+    status, out, _ = sweep(capsys, tmp_path / "sweep.toml", "--out", tmp_path / "runs")
+    assert status == 1 and "step_limit" in out
+
+
+def test_interrupted_command_resumes(tmp_path, capsys, monkeypatch):
+    module = importlib.import_module("riemgn.experiment.sweep")  # the package exports the function
+    solve = module.map_unordered
+
+    def interrupted(*arguments):
+        yield next(solve(*arguments))
+        raise KeyboardInterrupt
+
     path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
-    path.write_text('seeds = 90\nbatch = 3\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n')
+    path.write_text(SMALL)
+    monkeypatch.setattr(module, "map_unordered", interrupted)
+    status, _, err = sweep(capsys, path, "--out", folder)
+    assert status == 130 and f"2 of 4 cells are saved in '{folder}'" in err and "--resume" in err
+    monkeypatch.undo()
+    status, out, _ = sweep(capsys, path, "--out", folder, "--resume")
+    assert status == 0 and "4 runs: 4 successful" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("jobs", "interrupt"), [("1", "Ctrl-C"), ("2", "Ctrl-C"), ("2", "SIGTERM")])
+def test_signal_keeps_finished_cells(tmp_path, capsys, jobs, interrupt):
+    path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
+    path.write_text(SMALL.replace("seeds = 4\nbatch = 2", "seeds = 90\nbatch = 3"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RIEMGN_CACHE": str(tmp_path / "cache")}
     program = f"{RESTORE_CTRL_C}import sys; from riemgn.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "sweep", str(path), "--out", str(folder), "--jobs", jobs]
-    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not [*folder.glob("cells/0*")] and time.monotonic() < deadline:
         time.sleep(0.05)
     if interrupt == "Ctrl-C":
-        os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
     else:
-        started.terminate()  # as a batch system does: to the first process alone
-    said = started.communicate(timeout=60)[
-        1
-    ]  # ends when nobody is left who could write: whoever works on makes it fail
-    kept = len(rg.load_runs(folder))
-    assert started.returncode == 130 and 3 <= kept < 90
-    assert f"{kept} of 90 cells are saved" in said and "--resume" in said and "Traceback" not in said
-    with pytest.raises(SystemExit) as leaving:
-        main(["sweep", str(path), "--out", str(folder), "--resume"])
-    assert leaving.value.code == 0 and "90 runs: 90 successful" in capsys.readouterr().out
+        process.terminate()  # a batch system sends it to the first process only
+    err = process.communicate(timeout=60)[1]  # returns when no worker is left that could write to it
+    saved = len(rg.load_runs(folder))
+    assert process.returncode == 130 and 3 <= saved < 90
+    assert f"{saved} of 90 cells are saved" in err and "--resume" in err and "Traceback" not in err
+    status, out, _ = sweep(capsys, path, "--out", folder, "--resume")
+    assert status == 0 and "90 runs: 90 successful" in out
