@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_and_exit(command: Callable[[], Any], words: Sequence[str] = ()) -> None:
-    """Call `command` and exit with its status, with one sentence for an error or an interrupt."""
+    """Call `command` and exit with its status, with one sentence for an error in its `words`."""
     try:
         with signal_handler(signal.SIGTERM, signal.default_int_handler), warnings.catch_warnings():
             warnings.filterwarnings("ignore", WORKER_REPLACED, UserWarning)
@@ -364,6 +364,6 @@ def _refuse(message: str) -> int:
 
 
 def report_interrupt(message: str) -> int:
-    """Print what an interrupted command has saved, and return its exit status."""
+    """Print the `message` what an interrupted command has saved, and return its exit status."""
     print(f"\nriemgn: interrupted: {message}.", file=sys.stderr)
     return INTERRUPTED

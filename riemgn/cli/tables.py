@@ -68,14 +68,14 @@ def print_outcomes(outcomes: Sequence[Any]) -> None:
     """Print each item of a paper with its checks and notes."""
     from ..experiment.verdict import RELATIONS
 
-    columns = f"  {{:<{width() - 45}}} {{:>10}} {{:>13}} {{:>9}}  {{}}"
+    columns = f"  {{:<{width() - 46}}} {{:>10}} {{:>13}} {{:>9}}  {{}}"
     for outcome in outcomes:
         print(f"{outcome.item.name}: {outcome.verdict} ({outcome.seconds:.1f} s)")
         _print_wrapped(outcome.item.claim, "  ")
         if outcome.checks:
             print(columns.format("check", "measured", "predicted", "tolerance", "verdict"))
         for check in outcome.checks:
-            first, *others = textwrap.wrap(check["name"], width() - 45, subsequent_indent="  ")
+            first, *others = textwrap.wrap(check["name"], width() - 46, subsequent_indent="  ")
             predicted = f"{RELATIONS[check['relation']]} {_short(check['predicted'])}"
             verdict = "holds" if check["holds"] else "fails"
             print(columns.format(first, _short(check["measured"]), predicted, _short(check["tolerance"]), verdict))

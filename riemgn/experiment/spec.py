@@ -46,8 +46,14 @@ def _choice(default: str, description: str, names: Any) -> Any:
 class RunSpec(BaseModel):
     """Settings of one flow on one network and one data set.
 
-    The description of each field is the help text of `riemgn run`. Use `run_spec(**fields)` to
-    create a spec with a readable error for a wrong value.
+    The description of each field is the help text of `riemgn run --help`. Use `run_spec(**fields)`
+    to create a spec with a readable error for a wrong value.
+
+    - `data`, `data_dir`, `subset`, `target`: the data set, see `load_data`.
+    - `width`, `depth`, `activation`, `scaling`, `bias`, `alpha`, `centre`, `cond`: the network.
+    - `loss`, `flow`, `damping`, `damping_kind`, `damping_rate`, `damping_power`: the flow.
+    - `t1`, `rtol`, `atol`, `max_steps`, `solver`, `loss_tol`, `ball_radius`, `error`: the solve.
+    - `seed`: seed of everything that is random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -53,7 +53,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
         prepare_folder(folder)
     finally:
         for path in missing:
-            if path.is_dir():
+            if os.path.isdir(path):
                 path.rmdir()
 
 
@@ -118,7 +118,7 @@ def read_record(folder: str | os.PathLike[str], name: str = "record") -> tuple[d
 
 
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
-    """Write `value` as one JSON object with `"schema": 1`, and null for NaN and infinity."""
+    """Write `value` to `path` as one JSON object, with null for NaN and infinity."""
     return write_page(path, _as_text(value))
 
 
@@ -147,7 +147,7 @@ def write_pickle(path: Path, value: Any) -> Path:
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the object in a JSON file of this package.
+    """Read the object in the JSON file `path` of this package.
 
     Raises: `ValueError` if the file is missing, is not JSON, or has another schema.
     """

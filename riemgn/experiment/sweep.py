@@ -145,7 +145,7 @@ def run_plan(
     scheduler: str | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Compute the cells of a plan that are not in `out` yet, with the arguments of `sweep`.
+    """Compute the cells of a `plan` that are not in `out` yet, with arguments as in `sweep`.
 
     Raises: `ValueError` as `sweep` does.
     """

@@ -97,32 +97,26 @@ def assert_fits(out: str, columns: int):
         assert line == line.rstrip() and (len(line) <= columns or " " not in line[24:].strip()), line
 
 
-def test_run_writes_record_and_figure(capsys, monkeypatch):
-    status, out, _ = call(capsys, *TINY, "--out", "here")
+def test_run_writes_record_and_figure_and_repeats(capsys, monkeypatch):
+    status, out, _ = call(capsys, *TINY, "--out", "a")
     assert status == 0
-    assert sorted(os.listdir("here")) == ["record.json", "record.npz", "trajectory.pdf", "trajectory.png"]
-    arrays, metadata = read_record("here")
+    assert sorted(os.listdir("a")) == ["record.json", "record.npz", "trajectory.pdf", "trajectory.png"]
+    arrays, metadata = read_record("a")
     assert metadata["result"] == "successful" and metadata["n"] == 30 and metadata["dtype"] == "float64"
     assert {"versions", "python", "commit", "seconds", "seed", "data", "spec", "hash", "device"} <= set(metadata)
     assert arrays["outputs"].shape == (len(arrays["ts"]), 30)
     assert metadata["summary"]["losses"][1] == arrays["losses"][-1]
     assert "successful" in out and "trajectory.png" in out
     assert_fits(out, 80)
+    again = json.loads(call(capsys, *TINY, "--out", "b", "--json")[1])
+    assert again["schema"] == 1 and again["hash"] == metadata["hash"] and Path(again["files"]["png"]).is_file()
+    repeated = read_record("b")[0]
+    assert all(np.array_equal(arrays[name], repeated[name]) for name in arrays)
     monkeypatch.setenv("COLUMNS", "150")
     status, out, _ = call(capsys, *TINY)
     (folder,) = Path("runs").iterdir()
     assert status == 0 and folder.name.startswith("diabetes-gn-") and str(folder) in out
     assert max(map(len, out.splitlines())) > 80
-
-
-def test_json_is_one_object_and_runs_repeat(capsys):
-    first, second = (call(capsys, *TINY, "--cond", "100", "--out", name, "--json") for name in ("a", "b"))
-    assert first[0] == 0
-    one, two = json.loads(first[1]), json.loads(second[1])
-    assert one["schema"] == 1 and one["spec"]["cond"] == 100 and one["hash"] == two["hash"]
-    assert Path(one["files"]["png"]).is_file()
-    a, b = read_record("a")[0], read_record("b")[0]
-    assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def test_step_limit_gives_status_1_and_is_saved(capsys):

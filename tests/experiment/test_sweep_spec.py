@@ -141,10 +141,10 @@ def test_records_equal_single_runs(spec, capsys, tmp_path):
 SMALL = 'seeds = 4\nbatch = 2\n[base]\ndata = "diabetes"\nsubset = 12\nwidth = 2\nt1 = 0.5\n'
 
 
-def test_step_limit_gives_status_1(tmp_path, capsys):
-    (tmp_path / "sweep.toml").write_text(SMALL.replace("seeds = 4", "seeds = 1") + "max_steps = 2\n")
+def test_failed_cells_give_status_1(tmp_path, capsys):
+    (tmp_path / "sweep.toml").write_text(SMALL.replace("diabetes", "missing.csv"))
     status, out, _ = sweep(capsys, tmp_path / "sweep.toml", "--out", tmp_path / "runs")
-    assert status == 1 and "step_limit" in out
+    assert status == 1 and "4 runs: 4 error" in out
 
 
 def test_interrupted_command_resumes(tmp_path, capsys, monkeypatch):
