@@ -42,7 +42,7 @@ def random_vectors(problem: rg.Problem):
 
 @eqx.filter_jit
 def uses(problem: rg.Problem, w, v, u, rows, columns, block_bytes):
-    """All operations of the operator and of that with scaled columns; `block_bytes` forces a compilation."""
+    """All operations, without and with scaled columns; a new `block_bytes` compiles anew."""
     jac = layer_jacobian(problem.model, problem.unflatten(w), problem.x)
     results = []
     for each in (jac, jac.scale_rows(rows), jac.scale_columns(columns), jac.scale_columns(columns).scale_rows(rows)):

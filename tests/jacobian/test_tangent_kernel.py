@@ -62,8 +62,8 @@ def test_kernel_of_other_models_is_the_product(rowwise):
     model = Reparametrised(net, params, jnp.eye(w.size)) if rowwise else lambda params, x: net(params, x)
     problem = rg.Problem(model, jnp.zeros_like(w) if rowwise else params, NET.x, np.zeros((6, 2)))
     assert not is_layerwise(problem.model)
-    assert relative_error(problem.ntk(problem.w0), dense_kernel(NET, w)) < ROUNDING
-    assert relative_error(problem.ntk(problem.w0, problem.x[:2]), dense_kernel(NET, w, NET.x[:2])) < ROUNDING
+    assert relative_error(ntk(problem, problem.w0), dense_kernel(NET, w)) < ROUNDING
+    assert relative_error(ntk(problem, problem.w0, problem.x[:2]), dense_kernel(NET, w, NET.x[:2])) < ROUNDING
     with pytest.raises(ValueError, match=f"needs an MLP, .* got {type(problem.model).__name__}"):
         layer_kernel(problem.model, problem.params, problem.x)
 
@@ -80,7 +80,7 @@ def test_kernel_differentiates_batches_and_keeps_float32():
     assert relative_error(kernel, ntk(NET, W)) < 1e-6
 
 
-# --- infinite width ---------------------------------------------------------------------------------------------------
+# --- infinite width -----------------------------------------------------------------------------
 
 INPUTS = np.array([[1.0, -0.5, 0.3], [0.2, 0.9, -1.1], [0.0, 2.0, 0.5], [-1.0, 0.5, -0.3]])
 
