@@ -15,12 +15,7 @@ import pytest
 import riemgn as rg
 from riemgn.flow import AbstractFlow
 from riemgn.linalg import (
-    damped_direction,
-    extreme_eigenvalues,
-    min_singular_value,
     range_norm_and_min,
-    tridiagonal_of,
-    where_or_compute,
 )
 from riemgn.solver.implicit import LowRankChord
 from riemgn.trajectory import sample
@@ -222,30 +217,6 @@ def test_what_cannot_be_a_batch_is_refused(arguments, words):
 # --- what it rests on ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "smallest", [[1.0, 0.9], [1e-2, 0.9e-2], [1e-4, 0.9e-4], [1.5e-5, 1.35e-5], [1e-5, 1e-6], [1e-3, 1e-3]]
-)
-def test_least_singular_values_are_right_to_1e8_where_they_say_so(smallest):
-    values = np.append(np.geomspace(3.0, 2.0 * smallest[0], 38), smallest)
-    matrices = [jnp_matrix(40, 60, values, seed=seed) for seed in range(3)]
-    found = jax.vmap(lambda jac: extreme_eigenvalues(*tridiagonal_of(jac)))(jnp.stack(matrices))
-    for i, jac in enumerate(matrices):
-        one = jax.tree.map(lambda leaf, i=i: leaf[i], found)
-        least, sound = min_singular_value(one, lambda jac=jac: jac, 40)
-        exact = np.linalg.svd(np.asarray(jac), compute_uv=False)[-1]
-        assert not sound or abs(least / exact - 1) <= 1e-8
-        assert bool(sound) == (smallest[0] > 2e-5)
-        assert 9.0 <= one[2] <= 27.0
-
-
-def test_extremes_of_a_tridiagonal_matrix_with_known_eigenvalues():
-    """`100 + 0.2 cos(k pi / 6)`, k = 1 .. 5."""
-    found = jax.vmap(extreme_eigenvalues)(np.full((1, 5), 100.0), np.full((1, 4), 0.1))
-    exact = 100 + 0.2 * np.cos(np.arange(5, 0, -1) * np.pi / 6)
-    assert abs(found[0][0] - exact[0]) < 1e-12 and abs(found[1][0] - exact[1]) < 1e-12
-    assert exact[-1] <= found[2][0] <= 3 * exact[-1]
-
-
 def test_samples_of_a_wide_jacobian_are_those_taken_one_by_one():
     """Also where the rank is not full, and where the smallest singular value is beyond the kernel's digits."""
     net = wide_nets(1)[0]
@@ -265,59 +236,3 @@ def test_samples_of_a_wide_jacobian_are_those_taken_one_by_one():
         assert set(found) == set(expected)
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-7, err_msg=name)
-
-
-def test_a_way_runs_under_vmap_only_where_a_member_needs_it():
-    seen = []
-
-    def choice(x):
-        def way():
-            jax.debug.callback(lambda _: seen.append(1), x)
-            return jnp.sqrt(-x)
-
-        return where_or_compute(x > 0, x, way)
-
-    batch = jax.jit(jax.vmap(choice))
-    assert batch(jnp.array([1.0, 2.0])).tolist() == [1.0, 2.0]
-    jax.effects_barrier()
-    assert seen == []
-    assert batch(jnp.array([1.0, -4.0])).tolist() == [1.0, 2.0]
-    jax.effects_barrier()
-    assert seen
-    nested = jax.vmap(jax.vmap(choice))(jnp.array([[1.0, -4.0], [2.0, 3.0]]))
-    assert nested.tolist() == [[1.0, 2.0], [2.0, 3.0]]
-
-
-def linearised(function):
-    return lambda x: jax.linearize(function, x)[1](1.0)
-
-
-def test_a_choice_has_derivatives_in_both_modes_and_under_vmap():
-    def choice(x):
-        return where_or_compute(x > 0, x**2, lambda: jnp.sin(x))
-
-    at = jnp.array([0.5, -0.5])
-    exact = np.array([1.0, np.cos(0.5)])
-    for derivative in (jax.grad, jax.jacfwd, linearised):
-        np.testing.assert_allclose(jax.vmap(derivative(choice))(at), exact, rtol=1e-15)
-        np.testing.assert_allclose([derivative(choice)(x) for x in at], exact, rtol=1e-15)
-        np.testing.assert_allclose(jax.jit(jax.vmap(derivative(choice)))(at), exact, rtol=1e-15)
-
-
-@pytest.mark.parametrize("rho", [0.1, 1e-9])
-def test_directions_are_linearised_alike_with_and_without_vmap(rho):
-    """Of a damped direction by corrected Cholesky, and by QR or SVD."""
-    jacs = jnp.stack([jnp_matrix(4, 9, [2.0, 1.0, 0.5, 1e-5 if rho < 1e-6 else 0.2], seed=seed) for seed in range(3)])
-
-    def direction(jac):
-        return damped_direction(jac, jnp.arange(1.0, 5.0), jnp.asarray(rho), 1.0, 4).w_dot
-
-    @jax.jit
-    def tangents(jac):
-        w_dot, linear = jax.linearize(direction, jac)
-        return w_dot, linear(jnp.ones_like(jac)), jax.grad(lambda j: jnp.sum(direction(j)))(jac)
-
-    batched = jax.jit(jax.vmap(tangents))(jacs)
-    for i, jac in enumerate(jacs):
-        for ours, theirs in zip(batched, tangents(jac), strict=True):
-            np.testing.assert_allclose(ours[i], theirs, rtol=1e-8, atol=1e-8 * float(jnp.abs(theirs).max()))
