@@ -35,10 +35,7 @@ BATCHES = {True: (32, 128), False: (32, 128, 512)}
 WIDTH = 512
 WIDTHS = {True: (64, 512), False: (64, 256, 512, 1024)}
 REPEATS = {True: 20, False: 30}
-MINOR, SLACK = (
-    2.0,
-    2.0,
-)  # measured: 1.2 to 1.4 on an idle machine, up to 2.9 with a second process such as --jobs 2
+MINOR, SLACK = (2.0, 2.0)  # measured: 1.2 to 1.4 on an idle machine, up to 2.9 with a second process such as --jobs 2
 LOOKS = {"float32": ("#0072B2", "o", "-"), "float64": ("#D55E00", "s", "--")}
 
 

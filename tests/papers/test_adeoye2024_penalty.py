@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from paper_repro.adeoye2024 import (
-    flow,
-    smoothers,
-    smoothing,
-    weight,
-)
+from paper_repro.adeoye2024 import flow, smoothers, smoothing, weight
 from paper_repro.adeoye2024.synthetic import drawn, run
-from paper_repro.adeoye2024.variants import (
-    GGN,
-    S2,
-)
+from paper_repro.adeoye2024.variants import GGN, S2
 from tests.papers import refusals, verdicts
 
 # --- smoothing ---------------------------------------------------------------------------------

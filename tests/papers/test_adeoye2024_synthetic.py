@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 
 import riemgn as rg
-from paper_repro.adeoye2024 import (
-    comparison,
-    epochs,
-    synthetic,
-    trajectories,
-)
+from paper_repro.adeoye2024 import comparison, epochs, synthetic, trajectories
 from paper_repro.adeoye2024.network import problem_of
 from paper_repro.adeoye2024.variants import (
     GD,
