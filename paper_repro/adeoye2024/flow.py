@@ -23,6 +23,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
+from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory import path_quantities
@@ -125,8 +126,11 @@ def checks(runs, alphas):
     """Compare the numbers of the figure with their predictions."""
     small = [i for i, alpha in enumerate(alphas) if alpha <= SMALL]
     last = int(np.argmin(alphas))
-    globals_ = [slope([run["steps"][i] for i in small], "alpha", "gap") for run in runs]
-    locals_ = [slope([run["steps"][i] for i in small], "first", "local") for run in runs]
+    steps = [[run["steps"][i] for i in small] for run in runs]
+    globals_, locals_ = (
+        np.concatenate([slopes([step[x] for step in row], [[step[y] for step in row]]) for row in steps])
+        for x, y in (("alpha", "gap"), ("first", "local"))
+    )
     ratios = [run["steps"][last]["local"] / run["steps"][last]["predicted"] for run in runs]
     own = max(step["flow_error"] for run in runs for step in run["steps"])
     held = sum(run["certificate"] == "holds" for run in runs) / len(runs)
@@ -145,16 +149,6 @@ def checks(runs, alphas):
         ),
         check("share of seeds whose energy balance is certified", held, "equal", 1.0, 0.0),
     ]
-
-
-def slope(steps, x, y):
-    """Slope of `log y` in `log x` by linear regression."""
-    return float(np.polyfit(np.log([step[x] for step in steps]), np.log([step[y] for step in steps]), 1)[0])
-
-
-def farthest(values, target):
-    """The value farthest from the target."""
-    return max(values, key=lambda value: abs(value - target))
 
 
 def draw(data, fig):

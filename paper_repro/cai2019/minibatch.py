@@ -26,6 +26,7 @@ import numpy as np
 import scipy.linalg
 
 import riemgn as rg
+from riemgn.experiment.fits import mean_slope
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 
@@ -322,8 +323,7 @@ def beside(x, y, width, seeds):
 
 def distance_slope(result):
     """Slope of the mean over seeds of the log distance in the log width."""
-    distances = np.log([run["distance"] for run in result["networks"]]).mean(axis=1)
-    return float(np.polyfit(np.log(result["widths"]), distances, 1)[0])
+    return mean_slope(result["widths"], [run["distance"] for run in result["networks"]])
 
 
 def checks(result):

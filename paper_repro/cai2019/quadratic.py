@@ -21,6 +21,7 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.fits import mean_slope
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import jacobian_lipschitz, quadratic_constant
@@ -82,7 +83,7 @@ def draw(data, fig):
         band(ax, data["widths"], bounds, color="0.45", linewidth=3, label="bound C")
         for case in shown:
             color, marker, dash = LOOKS[case["signs"]]
-            label = f"{case['signs']}: slope {slope(data['widths'], case['first']):.2f}"
+            label = f"{case['signs']}: slope {mean_slope(data['widths'], case['first']):.2f}"
             band(
                 ax, data["widths"], np.asarray(case["first"]).T, color=color, marker=marker, linestyle=dash, label=label
             )
@@ -188,15 +189,10 @@ def certified():
     return rg.iterate(problem_of(net, params, x, y), rg.GaussNewton(step_size=1.0), steps=STEPS, error=True)
 
 
-def slope(widths, values):
-    """Slope of the mean log of `values` (widths, seeds) in the log of the width."""
-    return float(np.polyfit(np.log(widths), np.log(values).mean(axis=1), 1)[0])
-
-
 def checks(result):
     """Compare the numbers of the figure with their predictions."""
     widths, cases = result["widths"], result["cases"]
-    slopes = {(case["activation"], case["signs"]): slope(widths, case["first"]) for case in cases}
+    slopes = {(case["activation"], case["signs"]): mean_slope(widths, case["first"]) for case in cases}
     cancelled = [value for case, value in slopes.items() if case != UNCANCELLED]
     worst = float(np.max([case["share"] for case in cases]))
     return [

@@ -19,6 +19,7 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.solver.plan import choose_solver
@@ -204,24 +205,14 @@ def largest_ratio(curve, limit):
     return float(np.max(np.asarray(curve)[above] / np.asarray(limit)[above]))
 
 
-def slopes(result, name, seen, natural=False):
-    """Slope of the time against cond(K), log-log or (`natural`) time in log cond(K)."""
-    x = np.log(np.asarray(result["cond"]))[seen]
-    times = np.asarray(result["reached"][name])[:, seen]
-    return np.array([np.polyfit(x, row if natural else np.log(row), 1)[0] for row in times])
-
-
-def farthest(values, predicted):
-    """The value farthest from the prediction, or NaN if one is NaN."""
-    return float(values[np.argmax(np.abs(values - predicted))]) if np.all(np.isfinite(values)) else float("nan")
-
-
 def checks(result):
     """Compare the numbers of the figure with their predictions, for the worst seed."""
     worst, cond = result["worst"], np.asarray(result["cond"])
-    every, damped = cond > 0, SHARE * cond > DAMPED_MUCH
-    slope = {name: slopes(result, name, damped if name in ("constant", "residual") else every) for name in SCHEDULES}
-    delay = slopes(result, "exponential", damped, natural=True)
+    times = {name: np.asarray(result["reached"][name]) for name in SCHEDULES}
+    damped = SHARE * cond > DAMPED_MUCH
+    slope = {name: slopes(cond, rows) for name, rows in times.items() if name not in ("constant", "residual")}
+    slope |= {name: slopes(cond[damped], times[name][:, damped]) for name in ("constant", "residual")}
+    delay = slopes(cond[damped], times["exponential"][:, damped], natural=True)
     return [
         check("GN residual against exp(-t)", worst["law"], "at_most", 0.0, 1e-7, golden_rtol=ERROR),
         # the residual has an error of 1e-8, the bound is at least FLOOR

@@ -20,12 +20,12 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.fits import farthest
 from riemgn.experiment.verdict import check
 from riemgn.loss import AbstractLoss
 from riemgn.plot.caption import band
 from riemgn.theory.output_laws import generalized_law
 
-from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 

@@ -22,6 +22,7 @@ import numpy as np
 import scipy.linalg
 
 import riemgn as rg
+from riemgn.experiment.fits import mean_slope
 from riemgn.experiment.verdict import check
 from riemgn.jacobian import infinite_width_kernel, layer_kernel
 from riemgn.plot.caption import band
@@ -160,32 +161,27 @@ def kernel_gaps(x, width):
     return np.linalg.norm(np.asarray(kernels - limit), axis=(1, 2)) / np.linalg.norm(limit)
 
 
-def slope(x, values):
-    """Slope of the mean over seeds of the log of `values` (x, seeds) in log x."""
-    return float(np.polyfit(np.log(x), np.log(values).mean(axis=1), 1)[0])
-
-
 def checks(result):
     """Compare the numbers of the figure with their predictions."""
     return [
         check(
             "GN predictions to kernel regression: order in alpha",
-            slope(result["alphas"], result["by_alpha"]),
+            mean_slope(result["alphas"], result["by_alpha"]),
             "equal",
             -1.0,
             0.1,
         ),
-        check("GF to exp(-K t): order in alpha", slope(result["alphas"], result["flow"]), "equal", -1.0, 0.1),
+        check("GF to exp(-K t): order in alpha", mean_slope(result["alphas"], result["flow"]), "equal", -1.0, 0.1),
         check(
             "GN predictions to kernel regression: slope in width",
-            slope(result["widths"], result["by_width"]),
+            mean_slope(result["widths"], result["by_width"]),
             "at_most",
             -0.5,
             0.05,
         ),
         check(
             "kernel to that of infinite width: slope",
-            slope(result["kernel_widths"], result["kernels"]),
+            mean_slope(result["kernel_widths"], result["kernels"]),
             "equal",
             -0.5,
             0.05,

@@ -17,13 +17,13 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import alpha_threshold
 from riemgn.theory.output_laws import dissipation
 from riemgn.theory.overparameterized import path_length
 
-from .damping import farthest
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 from .schedules import FACTOR, flow, frozen_time, LOOKS, SCHEDULES, SHARE
@@ -142,9 +142,7 @@ def checks(result):
     alpha = np.asarray(result["alpha"])
     displacement = np.array([result["displacement"][name] for name in SCHEDULES])
     lazy = alpha >= LAZY
-    orders = np.array(
-        [np.polyfit(np.log(alpha[lazy]), np.log(row[lazy]), 1)[0] for rows in displacement for row in rows]
-    )
+    orders = slopes(alpha[lazy], displacement[:, :, lazy].reshape(-1, lazy.sum()))
     above = alpha >= np.asarray(result["threshold"])[:, None]
     share = displacement / np.asarray(result["radius"])[:, None]
     path, error = (

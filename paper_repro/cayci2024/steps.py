@@ -19,11 +19,12 @@ import numpy as np
 
 import riemgn as rg
 from riemgn.experiment.checkpoint import checkpointed
+from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import second_derivative_norm
 
-from .damping import farthest, residual_levels
+from .damping import residual_levels
 from .diabetes import ERROR
 from .duplicates import duplicates, SAMPLES, WIDTH
 from .schedules import FACTOR, flow, LOOKS, schedule, SHARE
@@ -242,25 +243,18 @@ def draw(data, fig):
     right.legend(loc="lower right")
 
 
-def exponents(x, rows, natural=False):
-    """Slopes of the rows (seeds, x) in log x: of their logarithms, or (`natural`) of themselves."""
-    return np.array(
-        [np.polyfit(np.log(x), row if natural else np.log(row), 1)[0] for row in np.asarray(rows, dtype=float)]
-    )
-
-
 def checks(result):
     """Compare the numbers of the figure with their predictions, for the worst seed."""
     cond, counts, frozen = (
         {name: np.asarray(values) for name, values in result[key].items()} for key in ("cond", "counts", "frozen")
     )
     damped = {name: SHARE * cond[name] > DAMPED_MUCH for name in ("constant", "residual", "exponential")}
-    slope = {name: exponents(cond[name], counts[name]) for name in ("gd", "spectral")}
-    slope["constant"] = exponents(cond["constant"][damped["constant"]], counts["constant"][:, damped["constant"]])
-    delay = exponents(
+    slope = {name: slopes(cond[name], counts[name]) for name in ("gd", "spectral")}
+    slope["constant"] = slopes(cond["constant"][damped["constant"]], counts["constant"][:, damped["constant"]])
+    delay = slopes(
         cond["exponential"][damped["exponential"]], counts["exponential"][:, damped["exponential"]], natural=True
     )
-    order = np.concatenate([exponents(result["sizes"], rows) for rows in result["distances"].values()])
+    order = np.concatenate([slopes(result["sizes"], rows) for rows in result["distances"].values()])
     off = max(float(np.max(np.abs(counts[name] - frozen[name]))) for name in ("exponential", "spectral"))
     apart = float(np.max([np.abs(counts[name] / frozen[name] - 1) for name in ("gd", "constant")]))
     waiting = float(np.max(counts["residual"] * (1 / (np.log(1 / REACHED) + SHARE * cond["residual"]))))
