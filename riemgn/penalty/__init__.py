@@ -10,10 +10,10 @@ from .base import (
     AbstractSeparablePenalty as AbstractSeparablePenalty,
     checked_penalty as checked_penalty,
     checked_score_damping as checked_score_damping,
+    SquaredPenalty as SquaredPenalty,
 )
 from .box import BoxPenalty as BoxPenalty, ExponentialPenalty as ExponentialPenalty
 from .group import SparseGroupPenalty as SparseGroupPenalty
-from .ridge import SquaredPenalty as SquaredPenalty
 
 PENALTIES: dict[str, type[AbstractPenalty]] = {
     "pseudo-huber": PseudoHuberPenalty,

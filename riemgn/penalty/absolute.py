@@ -1,8 +1,9 @@
-"""Smoothings of the absolute value, which are smoothings of the Euclidean norm as well."""
+"""Smooth approximations of the absolute value and of the Euclidean norm."""
 
 import abc
 import cmath
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -12,84 +13,80 @@ from jaxtyping import Array
 
 from .._types import Weights
 from .._validation import checked_number
-from .base import AbstractPenalty, AbstractSeparablePenalty, checked_constants
+from .base import AbstractPenalty, AbstractSeparablePenalty
 
 
 class AbstractAbsolutePenalty(AbstractSeparablePenalty):
-    """`h_mu(x)`, a smoothing of `|x|` that is a function of `r = sqrt(m^2 + x^2)`, with a core `m` proportional to `mu`.
+    """Smooth absolute value `h_mu(x)`, a function of `r = sqrt(m^2 + x^2)` with `m = O(mu)`.
 
-    `h_mu(|x|)` for a vector `x` is a smoothing of its norm, with `r = sqrt(m^2 + |x|^2)`. The methods below serve both. Nothing is squared before it
-    is divided by a number of its size, so nothing overflows or underflows on the way.
+    `h_mu(|x|)` with `r = sqrt(m^2 + |x|^2)` is a smooth norm of a vector `x`. The methods below
+    serve both. They scale numbers before squaring them, so nothing overflows or underflows.
 
-    Reference: arXiv:2404.14875, ggn_score.md 2.
+    Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875; Statement C13.
     """
 
     @abc.abstractmethod
-    def core(self) -> Array:
-        """`m`, a scalar."""
+    def offset(self) -> Array:
+        """Return `m`, a scalar."""
 
     @abc.abstractmethod
-    def height(self, excess: Array) -> Array:
-        """The value, from `excess = r - m`."""
+    def value(self, excess: Array) -> Array:
+        """Return the value from `excess = r - m`."""
 
     @abc.abstractmethod
-    def pull(self, x: Array, r: Array) -> Array:
-        """The derivative by the component `x`."""
+    def derivative(self, x: Array, r: Array) -> Array:
+        """Return the derivative by the component `x`."""
 
     @abc.abstractmethod
-    def bend(self, r: Array, others: Array) -> Array:
-        """The second derivative by a component, from the sum of the squares of the other components over `r^2`, 0 for a number."""
+    def second_derivative(self, r: Array, others: Array) -> Array:
+        """Return the second derivative by a component.
+
+        `others` is the sum of the squares of the other components over `r^2`, 0 for a number.
+        """
 
     @abc.abstractmethod
     def radial_constant(self, order: float) -> float:
-        """`tight_constant` of `h(|x|)` for vectors `x` of two and more components, for orders from 2 on."""
+        """Return `tight_constant` of `h(|x|)` for vectors `x` of at least two components."""
 
     def pointwise(self, w: Weights) -> Weights:
-        # x^2 / (r + m) is r - m without cancellation at small x
-        return self.height(w * (w / (self._radius(w) + self.core())))
+        # x^2 / (r + m) equals r - m and does not cancel for small x
+        return self.value(w * (w / (self._radius(w) + self.offset())))
 
     def gradient(self, w: Weights) -> Weights:
-        return self.pull(w, self._radius(w))
+        return self.derivative(w, self._radius(w))
 
     def hessian_diagonal(self, w: Weights) -> Weights:
-        return self.bend(self._radius(w), jnp.zeros_like(w))
+        return self.second_derivative(self._radius(w), jnp.zeros_like(w))
 
     def _radius(self, w: Weights) -> Weights:
-        size = stop_gradient(jnp.maximum(jnp.abs(w), self.core()))
-        return size * jnp.sqrt((self.core() / size) ** 2 + (w / size) ** 2)
+        size = stop_gradient(jnp.maximum(jnp.abs(w), self.offset()))
+        return size * jnp.sqrt((self.offset() / size) ** 2 + (w / size) ** 2)
 
 
 class AbstractPenaltyOnAbsolute(AbstractPenalty):
-    """A penalty made of a smoothing `absolute` of `|x|`, whose `mu` and constants it has."""
+    """A penalty with a smooth absolute value `absolute`, whose `mu` and constants it uses."""
 
     absolute: eqx.AbstractVar[AbstractAbsolutePenalty]
 
     @property
     def smoothing(self) -> Array:
-        """That of `absolute`."""
         return self.absolute.smoothing
 
     @property
     def reference_constants(self) -> tuple[float, float] | None:
-        """That of `absolute`."""
         return self.absolute.reference_constants
 
     @property
     def constant(self) -> float:
-        """That of `absolute`."""
         return self.absolute.constant
 
     @property
     def order(self) -> float:
-        """That of `absolute`."""
         return self.absolute.order
 
 
 def checked_absolute(absolute: Any) -> AbstractAbsolutePenalty:
-    """The smoothing itself.
-
-    Raises: `ValueError` for anything else.
-    """
+    """Return `absolute`. Raises: `ValueError` for another type."""
     if not isinstance(absolute, AbstractAbsolutePenalty):
         raise ValueError(
             f"`absolute` must be a PseudoHuberPenalty or an OstrovskiiBachPenalty, got {type(absolute).__name__}."
@@ -98,17 +95,20 @@ def checked_absolute(absolute: Any) -> AbstractAbsolutePenalty:
 
 
 class PseudoHuberPenalty(AbstractAbsolutePenalty):
-    """Smoothed absolute value, `h_mu(x) = sqrt(mu^2 + x^2) - mu`: quadratic near 0, slope 1 far away.
+    """Smooth absolute value, `h_mu(x) = sqrt(mu^2 + x^2) - mu`.
 
-    `h_mu' = x / r,  h_mu'' = mu^2 / r^3,  r = sqrt(mu^2 + x^2)`.
+    It is quadratic near 0 and has slope 1 far away: `h_mu' = x / r` and `h_mu'' = mu^2 / r^3` with
+    `r = sqrt(mu^2 + x^2)`.
 
     Arguments:
 
-    - `smoothing`: `mu > 0`.
-    - `constant`, `order`: `M_h` and `nu`. The defaults are the released code's, (2, 2.6); the least true constant at 2.6 is
-      `3 sqrt(10) 11^{-0.55} = 2.5372`, with which `self_concordance` is a bound for every p (with 2 it is one for p >= 4).
+    - `smoothing`: `mu > 0` (default 1).
+    - `constant`, `order`: `M_h` and `nu` (default 2 and 2.6, as in the released code). The smallest
+      valid constant for 2.6 is `3 sqrt(10) 11^{-0.55} = 2.5372`. With 2, `self_concordance` is
+      valid for `p >= 4`.
 
-    Raises: `ValueError` unless `smoothing` is positive and finite, `constant >= 0` and `2 <= order <= 3`.
+    Raises: `ValueError` unless `smoothing` is positive and finite, `constant >= 0` and
+    `2 <= order <= 3`.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.PseudoHuberPenalty(smoothing=3.0)(jnp.array([4.0, 0.0])))
@@ -116,59 +116,60 @@ class PseudoHuberPenalty(AbstractAbsolutePenalty):
     >>> [round(rg.PseudoHuberPenalty.tight_constant(order), 5) for order in (2, 2.5, 2.6, 8 / 3, 3)]
     [1.5, 2.19429, 2.5372, 3.0, inf]
 
-    Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875; ggn_score.md 2.
+    Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875; Statement C13.
     """
 
-    smoothing: Array
-    constant: float = eqx.field(static=True)
-    order: float = eqx.field(static=True)
+    smoothing: Array = eqx.field(default=1.0, converter=partial(checked_number, "smoothing"))
+    constant: float = eqx.field(static=True, default=2.0, converter=float)
+    order: float = eqx.field(static=True, default=2.6, converter=float)
     reference_constants: ClassVar[tuple[float, float]] = (2.0, 2.6)
-
-    def __init__(self, smoothing: float = 1.0, constant: float = 2.0, order: float = 2.6):
-        self.smoothing = checked_number("smoothing", smoothing)
-        self.constant, self.order = checked_constants(constant, order)
 
     @staticmethod
     def tight_constant(order: float) -> float:
-        """`3 b^{b/2} / (1 + b)^{(1 + b)/2}` with `b = 4 - 3 nu / 2`, infinite for `nu > 8/3`.
+        """Return `3 b^{b/2} / (1 + b)^{(1 + b)/2}`, `b = 4 - 3 nu / 2`, infinite for `nu > 8/3`.
 
-        `|h'''| / (h'')^{nu/2} = 3 x (1 + x^2)^{-(1 + b)/2}` has its maximum at `x = 1 / sqrt(b)`, for `b = 0` its supremum 3 at infinity.
+        `|h'''| / (h'')^{nu/2} = 3 x (1 + x^2)^{-(1 + b)/2}` has its maximum at `x = 1 / sqrt(b)`,
+        or for `b = 0` its supremum 3 at infinity.
         """
         b = (8 - 3 * order) / 2
         return 3 * b ** (b / 2) / (1 + b) ** ((1 + b) / 2) if b >= 0 else math.inf
 
     def radial_constant(self, order: float) -> float:
-        """That of a number at `nu = 2`, infinite above.
+        """Return `tight_constant` for `nu = 2`, and infinity above.
 
-        Derived: with `t = |x|` and `a` in [0, 1] the component of `v` along `x` in the local norm, the ratio to be bounded is, for the worst `u`,
-        `(1 + 2 a) t r^{nu/2 - 2} (1 + a^2 t^2)^{(nu - 3)/2}`; for `a = 0`, across `x`, it grows without bound as soon as `nu > 2`.
+        Derived: with `t = |x|` and `a` in [0, 1] the component of `v` along `x` in the local norm,
+        the worst `u` gives the ratio `(1 + 2 a) t r^{nu/2 - 2} (1 + a^2 t^2)^{(nu - 3)/2}`. For
+        `a = 0` and `nu > 2` it is unbounded.
         """
         return self.tight_constant(order) if order == 2 else math.inf
 
-    def core(self) -> Array:
+    def offset(self) -> Array:
         return self.smoothing
 
-    def height(self, excess: Array) -> Array:
+    def value(self, excess: Array) -> Array:
         return excess
 
-    def pull(self, x: Array, r: Array) -> Array:
+    def derivative(self, x: Array, r: Array) -> Array:
         return x / r
 
-    def bend(self, r: Array, others: Array) -> Array:
+    def second_derivative(self, r: Array, others: Array) -> Array:
         return ((self.smoothing / r) ** 2 + others) / r
 
 
 class OstrovskiiBachPenalty(AbstractAbsolutePenalty):
-    """Smoothed absolute value, `h_mu(x) = (s - mu)/2 + (mu/2) log(2 mu / (s + mu))` with `s = sqrt(mu^2 + 4 x^2)`: self-concordant (`nu = 3`).
+    """Self-concordant smooth absolute value (`nu = 3`).
 
-    `h_mu' = 2 x / (s + mu),  h_mu'' = 2 mu / (s (s + mu))`: the released closed forms, without their division by x.
+    `h_mu(x) = (s - mu)/2 + (mu/2) log(2 mu / (s + mu))` with `s = sqrt(mu^2 + 4 x^2)`,
+    `h_mu' = 2 x / (s + mu)` and `h_mu'' = 2 mu / (s (s + mu))`.
 
     Arguments:
 
-    - `smoothing`: `mu > 0`.
-    - `constant`, `order`: `M_h = 2 sqrt(2)` and `nu = 3` by default, the released code's and both sharp.
+    - `smoothing`: `mu > 0` (default 1).
+    - `constant`, `order`: `M_h` and `nu` (default `2 sqrt(2)` and 3, as in the released code). Both
+      are sharp.
 
-    Raises: `ValueError` unless `smoothing` is positive and finite, `constant >= 0` and `2 <= order <= 3`.
+    Raises: `ValueError` unless `smoothing` is positive and finite, `constant >= 0` and
+    `2 <= order <= 3`.
 
     >>> import riemgn as rg
     >>> round(float(rg.OstrovskiiBachPenalty(smoothing=4.0).self_concordance(p=100)), 6)
@@ -176,47 +177,44 @@ class OstrovskiiBachPenalty(AbstractAbsolutePenalty):
     >>> [round(rg.OstrovskiiBachPenalty.tight_constant(order), 5) for order in (2, 2.6, 3)]
     [1.59075, 2.00807, 2.82843]
 
-    Reference: Ostrovskii and Bach, arXiv:1810.06838; ggn_score.md 2.
+    Reference: Ostrovskii and Bach, arXiv:1810.06838; Statement C13.
     """
 
-    smoothing: Array
-    constant: float = eqx.field(static=True)
-    order: float = eqx.field(static=True)
+    smoothing: Array = eqx.field(default=1.0, converter=partial(checked_number, "smoothing"))
+    constant: float = eqx.field(static=True, default=2 * math.sqrt(2), converter=float)
+    order: float = eqx.field(static=True, default=3.0, converter=float)
     reference_constants: ClassVar[tuple[float, float]] = (2 * math.sqrt(2), 3.0)
-
-    def __init__(self, smoothing: float = 1.0, constant: float = 2 * math.sqrt(2), order: float = 3.0):
-        self.smoothing = checked_number("smoothing", smoothing)
-        self.constant, self.order = checked_constants(constant, order)
 
     @staticmethod
     def tight_constant(order: float) -> float:
-        """The maximum over `s >= 1` of `2^{2 - nu/2} sqrt(s - 1) (2 s + 1) (s + 1)^{(nu - 3)/2} s^{nu/2 - 3}`, infinite for `nu > 3`.
+        """Return the supremum of `|h'''| / (h'')^{nu/2}`, infinite for `nu > 3`.
 
-        That is `|h'''| / (h'')^{nu/2}` in `s = sqrt(1 + 4 x^2)`. Its maximum lies at the one positive root of
-        `4 (3 - nu) s^3 = 3 (4 - nu) s + 6 - nu`; at `nu = 3` its supremum `2 sqrt(2)` lies at infinity.
+        In `s = sqrt(1 + 4 x^2)` the ratio is
+        `2^{2 - nu/2} sqrt(s - 1) (2 s + 1) (s + 1)^{(nu - 3)/2} s^{nu/2 - 3}`. Its maximum is at
+        the only positive root of `4 (3 - nu) s^3 = 3 (4 - nu) s + 6 - nu`. For `nu = 3` the
+        supremum is `2 sqrt(2)` at infinity.
         """
         if order >= 3:
             return 2 * math.sqrt(2) if order == 3 else math.inf
         third = (4 - order) / (4 * (3 - order))
         cosine = (6 - order) / (8 * (3 - order)) / third**1.5
-        s = 2 * math.sqrt(third) * cmath.cos(cmath.acos(cosine) / 3).real  # of a depressed cubic, by Viete
-        return (
-            2 ** (2 - order / 2) * math.sqrt(s - 1) * (2 * s + 1) * (s + 1) ** ((order - 3) / 2) * s ** (order / 2 - 3)
-        )
+        s = 2 * math.sqrt(third) * cmath.cos(cmath.acos(cosine) / 3).real  # Viete's formula
+        powers = (s + 1) ** ((order - 3) / 2) * s ** (order / 2 - 3)
+        return 2 ** (2 - order / 2) * math.sqrt(s - 1) * (2 * s + 1) * powers
 
     def radial_constant(self, order: float) -> float:
-        """That of a number (at `nu = 3` derived, between 2 and 3 measured: the supremum lies along `x`)."""
+        """Return `tight_constant`: derived for `nu = 3`, measured for `2 <= nu < 3`."""
         return self.tight_constant(order)
 
-    def core(self) -> Array:
+    def offset(self) -> Array:
         return self.smoothing / 2
 
-    def height(self, excess: Array) -> Array:
-        return excess - self.core() * jnp.log1p(excess / self.smoothing)
+    def value(self, excess: Array) -> Array:
+        return excess - self.offset() * jnp.log1p(excess / self.smoothing)
 
-    def pull(self, x: Array, r: Array) -> Array:
-        return x / (r + self.core())
+    def derivative(self, x: Array, r: Array) -> Array:
+        return x / (r + self.offset())
 
-    def bend(self, r: Array, others: Array) -> Array:
-        share = self.core() / r
-        return (share * (1 + share) + others) / (1 + share) ** 2 / r
+    def second_derivative(self, r: Array, others: Array) -> Array:
+        ratio = self.offset() / r
+        return (ratio * (1 + ratio) + others) / (1 + ratio) ** 2 / r

@@ -1,14 +1,10 @@
-"""What every penalty has: value, gradient, diagonal of the Hessian, constants of generalised self-concordance.
-
-A function is (M, nu)-generalised self-concordant if `|D^3 h(w)[v, u, u]| <= M |u|_w^2 |v|_w^{nu - 2} |v|^{3 - nu}`, `|u|_w^2 = D^2 h(w)[u, u]`;
-in one variable, `|h'''| <= M (h'')^{nu/2}`. Every penalty here is `h_mu(w) = mu h(w / mu)` with a smoothing `mu > 0`; if `h` is (M, nu), then
-`h_mu` is `(mu^{nu/2 - 2} M, nu)`.
-"""
+"""Base classes of penalties, with constants of self-concordance, and the ridge penalty."""
 
 import abc
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,12 +16,20 @@ from .._validation import checked_number, is_traced
 
 
 class AbstractPenalty(eqx.Module):
-    """A convex penalty on the parameters; `curvature` is the diagonal of its Hessian.
+    """A convex penalty `h_mu(w) = mu h(w / mu)` on the parameters.
 
-    - `smoothing`: `mu`, in units of the parameters.
-    - `constant`, `order`: the `M_h` and `nu` in use, at `mu = 1`. A `constant` below `tight_constant(order)` makes the bounds of `self_concordance` a
-      rule of thumb.
-    - `reference_constants`: the released code's `(M_h, nu)`, which are the defaults, or None where it has no such penalty.
+    `h` is (M_h, nu)-generalised self-concordant if, with `|u|_w^2 = D^2 h(w)[u, u]`,
+    `|D^3 h(w)[v, u, u]| <= M_h |u|_w^2 |v|_w^{nu - 2} |v|^{3 - nu}`. In one variable this is
+    `|h'''| <= M_h (h'')^{nu/2}`. `h_mu` then has the constants `(mu^{nu/2 - 2} M_h, nu)`.
+
+    - `smoothing`: `mu > 0`, in units of the parameters.
+    - `constant`, `order`: `M_h` and `nu`, with `2 <= nu <= 3`. If `constant` is below
+      `tight_constant(order)`, the bounds that use `self_concordance` are heuristic.
+    - `reference_constants`: `(M_h, nu)` of the released code, or None if it has no such penalty.
+
+    Raises: `ValueError` for a negative or infinite constant and an order outside [2, 3].
+
+    Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875; Statement C13.
     """
 
     smoothing: eqx.AbstractVar[Array]
@@ -33,51 +37,57 @@ class AbstractPenalty(eqx.Module):
     order: eqx.AbstractVar[float]
     reference_constants: eqx.AbstractVar[tuple[float, float] | None]
 
+    def __check_init__(self):
+        if not 0 <= self.constant < math.inf:
+            raise ValueError(f"`constant` must be >= 0 and finite, got {self.constant}.")
+        if not 2 <= self.order <= 3:
+            raise ValueError(f"`order` must be between 2 and 3, got {self.order}.")
+
     def __repr__(self) -> str:
         return short_repr(self)
 
     @abc.abstractmethod
     def __call__(self, w: Weights) -> Scalar:
-        """`h_mu(w)`, a scalar."""
+        """Return `h_mu(w)`, a scalar."""
 
     @abc.abstractmethod
     def gradient(self, w: Weights) -> Weights:
-        """The gradient, shape (p,)."""
+        """Return the gradient, shape (p,)."""
 
     @abc.abstractmethod
     def hessian_diagonal(self, w: Weights) -> Weights:
-        """The diagonal of the Hessian, positive, shape (p,)."""
+        """Return the diagonal of the Hessian, positive, shape (p,)."""
 
     @abc.abstractmethod
     def tight_constant(self, order: float) -> float:
-        """The least `M_h` at `mu = 1` with which the penalty is self-concordant of order `nu`; infinite where there is none.
+        """Return the smallest valid `M_h` for the order `nu`, infinite if there is none.
 
-        Of a penalty that is not separable, a true one, see its class.
+        For a penalty that is not separable the constant is valid, but not always the smallest.
         """
 
     def local_norm(self, w: Weights) -> Scalar:
-        """`sqrt(sum_i h_i'^2 / h_i'')`: the gradient in the norm of the inverse diagonal of the Hessian."""
-        slope = self.gradient(w)
-        flat = slope == 0
-        # where the slope is 0, by underflow even, so is its term: a wall far away has neither slope nor curvature left
-        return jnp.sqrt(jnp.sum(slope * (slope / jnp.where(flat, 1.0, self.hessian_diagonal(w)))))
+        """Return `sqrt(sum_i h_i'^2 / h_i'')`, the gradient in the local dual norm."""
+        gradient = self.gradient(w)
+        zero = gradient == 0
+        # Far from a bound both derivatives underflow to 0, and so does their ratio.
+        return jnp.sqrt(jnp.sum(gradient * (gradient / jnp.where(zero, 1.0, self.hessian_diagonal(w)))))
 
     def self_concordance(self, p: int) -> Scalar:
-        """`M_g = p^{(3 - nu)/2} mu^{nu/2 - 2} M_h`, the constant of the penalty on `p` parameters (ggn_score.md 2.2).
+        """Return `M_g = p^{(3 - nu)/2} mu^{nu/2 - 2} M_h` for `p` parameters.
 
-        The power of `p` is the released code's. The sum of separable terms is self-concordant without it, so `M_g` is a true constant as soon as
-        `p^{(3 - nu)/2} constant >= tight_constant(nu)`, as `sum_i |h_i''' v_i| u_i^2 <= M sum_i h_i'' u_i^2 (h_i'' v_i^2)^{nu/2-1} |v_i|^{3-nu}`.
+        The power of `p` is that of the released code. A sum of separable terms does not need it,
+        so `M_g` is valid if `p^{(3 - nu)/2} constant >= tight_constant(nu)`.
 
-        The released code has a second formula for orders above 3, which it never reaches and which contradicts the law of scaling (exponent
-        `4 - 3 nu / 2` of `mu` in place of `nu/2 - 2`): such orders are refused here.
+        Reference: Adeoye, Petersen, Bemporad, arXiv:2404.14875; Statement C13.
         """
         return p ** ((3 - self.order) / 2) * self.smoothing ** (self.order / 2 - 2) * self.constant
 
     def omega(self, distance: Scalar) -> Scalar:
-        """`omega_nu(D)` with `h(w + d) <= h(w) + <h'(w), d> + omega_nu(D) |d|_w^2` at the distance `D = d_nu(w, w + d)` of `reach`.
+        """Return `omega_nu(t) = integral_0^1 (1 - s) (1 - s t)^{-2/(nu - 2)} ds`.
 
-        `omega_nu(D) = integral_0^1 (1 - s) (1 - s D)^{-2/(nu - 2)} ds`, 1/2 at `D = 0` and infinite from `D = 1` on; for `nu = 2` the power is
-        `exp(s D)`.
+        It bounds the penalty by `h(w + d) <= h(w) + <h'(w), d> + omega_nu(t) |d|_w^2` at the
+        `distance` `t`. It is 1/2 at `t = 0` and infinite for `t >= 1`. For `nu = 2` the power is
+        `exp(s t)`.
 
         Reference: Sun and Tran-Dinh, arXiv:1703.04599; the integral form is derived here.
         """
@@ -95,35 +105,73 @@ class AbstractPenalty(eqx.Module):
         return jnp.where(distance < 1, value, jnp.inf)
 
     def distance(self, p: int, euclidean: Scalar, local: Scalar) -> Scalar:
-        """How far a step `d` goes, in units in which the Hessian of the penalty changes.
+        """Return `d_nu = (nu/2 - 1) M_g |d|^{3 - nu} |d|_w^{nu - 2}` (`M_g |d|` for `nu = 2`).
 
-        `d_nu = (nu/2 - 1) M_g |d|^{3 - nu} |d|_w^{nu - 2}`, or `M_g |d|` for `nu = 2`.
+        It measures how much the Hessian changes along a step `d` of `p` parameters with the norms
+        `euclidean` (`|d|`) and `local` (`|d|_w`).
 
-        Arguments:
-
-        - `p`: number of parameters.
-        - `euclidean`: `|d|`; `local`: `|d|_w`.
+        Reference: Sun and Tran-Dinh, arXiv:1703.04599.
         """
-        if self.order == 2:
-            return self.self_concordance(p) * euclidean
-        return (
-            (self.order / 2 - 1) * self.self_concordance(p) * euclidean ** (3 - self.order) * local ** (self.order - 2)
-        )
+        factor, nu = self.self_concordance(p), self.order
+        if nu == 2:
+            return factor * euclidean
+        return (nu / 2 - 1) * factor * euclidean ** (3 - nu) * local ** (nu - 2)
 
 
 class AbstractSeparablePenalty(AbstractPenalty):
-    """`h_mu(w) = sum_i h_mu(w_i)` by definition: the Hessian is diagonal, so `curvature` is all of it."""
+    """A penalty `h_mu(w) = sum_i h_mu(w_i)`, by definition with a diagonal Hessian."""
 
     @abc.abstractmethod
     def pointwise(self, w: Weights) -> Weights:
-        """The terms `h_mu(w_i)`, shape (p,)."""
+        """Return the terms `h_mu(w_i)`, shape (p,)."""
 
     def __call__(self, w: Weights) -> Scalar:
         return jnp.sum(self.pointwise(w))
 
 
+class SquaredPenalty(AbstractSeparablePenalty):
+    """Ridge penalty, `h_mu(x) = x^2 / (2 mu)`, self-concordant with `M_h = 0`.
+
+    GGN-SCORE with this penalty and weight 0 is the Levenberg-Marquardt method.
+
+    Arguments:
+
+    - `smoothing`: `mu > 0` (default 1).
+
+    Raises: `ValueError` unless `smoothing` is positive and finite.
+
+    >>> import jax.numpy as jnp, riemgn as rg
+    >>> float(rg.SquaredPenalty()(jnp.array([3.0, 4.0])))
+    12.5
+
+    Reference: derived.
+    """
+
+    smoothing: Array = eqx.field(default=1.0, converter=partial(checked_number, "smoothing"))
+    constant: ClassVar[float] = 0.0
+    order: ClassVar[float] = 2.0
+    reference_constants: ClassVar[None] = None
+
+    @staticmethod
+    def tight_constant(order: float) -> float:
+        """Return 0, because the third derivative is 0."""
+        return 0.0
+
+    def pointwise(self, w: Weights) -> Weights:
+        return w * (w / (2 * self.smoothing))
+
+    def gradient(self, w: Weights) -> Weights:
+        return w / self.smoothing
+
+    def hessian_diagonal(self, w: Weights) -> Weights:
+        return jnp.ones_like(w) / self.smoothing
+
+
 def _near_zero(t: Scalar, closed: Callable, ratio: Callable) -> Scalar:
-    """`closed(t)`, whose rounding error is `eps / t`; below 1e-3 its power series `1/2 (1 + ratio(3) t (1 + ratio(4) t (1 + ...)))`."""
+    """Return `closed(t)`, or for `t < 1e-3` the series `1/2 (1 + ratio(3) t (1 + ratio(4) t ...))`.
+
+    The rounding error of `closed(t)` is `eps / t`.
+    """
     series = jnp.ones_like(t)
     for k in (8, 7, 6, 5, 4, 3):
         series = 1 + ratio(k) * t * series
@@ -131,32 +179,19 @@ def _near_zero(t: Scalar, closed: Callable, ratio: Callable) -> Scalar:
     return jnp.where(small, series / 2, closed(jnp.where(small, 0.5, t)))
 
 
-def checked_constants(constant: float, order: float) -> tuple[float, float]:
-    """`M_h` and `nu` as floats.
-
-    Raises: `ValueError` unless `constant >= 0` is finite and `2 <= order <= 3`.
-    """
-    if not 0 <= constant < math.inf:
-        raise ValueError(f"`constant` must be >= 0 and finite, got {constant}.")
-    if not 2 <= order <= 3:
-        raise ValueError(f"`order` must lie in [2, 3], got {order}.")
-    return float(constant), float(order)
-
-
 def checked_penalty(penalty: Any) -> AbstractPenalty:
-    """The `penalty` itself.
-
-    Raises: `ValueError` for anything else.
-    """
+    """Return the `penalty`. Raises: `ValueError` for another type."""
     if not isinstance(penalty, AbstractPenalty):
         raise ValueError(f"`penalty` must be a penalty such as PseudoHuberPenalty(), got {penalty!r}.")
     return penalty
 
 
 def checked_score_damping(damping: float | str, weight: Array) -> Array | None:
-    """The `c` of GGN-SCORE's matrix `c D + J^T Q J`, from a `damping`: a positive number, `"unit"` (1) or `"tau"`; None for `c = tau = weight`.
+    """Return the `c` in the matrix `c D + J^T Q J` of GGN-SCORE, or None for `c = tau`.
 
-    Raises: `ValueError` for anything else, and for `c = tau = 0`.
+    `damping` is a positive number, `"unit"` (1) or `"tau"`, and `weight` is `tau`.
+
+    Raises: `ValueError` for another `damping`, and for `c = tau = 0`.
     """
     if not isinstance(damping, str):
         return checked_number("damping", damping)
