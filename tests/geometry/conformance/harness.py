@@ -78,7 +78,7 @@ class Nearby(RandomDataGenerator):
         return points + self.off * np.random.normal(size=points.shape)  # noqa: NPY002 (as geomstats)
 
 
-# the image of S^2 in spherical coordinates, away from the poles and the cut; shared, so that programs compile once
+# S^2 in spherical coordinates, away from the poles and the cut
 SPHERE = to_geomstats(rg.OutputManifold(rg.task.sphere(polar=1.4, azimuth=np.pi)), radius=0.6)
 
 
