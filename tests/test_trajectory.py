@@ -1,4 +1,4 @@
-"""Trajectories as tables of pandas and data sets of xarray: nothing is lost, also on the way through a file."""
+"""Trajectories as pandas tables and xarray data sets."""
 
 import json
 
@@ -29,27 +29,31 @@ def stepped():
 
 
 @pytest.mark.parametrize("name", ["flowed", "stepped"])
-def test_a_data_set_has_every_sampled_number_with_its_name_and_unit(name, request):
+def test_data_set_contains_every_number_with_name_and_unit(name, request):
     traj = request.getfixturevalue(name)
     data = traj.to_xarray()
     for key, values in traj.arrays().items():
-        found = data["time" if key == "ts" else key]
-        np.testing.assert_array_equal(found, values)
-        assert found.attrs["long_name"] and found.attrs["units"]
+        values_in_data = data["time" if key == "ts" else key]
+        np.testing.assert_array_equal(values_in_data, values)
+        assert values_in_data.attrs["long_name"] and values_in_data.attrs["units"]
     assert dict(data.sizes) == {"time": traj.ts.size, "output": traj.problem.n, "parameter": traj.problem.p} | (
         {"step": 4} if name == "stepped" else {}
     )
 
 
-def test_a_data_set_says_how_it_was_made(flowed):
-    said = flowed.to_xarray().attrs
-    assert said["flow"] == "lm" and "0.25" in said["settings"] and said["result"] == "successful"
-    assert said["rtol"] == flowed.stats["rtol"] and said["solver"] == flowed.stats["solver"] and said["n"] == 2
-    assert json.loads(said["dropped_singular_values"]) == flowed.stats["dropped_singular_values"]
-    assert not any(value is None or isinstance(value, bool) for value in said.values())
+def test_data_set_attributes_describe_the_solve(flowed):
+    attributes = flowed.to_xarray().attrs
+    assert attributes["flow"] == "lm" and "0.25" in attributes["settings"] and attributes["result"] == "successful"
+    assert (
+        attributes["rtol"] == flowed.stats["rtol"]
+        and attributes["solver"] == flowed.stats["solver"]
+        and attributes["n"] == 2
+    )
+    assert json.loads(attributes["dropped_singular_values"]) == flowed.stats["dropped_singular_values"]
+    assert not any(value is None or isinstance(value, bool) for value in attributes.values())
 
 
-def test_parameters_are_named_by_their_leaf_and_steps_have_an_axis(stepped):
+def test_parameters_have_leaf_names_and_steps_an_axis(stepped):
     data = stepped.to_xarray()
     assert data["leaf"].values.tolist() == ["['a']", "['rates']", "['rates']"]
     np.testing.assert_array_equal(data["gain"], stepped.stats["per_step"]["gain"])
@@ -58,7 +62,7 @@ def test_parameters_are_named_by_their_leaf_and_steps_have_an_axis(stepped):
 
 @pytest.mark.parametrize("engine", ["scipy", "h5netcdf"])
 @pytest.mark.parametrize("name", ["flowed", "stepped"])
-def test_a_data_set_survives_a_file(name, engine, request, tmp_path):
+def test_data_set_is_read_back_from_a_file(name, engine, request, tmp_path):
     if engine == "h5netcdf":
         pytest.importorskip("h5netcdf")
         pytest.importorskip("h5py")
@@ -70,7 +74,7 @@ def test_a_data_set_survives_a_file(name, engine, request, tmp_path):
         assert read["losses"].attrs == data["losses"].attrs
 
 
-def test_a_table_has_the_curves_over_time(flowed, stepped):
+def test_table_contains_the_curves_over_time(flowed, stepped):
     table = flowed.to_pandas()
     assert table.index.name == "time" and table.index.tolist() == [0.0, 0.5, 2.0]
     assert list(table.columns) == list(CURVES)
@@ -78,7 +82,7 @@ def test_a_table_has_the_curves_over_time(flowed, stepped):
     assert list(stepped.to_pandas().columns) == [name for name in CURVES if name != "error"]  # none was measured
 
 
-def test_a_folder_of_runs_uses_the_same_names_and_words(flowed, tmp_path):
+def test_curves_of_a_sweep_have_the_same_names_and_units(flowed, tmp_path):
     rg.sweep(rg.task.circle, axes={"angle": [1.0]}, flows={"lm": rg.LevenbergMarquardtFlow(0.25)}, t1=2.0, out=tmp_path)
     curves, one = rg.load_curves(tmp_path), flowed.to_xarray()
     assert set(curves.data_vars) - {"ts"} <= set(one.data_vars) and "losses" in curves

@@ -156,7 +156,9 @@ def run_plan(
     with _lock(folder):
         manifest = _read_or_write_manifest(plan, folder, resume)
         remove_parts(cells)
-        missing = [chunk for chunk in plan.grid.chunks(plan.batch) if not (cells / _chunk_name(chunk)).is_dir()]
+        missing = [
+            chunk for chunk in plan.grid.chunks(plan.batch) if not (cells / plan.grid.cell(chunk.start).name).is_dir()
+        ]
         done = total - sum(len(chunk) for chunk in missing)
         if on_done is not None:
             on_done(done, total)
@@ -203,10 +205,6 @@ def _lock(folder: Path) -> Iterator[None]:
         raise ValueError(
             f"Another sweep is writing to '{folder}': wait until it ends, or pass another folder."
         ) from None
-
-
-def _chunk_name(chunk: range) -> str:
-    return Cell(chunk.start, {}, "", 0).name
 
 
 def _build(
