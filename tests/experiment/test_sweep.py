@@ -320,15 +320,6 @@ def test_unreachable_scheduler_raises(tmp_path, monkeypatch):
         circles(tmp_path, scheduler="tcp://127.0.0.1:9")
 
 
-def kill_worker(_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_dead_worker_raises():
-    with pytest.raises(parallel.WorkerDiedError, match="killed or ran out of memory"):
-        [*parallel.map_unordered(kill_worker, [(1,), (2,)], 2)]
-
-
 def swallow_interrupt(_):
     """Behave as compiled code that calls Python and drops its exceptions."""
     try:
@@ -361,3 +352,12 @@ def test_arguments_are_taken_lazily():
     results = parallel.map_unordered(abs, arguments(), 2)
     assert [next(results) for _ in range(3)] and len(taken) < 1000
     results.close()
+
+
+def kill_worker(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_dead_worker_raises():
+    with pytest.raises(parallel.WorkerDiedError, match="killed or ran out of memory"):
+        [*parallel.map_unordered(kill_worker, [(1,), (2,)], 2)]
