@@ -40,9 +40,9 @@ def map_in_chunks(
 ) -> Array:
     """Stack `one(0), ..., one(count - 1)` along `axis`, `one = prepare()`, within `bound` bytes.
 
-    If all of them fit, `at_once()` computes them. Else a loop computes chunks of equal size, of at
-    least one each. The last chunk overlaps the one before, so nothing is copied at the end. The
-    results and what `prepare` computes do not count.
+    If all of them fit, `at_once()` computes them. Else a loop computes chunks of equal size. The
+    last chunk overlaps the one before, so nothing is copied at the end. The results and what
+    `prepare` computes do not count.
     """
     each, row = working_bytes(lambda i: prepare()(i), jax.ShapeDtypeStruct((), int))
     if count * (each - _bytes(row)) <= bound:

@@ -44,7 +44,7 @@ def checked_number(name: str, value: Any, *, positive: bool = True, upper: float
 
 
 def times_until(ts: Any, t1: float, count: int = SAVED_TIMES) -> Float[Array, " t"]:
-    """Return increasing times in [0, t1], or `count` equally spaced ones if `ts` is None.
+    """Return increasing times in [0, t1], for None `count` equally spaced ones.
 
     Raises: `ValueError` for anything else.
     """

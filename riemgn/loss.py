@@ -17,7 +17,7 @@ from ._types import Outputs, Scalar
 
 
 class AbstractLoss(eqx.Module):
-    """`g(f) = scale * sum_i l(f_i, y_i)`, with `l` convex and twice differentiable in `f_i`."""
+    """`g(f) = scale * sum_i l(f_i, y_i)`, `l` by definition convex and twice differentiable."""
 
     mean: eqx.AbstractVar[bool]
 
@@ -102,7 +102,7 @@ class PseudoHuberLoss(AbstractLoss):
 
     Raises: `ValueError` unless `delta` is positive and finite.
 
-    Reference: Charbonnier et al., IEEE Trans. Image Process. 6 (1997); constants derived here.
+    Reference: Charbonnier et al., IEEE Trans. Image Process. 6 (1997). Constants derived here.
     """
 
     delta: float = eqx.field(static=True, default=1.0)
@@ -130,7 +130,7 @@ class LogisticLoss(AbstractLoss):
     `l'' = s(f) (1 - s(f))` with the logistic function `s`. So `mu = 1/4`, and
     `nu = s(radius) (1 - s(radius))` where `|f_i| <= radius`.
 
-    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 4; constants derived.
+    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 4. Constants derived.
     """
 
     mean: bool = eqx.field(static=True, default=False)
@@ -157,7 +157,7 @@ class PoissonLoss(AbstractLoss):
     `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`. On all of
     R^n neither is positive and finite. `mean=True` divides by n.
 
-    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 6; constants derived.
+    Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 6. Constants derived.
     """
 
     mean: bool = eqx.field(static=True, default=False)

@@ -187,7 +187,7 @@ class LinearModel(AbstractModel):
 class FunctionModel(AbstractModel):
     """Any function `function(params, x) -> outputs`, such as the `apply` of a flax module.
 
-    Create the model once and reuse it, because JAX compiles anew for every new function object.
+    Create the model once and reuse it, because JAX compiles again for every function object.
 
     Arguments:
 

@@ -25,21 +25,19 @@ def teacher_student(
 ) -> Problem:
     """Fit a student network to a teacher of the same shape, with a given condition number.
 
-    `f(w) = alpha (phi(w) - phi(w0))` with targets `y = phi(teacher) - phi(w0) + noise`.
+    By definition `f(w) = alpha (phi(w) - phi(w0))` and `y = phi(teacher) - phi(w0) + noise`.
 
     Arguments:
 
-    - `n`: number of samples; `inputs`: input dimension.
-    - `width`, `depth`: size and number of the hidden layers; `activation`: see `MLP`.
+    - `n`, `inputs`: number of samples and input dimension.
+    - `width`, `depth`, `activation`: size and number of the hidden layers, and see `MLP`.
     - `cond`: condition number of the input matrix (n, inputs), at least 1.
     - `key`: JAX random key of inputs, student, teacher and noise.
-    - `alpha`: output scale; `noise`: standard deviation of the noise in the targets.
+    - `alpha`, `noise`: output scale, and standard deviation of the noise in the targets.
     - `loss`: defaults to `SquaredLoss()`.
 
     Raises: `ValueError` for sizes below 1, `cond < 1`, an unknown activation, `alpha <= 0`, and
     negative noise.
-
-    Reference: definition of this package; the model is that of the papers' experiments.
 
     >>> import jax, riemgn as rg
     >>> rg.teacher_student(n=20, width=3, cond=10.0, key=jax.random.key(0)).p
@@ -67,7 +65,7 @@ def linear(n: int = 20, p: int = 5, cond: float = 1e2, *, key: Key) -> Problem:
 
     Arguments:
 
-    - `n`, `p`: the shape of `X`; `cond`: its condition number, at least 1.
+    - `n`, `p`, `cond`: the shape of `X` and its condition number, at least 1.
     - `key`: JAX random key of inputs, targets and start.
 
     Reference: derived from the definitions of the flows.
@@ -85,7 +83,7 @@ def circle(radius: float = 2.0, target: float = 1.0, angle: float = 1.0) -> Prob
 
     Arguments:
 
-    - `radius`: `R > 0`; `target`: `s > 0`; `angle`: `phi_0` in radians.
+    - `radius`, `target`, `angle`: `R > 0`, `s > 0`, and `phi_0` in radians.
 
     Raises: `ValueError` unless radius and target are positive.
 
@@ -108,7 +106,7 @@ def sphere(radius: float = 1.0, target: float = 0.5, polar: float = 1.2, azimuth
 
     Arguments:
 
-    - `radius`: `R > 0`; `target`: `s > 0`.
+    - `radius`, `target`: `R > 0` and `s > 0`.
     - `polar`, `azimuth`: the start, in radians. The chart is singular at the pole, `polar = 0`.
 
     Raises: `ValueError` unless radius and target are positive.

@@ -1,20 +1,18 @@
-"""The problem zoo, the list of all flows, and dense NumPy references that share no code with the package."""
+"""Problems, one flow of each kind, and dense NumPy references that share no code with riemgn."""
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.geometry import AbstractRetraction
 from riemgn.model import ACTIVATIONS
 
-# For a process that is to be interrupted: where an ancestor was started in the background it would ignore the signal.
+# For a process that a test interrupts: if an ancestor runs in the background, it ignores Ctrl-C.
 RESTORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
-# One representative of every flow; a new flow is added here and meets all laws of test_flow.py.
+# One flow of every kind. Add a new flow here, and the laws of tests/flow/test_spectral.py test it.
 FLOWS = {
     "gf": rg.GradientFlow(),
     "gn": rg.GaussNewtonFlow(),
@@ -100,7 +98,7 @@ def finite_difference(function, point, step: float = 1e-6) -> np.ndarray:
 
 
 def dense_direction(name: str, jac, loss_gradient, curvature, damping: float) -> np.ndarray:
-    """The velocity of each kind of flow, from its definition in theory.md section 1, with dense NumPy solves."""
+    """The velocity of each kind of flow, from its definition, by dense NumPy solves."""
     jac, loss_gradient, curvature = np.asarray(jac), np.asarray(loss_gradient), np.asarray(curvature)
     gram, identity = jac.T @ jac, np.eye(jac.shape[1])
     if name == "gf":
@@ -118,9 +116,9 @@ def dense_direction(name: str, jac, loss_gradient, curvature, damping: float) ->
 
 
 class TwoLayerTanh:
-    """`f = V tanh(W x / sqrt(d) + b) / sqrt(m) + c` in plain NumPy, with a Jacobian written by hand.
+    """`f = V tanh(W x / sqrt(d) + b) / sqrt(m) + c` in NumPy, with a Jacobian written by hand.
 
-    The flat parameters are in the package's order: layer by layer, bias before weight.
+    The flat parameters are in the order of `rg.MLP`: layer by layer, bias before weight.
     """
 
     def __init__(self, x, width: int):
@@ -146,7 +144,7 @@ class TwoLayerTanh:
 
 
 def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
-    """Jacobian of an MLP by back-propagation in NumPy, one sample and one output at a time; flat parameters in the package's order."""
+    """Jacobian of an MLP by back-propagation in NumPy, one sample and one output at a time."""
     act = ACTIVATIONS[net.activation][0]
     scaled = {
         "ntk": [True] * len(params),
@@ -177,14 +175,3 @@ def network_jacobian(net: rg.MLP, params, x) -> np.ndarray:
 def jnp_matrix(*args, **kwargs):
     """`matrix_with` as a JAX array."""
     return jnp.asarray(matrix_with(*args, **kwargs))
-
-
-class Stretched(AbstractRetraction):
-    """`R(u) = F(w + factor J^+ u)`: `DR(0) = factor id`, so that it is a retraction for the factor 1 only."""
-
-    factor: jax.Array
-    order: ClassVar[float] = 0
-    name: ClassVar[str] = "stretched"
-
-    def __call__(self, immersion, frame, u):
-        return frame.w + self.factor * frame.coordinates(u)

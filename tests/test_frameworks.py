@@ -1,4 +1,4 @@
-"""One network written plainly, in equinox, in flax linen and in flax nnx: the same problem, whatever the parameters look like."""
+"""One network as a function, in equinox, in flax linen and in flax nnx: the same problem."""
 
 import equinox as eqx
 import jax
@@ -90,7 +90,7 @@ def ours():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_framework_only_renames_the_parameters(name, problems, ours):
+def test_outputs_and_kernel_do_not_depend_on_the_framework(name, problems, ours):
     problem = problems[name]
     assert (problem.n, problem.p, problem.w0.dtype) == (ours.n, ours.p, jnp.float64)
     assert relative_error(problem.outputs(problem.w0), ours.outputs(ours.w0)) < 1e-14
@@ -99,19 +99,18 @@ def test_a_framework_only_renames_the_parameters(name, problems, ours):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_promise_of_rows_holds_and_no_layers_are_claimed(name, problems, ours):
+def test_row_wise_models_have_the_right_jacobian(name, problems, ours):
     problem = problems[name]
     assert problem.model.rowwise and not problem.has_layer_jacobian and ours.has_layer_jacobian
     assert relative_error(problem.jac(problem.w0), jax.jacrev(problem.outputs)(problem.w0)) < 1e-13
 
 
-def test_a_step_is_the_same_in_every_framework(problems, ours):
-    """The damping weighs the Euclidean norm of the step, so that it too does not see the order of the parameters."""
+def test_a_step_does_not_depend_on_the_framework(problems, ours):
     method = rg.LevenbergMarquardt(0.1)
-    wanted = rg.iterate(ours, method, steps=1, spectra=False).outputs[-1]
+    expected = rg.iterate(ours, method, steps=1, spectra=False).outputs[-1]
     for name in ("linen", "nnx"):
         stepped = rg.iterate(problems[name], method, steps=1, spectra=False).outputs[-1]
-        assert relative_error(stepped, wanted) < 1e-10, name
+        assert relative_error(stepped, expected) < 1e-10, name
 
 
 def test_fitted_parameters_go_back_into_the_module(problems):
@@ -120,22 +119,22 @@ def test_fitted_parameters_go_back_into_the_module(problems):
     assert relative_error(LinenNet(4).apply(fitted, X).reshape(-1), problem.outputs(problem.w0 + 0.1)) < 1e-14
 
 
-def test_a_false_promise_gives_a_wrong_jacobian():
-    """Why `rowwise` is a promise: batch means mix the rows, and only the general way sees it."""
+def test_a_false_promise_of_rows_gives_a_wrong_jacobian():
+    """Batch means mix the rows, which only the general Jacobian takes into account."""
 
     def centred(params, x):
         h = x @ params
         return h - h.mean()
 
     honest, false = (
-        rg.Problem(rg.FunctionModel(centred, rowwise=claim), jnp.ones(3), X, Y[:, 0]) for claim in (False, True)
+        rg.Problem(rg.FunctionModel(centred, rowwise=rows), jnp.ones(3), X, Y[:, 0]) for rows in (False, True)
     )
     exact = X - X.mean(axis=0)
     assert relative_error(honest.jac(honest.w0), exact) < 1e-14 < 0.1 < relative_error(false.jac(false.w0), exact)
 
 
 @pytest.mark.parametrize("module", [LinenNet(4), NnxNet(nnx.Rngs(0))], ids=["linen", "nnx"])
-def test_a_flax_module_without_its_parameters_is_told_the_way(module):
+def test_a_flax_module_needs_its_parameters(module):
     with pytest.raises(
         ValueError, match=r"only an equinox module has its own, not \w+\. For a flax module pass .* `nnx.split`"
     ):

@@ -30,7 +30,7 @@ def test_gradient_and_hessian_match_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_curvature_lies_between_nu_and_mu_and_attains_them(name):
+def test_curvature_range_is_attained(name):
     loss = CASES[name]
     offsets = np.linspace(-RADIUS, RADIUS, 301)
     y = np.full(offsets.size, 0.6)
@@ -53,7 +53,7 @@ def test_constants_on_the_whole_space():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_infimum_is_a_lower_bound_and_is_approached(name):
+def test_infimum_is_a_bound_and_is_approached(name):
     loss = CASES[name]
     infimum = float(loss.infimum(jnp.asarray(Y)))
     rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def test_infimum_is_a_lower_bound_and_is_approached(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_mean_divides_everything_by_n(name):
+def test_mean_divides_all_quantities_by_n(name):
     total, mean, f, n = LOSSES[name](), LOSSES[name](mean=True), jnp.asarray(F), F.size
     np.testing.assert_allclose(mean(f, Y) * n, total(f, Y), rtol=1e-14)
     np.testing.assert_allclose(mean.gradient(f, Y) * n, total.gradient(f, Y), rtol=1e-14)

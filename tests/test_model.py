@@ -1,4 +1,4 @@
-"""Models against plain NumPy forwards; initialisation; wrappers."""
+"""Models against NumPy, initialisation, and wrappers."""
 
 import math
 
@@ -38,15 +38,10 @@ def numpy_forward(net: rg.MLP, params, x):
     return h[:, 0] if net.sizes[-1] == 1 else h
 
 
-def test_every_activation_has_a_reference():
-    assert NUMPY_ACTIVATIONS.keys() == ACTIVATIONS.keys()
-
-
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("scaling", ["ntk", "standard", "output"])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("scaling", "bias"), [("ntk", True), ("standard", False), ("output", True)])
 def test_mlp_matches_numpy(activation, scaling, bias):
-    for sizes in [(3, 5, 1), (3, 4, 5, 1), (3, 4, 5, 3, 2), (3, 2)]:
+    for sizes in [(3, 5, 1), (3, 4, 5, 3, 2), (3, 2)]:
         net = rg.MLP(sizes, activation, scaling, bias)
         params = jax.tree.map(lambda leaf: leaf + 0.1, net.init(key=KEY))  # biases are not zero
         out = net(params, jnp.asarray(X))
@@ -54,7 +49,7 @@ def test_mlp_matches_numpy(activation, scaling, bias):
         assert relative_error(out, numpy_forward(net, params, X)) < 1e-12
 
 
-def test_initialisation_has_the_stated_shapes_and_spread():
+def test_initial_weights_have_the_stated_spread():
     for scaling, spread in (("ntk", 1.0), ("standard", 400**-0.5)):
         params = rg.MLP((400, 300, 1), scaling=scaling).init(key=KEY)
         assert [layer["weight"].shape for layer in params] == [(300, 400), (1, 300)]
@@ -64,7 +59,7 @@ def test_initialisation_has_the_stated_shapes_and_spread():
     assert all(set(layer) == {"weight"} for layer in rg.MLP((3, 4, 1), bias=False).init(key=KEY))
 
 
-def test_initialisation_is_reproducible_by_key():
+def test_initialisation_depends_on_the_key_alone():
     net = rg.MLP((3, 5, 4, 1))
     one, again, other = (jax.flatten_util.ravel_pytree(net.init(key=jax.random.key(k)))[0] for k in (1, 1, 2))
     assert np.array_equal(one, again)
@@ -104,7 +99,7 @@ def test_scaled_multiplies():
             rg.Scaled(net, alpha)
 
 
-def test_smoothness_is_marked_and_survives_wrapping():
+def test_wrappers_keep_smooth_and_rowwise():
     for name in ACTIVATIONS:
         net = rg.MLP((3, 4, 1), activation=name)
         assert net.smooth == (name != "relu")

@@ -102,7 +102,7 @@ CHUNKED = {
 
 @pytest.mark.parametrize("name", CHUNKED)
 def test_jacobian_in_chunks_is_the_jacobian(name):
-    """Also its derivatives, in chunks of one row and of several rows that do not divide them evenly."""
+    """Also its derivatives, in chunks of one row and of several rows of unequal numbers."""
     plain = problem_of(*CHUNKED[name], 1e9)
     w, probe = plain.w0 + 0.05, jnp.cos(jnp.arange(plain.n * plain.p)).reshape(plain.n, plain.p)
 
@@ -119,7 +119,7 @@ def test_jacobian_in_chunks_is_the_jacobian(name):
 
 
 def test_working_memory_is_respected():
-    """The bytes that the compiler reserves, less one Jacobian, for reverse mode of a batched network."""
+    """The bytes that the compiler reserves for a network's Jacobian, less the Jacobian itself."""
     net, bound = rg.MLP((3, 40, 40, 1)), 2e6
     params, inputs = net.init(key=jax.random.key(0)), np.random.default_rng(0).standard_normal((150, 3))
 

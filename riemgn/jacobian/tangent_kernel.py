@@ -31,7 +31,7 @@ def layer_jacobian(model: AbstractModel, params: Params, x: Float[Array, "n d"])
 
     Arguments:
 
-    - `model`: a model for which `is_layerwise` is true; `params`: its parameters.
+    - `model`, `params`: a model for which `is_layerwise` is true, and its parameters.
     - `x`: inputs (n, d).
 
     Raises: `ValueError` for another model.
@@ -83,8 +83,8 @@ def layer_kernel(
 
     Arguments:
 
-    - `model`: a model for which `is_layerwise` is true; `params`: its parameters.
-    - `x`: inputs (m, d); `other`: inputs (n, d). Defaults to `x`.
+    - `model`, `params`: a model for which `is_layerwise` is true, and its parameters.
+    - `x`, `other`: inputs (m, d) and (n, d). `other` defaults to `x`.
 
     Returns: the kernel (m k, n k), with the k outputs of one sample next to each other.
 
@@ -96,7 +96,7 @@ def layer_kernel(
     >>> layer_kernel(net, net.init(key=jax.random.key(0)), jnp.ones((5, 3))).shape
     (5, 5)
 
-    Reference: Jacot et al., arXiv:1806.07572 (the recursion); Novak et al., arXiv:2206.08720.
+    Reference: Jacot et al., arXiv:1806.07572 (the recursion), and Novak et al., arXiv:2206.08720.
     """
     jac = layer_jacobian(model, params, x)
     if other is None:
@@ -123,7 +123,7 @@ def infinite_width_kernel(
 
     - `model`: an `MLP` with `activation="erf"` and `scaling="ntk"`, plain or inside `Scaled` and
       `Centred`. Its widths do not matter.
-    - `x`: inputs (m, d); `other`: inputs (n, d). Defaults to `x`.
+    - `x`, `other`: inputs (m, d) and (n, d). `other` defaults to `x`.
 
     Returns: the kernel (m k, n k), in which different outputs are independent.
 
@@ -134,7 +134,7 @@ def infinite_width_kernel(
     >>> infinite_width_kernel(rg.MLP((3, 8, 1), activation="erf"), jnp.ones((5, 3))).shape
     (5, 5)
 
-    Reference: Williams, NIPS 1996 (covariance); Jacot et al., arXiv:1806.07572 (recursion).
+    Reference: Williams, NIPS 1996 (covariance), and Jacot et al., arXiv:1806.07572 (recursion).
     """
     if isinstance(model, Centred):
         return infinite_width_kernel(model.model, x, other)

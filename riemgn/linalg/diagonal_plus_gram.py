@@ -36,13 +36,13 @@ def score_direction(
 
     - `jac`: whitened Jacobian `Q^{1/2} J` (n, p), an array or an operator.
     - `loss_gradient`: `e = Q^{-1/2} grad g`, shape (n,).
-    - `pull`: `tau h'`; `metric`: the diagonal of `D > 0`, both of shape (p,).
+    - `pull`, `metric`: `tau h'` and the diagonal of `D > 0`, both of shape (p,).
     - `damping`: `c > 0`.
     - `recycled`: preconditioner of an earlier step, for `recycled_direction` (in float64).
 
     Returns: the direction `d` (p,), and the preconditioner for the next step (None if none came).
 
-    Reference: push-through identity; the method is that of Adeoye et al., arXiv:2404.14875.
+    Reference: push-through identity. The method is that of Adeoye et al., arXiv:2404.14875.
     """
     root, c = jnp.sqrt(metric), jnp.asarray(damping, jac.dtype)
     a, b = scale_columns(jac, 1 / root), pull / root

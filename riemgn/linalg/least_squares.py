@@ -67,7 +67,7 @@ def damped_direction(
 
     Returns: a `Direction`.
 
-    Reference: push-through identity; corrections: Björck, Linear Algebra Appl. 88 (1987) 31-48.
+    Reference: push-through identity. Corrections: Björck, Linear Algebra Appl. 88 (1987) 31-48.
     """
     if damping is None:
         return pseudo_inverse_direction(jac, loss_gradient, rank)
@@ -95,7 +95,7 @@ def damped_direction(
 def pseudo_inverse_direction(
     jac: Jac | AbstractJacobian, loss_gradient: Outputs, rank: Int[Array, ""] | int | None = None
 ) -> Direction:
-    """Solve for `-J^+ g`, of minimum norm; arguments as in `damped_direction`."""
+    """Solve for `-J^+ g`, of minimum norm, with arguments as in `damped_direction`."""
     rank = None if rank is None else jnp.asarray(rank)
     return _ill_conditioned(False, jac, loss_gradient, jnp.zeros((), jac.dtype), rank)
 
@@ -104,7 +104,7 @@ def pseudo_inverse_direction(
 def _ill_conditioned(
     damped: bool, jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar, rank: Count | None
 ) -> Direction:
-    """`-(G + rho I)^+ J^T g` by any branch but the first; if not `damped`, `rho` is zero."""
+    """`-(G + rho I)^+ J^T g` by any branch but the first. If not `damped`, `rho` is zero."""
     n, p = jac.shape
     max_condition = 0.01 / (max(n, p) * jnp.finfo(jac.dtype).eps)
     full_rank = jnp.array(True) if rank is None else rank >= min(n, p)
@@ -179,7 +179,7 @@ def _by_corrections(jac: Jac | AbstractJacobian, g: Outputs, rho: Scalar) -> tup
 
 
 def _by_qr(jac: Jac, g: Outputs, rho: Scalar | None) -> tuple[Weights, Float[Array, "k k"]]:
-    """One Householder QR of `S`, or of `J` alone if `rho` is None, and its triangle."""
+    """One Householder QR of `S`, or of `J` alone without damping, and its triangle."""
     n, p = jac.shape
     k = min(n, p)
     tall = jac.T if n < p else jac
@@ -199,10 +199,10 @@ def _by_qr(jac: Jac, g: Outputs, rho: Scalar | None) -> tuple[Weights, Float[Arr
 
 
 def condition_estimate(triangle: Float[Array, "k k"]) -> Scalar:
-    """Estimate `cond(R)`, `R = triangle`, from below by power iterations; NaN if `R` is singular.
+    """Estimate `cond(R)`, `R = triangle`, from below by power iterations.
 
-    They run on `R^T R` and on its inverse. The estimate is too small by more than a factor of ten
-    with a probability below `2 sqrt(k) 10^{-2 POWER_STEPS}`.
+    They run on `R^T R` and on its inverse, and give NaN if `R` is singular. The estimate is too
+    small by more than a factor of ten with a probability below `2 sqrt(k) 10^{-2 POWER_STEPS}`.
 
     Reference: Dixon, SIAM J. Numer. Anal. 20 (1983) 812-814.
     """

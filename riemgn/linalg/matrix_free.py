@@ -30,7 +30,7 @@ class AbstractProducts(eqx.Module):
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
     ) -> KrylovSolution:
-        """Find the direction for the `loss_gradient` (n,); it is NaN if the solve did not converge.
+        """Find the direction for the `loss_gradient` (n,), or NaN if the solve did not converge.
 
         `forward` is `v -> J v`, `backward` is `u -> J^T u`, and `at` is any vector (p,), for its
         shape and dtype.
@@ -83,7 +83,7 @@ class MatrixFree(AbstractProducts):
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
     ) -> KrylovSolution:
-        """Solve for `-(G + rho I)^{-1} J^T g`, `rho > 0`; NaN if the solve did not converge."""
+        """Solve for `-(G + rho I)^{-1} J^T g`, `rho > 0`, or NaN if the solve did not converge."""
         dual = loss_gradient.size < at.size
 
         def apply(x):
@@ -120,9 +120,9 @@ def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Sc
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
-    """Return `value`, a `matrix_free` argument; `undamped` says that there is no damping.
+    """Return `value`, a `matrix_free` argument. `undamped` says that there is no damping.
 
-    Raises: `ValueError` unless it is None, or a `MatrixFree` with a positive damping.
+    Raises: `ValueError` unless it is a `MatrixFree` with a positive damping, or None.
     """
     if value is not None and not isinstance(value, MatrixFree):
         raise ValueError(f"`matrix_free` must be a MatrixFree or None, got {value!r}.")

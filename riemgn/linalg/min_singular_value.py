@@ -55,7 +55,7 @@ def min_singular_value(
     Arguments:
 
     - `eigenvalues`: `extreme_eigenvalues` of `K` (`rows`, `rows`).
-    - `jac_at`: returns `J`; it is called only for inverse iteration.
+    - `jac_at`: returns `J`. It is called only for inverse iteration.
 
     Reference: Parlett, The Symmetric Eigenvalue Problem, sections 4.6 and 4.7 (Rayleigh quotients).
     """

@@ -20,7 +20,7 @@ class Recycled(eqx.Module):
     """The inverse of an earlier system, used as a preconditioner, and what it has cost since.
 
     - `inverse`: `(c I + A A^T)^{-1}` of an earlier step, or of `A^T A` if that is smaller.
-    - `fresh`: steps of conjugate gradients that the first later system took; `UNKNOWN` until then.
+    - `fresh`: steps that the first later system took, `UNKNOWN` until then.
     - `excess`: steps since then beyond those.
     - `renewals`: inverses computed so far.
     """
@@ -53,7 +53,7 @@ def recycled_direction(
 
     Returns: the direction (p,), and what the next step may use.
 
-    Reference: Golub and Van Loan, Matrix Computations, 4th ed., algorithm 11.5.1; sequences of
+    Reference: Golub and Van Loan, Matrix Computations, 4th ed., algorithm 11.5.1. Sequences of
     systems: Benzi, J. Comput. Phys. 182 (2002) 418-477.
     """
     size = min(jac.shape)

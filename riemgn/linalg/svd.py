@@ -18,7 +18,7 @@ MAX_KERNEL_ERROR = 5e-9
 
 
 class ThinSVD(eqx.Module):
-    """`J = U S V^T`, `k = min(n, p)`: `u` (n, k), `s` (k,) in descending order, `vt` (k, p)."""
+    """`J = U S V^T`: `u` (n, k), `s` (k,) in descending order, and `vt` (k, p), k = min(n, p)."""
 
     u: Float[Array, "n k"]
     s: Float[Array, " k"]
@@ -117,7 +117,7 @@ def spectral_direction(svd: ThinSVD, loss_gradient: Outputs, gain: Callable, ran
 
     Arguments:
 
-    - `svd`: thin SVD of the Jacobian; `loss_gradient`: `g = grad g(f)`, shape (n,).
+    - `svd`, `loss_gradient`: thin SVD of the Jacobian, and `g = grad g(f)`, shape (n,).
     - `gain`: the function `phi` of the eigenvalues `s^2` of `K = J J^T`.
     - `rank`: number of singular values that count as non-zero.
 
@@ -143,7 +143,7 @@ def range_factors(jac: Jac, rank: int) -> tuple[Float[Array, "n k"], Float[Array
 
     Returns: `B` (n, k), `R` (k, k), `V^T` (k, p) of `jac` (n, p), with `k` the `rank`.
 
-    Reference: derived; compare Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973).
+    Reference: derived. Compare Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973).
     """
     svd = thin_svd(jac)
     return svd.u[:, :rank], jnp.diag(svd.s[:rank]), svd.vt[:rank]

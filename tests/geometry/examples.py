@@ -1,12 +1,13 @@
 """Manifolds with closed forms, shared by the tests of this folder."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
-from riemgn.geometry import OutputManifold
-from tests.helpers import Stretched
+from riemgn.geometry import AbstractRetraction, OutputManifold
 
 RADIUS, REACH = 2.0, 3.0
 TARGET = REACH * np.array([0.6, 0.0, 0.8])
@@ -32,6 +33,17 @@ def line(height: float = 0.0, start: float = 1.0) -> OutputManifold:
 def parabola(target: float) -> OutputManifold:
     """`psi = w^2` from w = 1: the chart is singular at 0, the edge of the manifold."""
     return OutputManifold(rg.Problem(lambda w, x: w**2, jnp.ones(1), jnp.zeros((1, 1)), jnp.array([target])))
+
+
+class Stretched(AbstractRetraction):
+    """`R(u) = F(w + factor J^+ u)` with `DR(0) = factor id`: a retraction only for the factor 1."""
+
+    factor: jax.Array
+    order: ClassVar[float] = 0
+    name: ClassVar[str] = "stretched"
+
+    def __call__(self, immersion, frame, u):
+        return frame.w + self.factor * frame.coordinates(u)
 
 
 def scaled(factor: float) -> Stretched:

@@ -78,7 +78,7 @@ def test_undamped_direction_is_exact_to_eps_cond(shape, cond):
     jac, g = matrix(shape, cond), vector(shape[0])
     direction = undamped(jac, g, min(shape))
     by_weights, by_outputs = errors(direction.w_dot, jac, g)
-    # for a tall matrix the part of g outside the range adds eps cond^2 / |w'|, which is as large here
+    # for a tall matrix the part of g outside the range adds eps cond^2 / |w'|, as large here
     assert by_weights < 40 * EPS * cond
     assert by_outputs < 4 * EPS * cond
     elongated = max(shape) >= 2 * min(shape)
