@@ -1,5 +1,6 @@
-"""Claims of the papers, the constants they need, and certificates: what is presupposed, predicted, measured, and the verdict."""
+"""Claims of the papers, the constants they need, and certificates of them on given evidence."""
 
+from . import adeoye2024, cai2019, cayci2024
 from .certificate import (
     Certificate as Certificate,
     Conclusion as Conclusion,
@@ -7,6 +8,15 @@ from .certificate import (
     Hypothesis as Hypothesis,
     Status as Status,
 )
-from .certify import certify as certify, cite as cite, CLAIMS as CLAIMS, claims as claims, find_claim as find_claim
-from .claim import Claim as Claim
+from .claim import (
+    certify as certify,
+    cite as cite,
+    Claim as Claim,
+    CLAIMS as CLAIMS,
+    claims as claims,
+    find_claim as find_claim,
+    register as register,
+)
 from .rate import fit_rate as fit_rate, RateFit as RateFit
+
+register(*cayci2024.CLAIMS, *cai2019.CLAIMS, *adeoye2024.CLAIMS)

@@ -1,8 +1,9 @@
-"""Claim: a statement of a paper, or one derived here, with the computation that examines it; and certify, which runs it with error bars."""
+"""Claims: statements with the computation that checks them, their registry, and `certify`."""
 
+import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -13,19 +14,23 @@ from .constants import output_scale
 from .rigorous import enclose_start
 
 THRESHOLD = "alpha_0 / alpha"
-Evidence = Any  # a Trajectory, or a sequence of them
+Evidence = Any  # a Trajectory or a sequence of them
+KINDS = ("trajectory", "trajectories", "one or several trajectories", "pair")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim by name.
+    """A statement with the computation that checks it.
 
     - `name`: as in `rg.certify`.
     - `statement`: one sentence with its formula.
-    - `theory`, `proof`: the sections of theory.md and papers.md, or of ggn_score.md.
-    - `paper`: key of `references.bib`; `reference`: how it is cited, with the version of the preprint, or "derived".
-    - `evidence`: what `certify` wants, in words.
-    - `examine`: the computation, evidence to `Findings`; it runs once on the evidence and once on its tighter twin.
+    - `theory`, `proof`: numbers on the page of statements, such as "C6" and "D4".
+    - `paper`: key in `references.bib`.
+    - `reference`: how the paper is cited, with its version, or "derived".
+    - `evidence`: what `certify` needs, in words.
+    - `compute`: function from evidence to `Findings`. It runs on the evidence and on its twin.
+    - `kind`: type of the evidence: `"trajectory"` (default), `"trajectories"`,
+        `"one or several trajectories"`, or `"pair"` of trajectories.
     """
 
     name: str
@@ -35,85 +40,176 @@ class Claim:
     paper: str
     reference: str
     evidence: str
-    examine: Callable[..., Findings]
+    compute: Callable[..., Findings]
+    kind: str = KINDS[0]
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"`kind` must be one of {', '.join(map(repr, KINDS))}, got {self.kind!r}.")
 
     def to_dict(self) -> dict[str, str]:
-        """The claim's words, without its computation."""
-        return {
-            name: getattr(self, name)
-            for name in ("name", "statement", "theory", "proof", "paper", "reference", "evidence")
-        }
+        """Return the texts of the claim."""
+        texts = ("name", "statement", "theory", "proof", "paper", "reference", "evidence")
+        return {name: getattr(self, name) for name in texts}
+
+    def check_evidence(self, evidence: Evidence) -> None:
+        """Check the type of the evidence.
+
+        Raises: `ValueError` that says what came and what is needed.
+        """
+        several = isinstance(evidence, Sequence) and not isinstance(evidence, str)
+        pieces = list(evidence) if several else [evidence]
+        fits = several != (self.kind == "trajectory") or self.kind == "one or several trajectories"
+        counts = len(pieces) == 2 if self.kind == "pair" else len(pieces) > 0
+        if fits and counts and all(isinstance(piece, Trajectory) for piece in pieces):
+            return
+        came = type(evidence).__name__
+        came += f" of {', '.join(type(piece).__name__ for piece in pieces[:3]) or 'nothing'}" if several else ""
+        raise ValueError(f"The claim `{self.name}` needs {self.evidence}; got {came}.")
 
 
-def examine(
-    claim: Claim, evidence: Evidence, subject: str | None = None, rigorous: bool = False, **options: Any
-) -> Certificate:
-    """The certificate of a claim on evidence, with the change from the evidence to its tighter twin as error bar.
+CLAIMS: dict[str, Claim] = {}
+
+
+def register(*claims: Claim) -> None:
+    """Make claims known to `rg.certify` and `rg.claims`, for example your own.
 
     Arguments:
 
-    - `evidence`: what `claim.evidence` names; solved with `error=True`, so that each piece carries its twin `tight`.
-    - `subject`: what to call the evidence; by default its own description.
-    - `rigorous`: also prove `lambda_min > 0`, and `alpha >= alpha_0` where the claim asks for it, by ball arithmetic at each starting point.
+    - `claims`: each with a name of its own.
 
-    Raises: `ValueError` with one sentence where the evidence is not of the kind the claim is about.
+    Raises: `ValueError` if a name is taken by another claim.
     """
-    loose = claim.examine(evidence, **options)
-    twin = tightened(evidence)
-    tight = None if twin is None else claim.examine(twin, **options)
+    for claim in claims:
+        if CLAIMS.setdefault(claim.name, claim) is not claim:
+            raise ValueError(f"There is another claim {claim.name!r}; choose a new name.")
+
+
+def find_claim(name: str) -> Claim:
+    """Return the claim called `name`.
+
+    Raises: `ValueError` that lists the known names.
+    """
+    if name not in CLAIMS:
+        raise ValueError(f"Unknown claim {name!r}; known: {', '.join(CLAIMS)}.")
+    return CLAIMS[name]
+
+
+def claims() -> dict[str, dict[str, str]]:
+    """Return every claim by name, with its statement, paper, version and the evidence it needs.
+
+    >>> import riemgn as rg
+    >>> rg.claims()["exact_residual_law"]["statement"]
+    'Over-parameterised Gauss-Newton on least squares: f_t - y = exp(-t) (f_0 - y).'
+    """
+    return {name: claim.to_dict() for name, claim in CLAIMS.items()}
+
+
+def certify(
+    name: str | Claim, evidence: Evidence, subject: str | None = None, *, rigorous: bool = False, **options: Any
+) -> Certificate:
+    """Check one claim on evidence: hypotheses, prediction, measurement, numerical error and status.
+
+    The quantities are computed on the evidence and on its twin at a hundredth of the tolerances.
+    Their difference is the numerical error. If you solve without `error=True` there is no twin and
+    every conclusion is undecided.
+
+    Arguments:
+
+    - `name`: name as in `rg.claims()`, which also says what evidence is needed, or a `Claim`.
+    - `evidence`: for example a `Trajectory` solved with `error=True`, or a sequence of them.
+    - `subject`: name of the evidence. Defaults to its description.
+    - `rigorous`: also prove the hypotheses at the starting point by ball arithmetic. It needs the
+      extra `rigorous`. A hypothesis that cannot be proved is undecided.
+    - `options`: for claims that have some, such as `x_new` of `kernel_limit`.
+
+    Returns: a `Certificate`. Use `print` for its table.
+
+    Raises: `ValueError` for an unknown claim or option, or for evidence of the wrong type.
+
+    >>> import jax, riemgn as rg
+    >>> rg.enable_x64()
+    >>> problem = rg.teacher_student(n=5, width=4, cond=2.0, key=jax.random.key(0))
+    >>> options = {"t1": 2.0, "rtol": 1e-10, "atol": 1e-12, "error": True}
+    >>> traj = rg.solve(problem, rg.GaussNewtonFlow(), **options)
+    >>> rg.certify("exact_residual_law", traj).status == "holds"
+    True
+
+    Reference: that of the claim, see `print(rg.cite(cert))`.
+    """
+    claim = name if isinstance(name, Claim) else find_claim(name)
+    claim.check_evidence(evidence)
+    known = list(inspect.signature(claim.compute).parameters)[1:]
+    if unknown := set(options) - set(known):
+        listed = ", ".join(known) or "none"
+        raise ValueError(f"The claim `{claim.name}` has no option {sorted(unknown)[0]!r}; its options: {listed}.")
+    loose, twin = claim.compute(evidence, **options), _twin(evidence)
+    tight = None if twin is None else claim.compute(twin, **options)
     hypotheses = loose.hypotheses if tight is None else tight.hypotheses
-    hypotheses += proved(evidence, any(h.name == THRESHOLD for h in hypotheses)) if rigorous else ()
-    words = describe(evidence) if subject is None else subject
-    return Certificate(
-        claim.name, words, claim.statement, claim.reference, claim.theory, hypotheses, with_errors(loose, tight)
-    )
+    if rigorous:
+        hypotheses += _proved(evidence, any(part.name == THRESHOLD for part in hypotheses))
+    words = _description(evidence) if subject is None else subject
+    texts = (claim.name, words, claim.statement, claim.reference, claim.theory)
+    return Certificate(*texts, hypotheses, with_errors(loose, tight))
 
 
-def proved(evidence: Evidence, with_threshold: bool) -> tuple[Hypothesis, ...]:
-    """Hypotheses at the starting points, enclosed by ball arithmetic; undecided for a model that cannot be enclosed."""
-    found = []
-    for i, piece in enumerate(evidence if isinstance(evidence, Sequence) else [evidence]):
-        if not isinstance(piece, Trajectory):
-            continue
-        where = f", run {i}" if isinstance(evidence, Sequence) else ""
-        try:
-            start = enclose_start(piece.problem)
-        except ValueError as trouble:
-            found.append(
-                Hypothesis(
-                    f"lambda_min at the start is positive{where}", math.nan, "at_least", 0.0, f"not enclosed: {trouble}"
-                )
-            )
-            continue
-        source = f"proved, {start.bits} bits"
-        found.append(
-            Hypothesis(
-                f"lambda_min at the start{where}", start.eigenvalue.lower, "at_least", sys.float_info.min, source
-            )
-        )
-        if with_threshold:
-            ratio = math.nan if start.threshold is None else start.threshold.upper / output_scale(piece.problem.model)
-            found.append(Hypothesis(f"{THRESHOLD}{where}, upper end", ratio, "at_most", 1.0, source))
-    return tuple(found)
+def cite(what: Certificate | str | Iterable[Certificate | str]) -> str:
+    """Return BibTeX entries of the papers behind certificates or names of claims, each paper once.
+
+    Arguments:
+
+    - `what`: a certificate, the name of a claim, or several of either.
+
+    Raises: `ValueError` for an unknown claim.
+
+    >>> import riemgn as rg
+    >>> rg.cite("equivalence").splitlines()[0]
+    '@article{cayci2024,'
+    """
+    pieces = [what] if isinstance(what, Certificate | str) else list(what)
+    names = [piece if isinstance(piece, str) else piece.claim for piece in pieces]
+    entries = bibliography()
+    return "\n\n".join(entries[key] for key in dict.fromkeys(find_claim(name).paper for name in names))
 
 
-def tightened(evidence: Evidence) -> Evidence | None:
-    """The twin of the evidence at tighter tolerances, None where a piece has none."""
+def bibliography() -> Mapping[str, str]:
+    """Return the BibTeX entries by key."""
+    text = resources.files(__name__.rpartition(".")[0]).joinpath("references.bib").read_text(encoding="utf-8")
+    entries = [entry.strip() for entry in text.split("\n\n") if entry.strip()]
+    return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+
+
+def _twin(evidence: Evidence) -> Evidence | None:
+    """The evidence at tighter tolerances, or None if a piece has none."""
     if isinstance(evidence, Sequence):
-        twins = [tightened(piece) for piece in evidence]
+        twins = [piece.tight for piece in evidence]
         return None if any(twin is None for twin in twins) else twins
     return evidence.tight
 
 
-def describe(evidence: Evidence) -> str:
-    """A few words for the evidence."""
+def _description(evidence: Evidence) -> str:
     if isinstance(evidence, Sequence):
-        return f"{len(evidence)} trajectories, the first: {describe(evidence[0])}"
-    return evidence.description if isinstance(evidence, Trajectory) else str(evidence)
+        return f"{len(evidence)} trajectories, the first: {evidence[0].description}"
+    return evidence.description
 
 
-def bibliography() -> Mapping[str, str]:
-    """BibTeX entries by key."""
-    text = resources.files(__name__.rpartition(".")[0]).joinpath("references.bib").read_text(encoding="utf-8")
-    entries = [entry.strip() for entry in text.split("\n\n") if entry.strip()]
-    return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+def _proved(evidence: Evidence, with_threshold: bool) -> tuple[Hypothesis, ...]:
+    """Hypotheses at the starting points, proved by ball arithmetic, undecided if that fails."""
+    proved = []
+    several = isinstance(evidence, Sequence)
+    for i, piece in enumerate(evidence if several else [evidence]):
+        if not isinstance(piece, Trajectory):
+            continue
+        run = f", run {i}" if several else ""
+        name = f"lambda_min at the start{run}"
+        try:
+            start = enclose_start(piece.problem)
+        except ValueError as error:
+            proved.append(Hypothesis(name, math.nan, "at_least", 0.0, f"not enclosed: {error}"))
+            continue
+        source = f"proved, {start.bits} bits"
+        proved.append(Hypothesis(name, start.eigenvalue.lower, "at_least", sys.float_info.min, source))
+        if with_threshold:
+            ratio = math.nan if start.threshold is None else start.threshold.upper / output_scale(piece.problem.model)
+            proved.append(Hypothesis(f"{THRESHOLD}{run}, upper end", ratio, "at_most", 1.0, source))
+    return tuple(proved)

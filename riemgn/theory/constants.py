@@ -1,7 +1,9 @@
-"""The constants the theorems ask for: analytic bounds and measured ones, convexity on the sublevel set, balls, thresholds. Each says which it is."""
+"""Constants of the theorems: Lipschitz bounds, convexity of the loss, balls and thresholds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import equinox as eqx
@@ -15,9 +17,10 @@ from jaxtyping import Array, ArrayLike, Float
 from .._types import Key, Scalar, Weights
 from ..geometry.immersion import Immersion
 from ..linalg import numerical_rank, singular_values
-from ..loss import LOSSES
 from ..model import AbstractModel, Centred, Reparametrised, Scaled
 from ..problem import Problem
+from ..trajectory import Trajectory
+from .loss_convexity import loss_constants, LossConstants
 from .network_bounds import ball_bounds
 
 ANALYTIC = "analytic upper bound"
@@ -26,10 +29,10 @@ MEASURED = "measured lower bound"
 
 @dataclass(frozen=True)
 class Constant:
-    """A number with its name, the formula it comes from, and which kind of constant it is.
+    """A number with its name, its formula and its kind.
 
     - `source`: `"analytic upper bound"`, `"measured lower bound"` or `"exact"`.
-    - `error`: numerical error of `value`, 0 where rounding only.
+    - `error`: numerical error of `value`.
     """
 
     name: str
@@ -45,55 +48,33 @@ class Constant:
         return f"{self.name} = {self.value:.6g} [{self.source}: {self.formula}]"
 
 
-def jacobian_bound(model: AbstractModel, x: ArrayLike, params: Any, radius: float) -> Constant:
-    """An upper bound of the operator norm `|Df(w)|` for `|w - w0| <= radius`.
-
-    Arguments:
-
-    - `params`: the centre `w0`, a PyTree as the model takes it; `x`: inputs (n, d).
-
-    Raises: `ValueError` for a model of which no analytic bound is known.
-
-    >>> import jax.numpy as jnp, riemgn.theory.constants as constants, riemgn as rg
-    >>> float(constants.jacobian_bound(rg.LinearModel(), 2.0 * jnp.eye(3), jnp.zeros(3), 1.0))
-    2.0
-
-    Reference: derived; formula in `layer_bounds.ball_bounds`.
-    """
-    value = ball_bounds(model, x, params, radius).jacobian
-    return Constant("|Df|", value, f"layer norms propagated on the ball of radius {radius:.3g}", ANALYTIC)
-
-
 def jacobian_lipschitz(model: AbstractModel, x: ArrayLike, params: Any, radius: float) -> Constant:
-    """An upper bound `L` of `|Df(w) - Df(w')| / |w - w'|` (operator norm) for `w`, `w'` within `radius` of `w0`.
+    """Bound `|Df(w) - Df(w')| / |w - w'|` from above, for `w`, `w'` within `radius` of `w0`.
 
     Arguments:
 
-    - `params`: the centre `w0`, a PyTree as the model takes it; `x`: inputs (n, d).
+    - `x`: inputs (n, d).
+    - `params`: the centre `w0`, a PyTree as the model takes it.
 
-    Raises: `ValueError` for a model of which no analytic bound is known, or whose activation is not twice differentiable.
+    Raises: `ValueError` for a model without an analytic bound, or a rough activation such as relu.
 
     >>> import jax, jax.numpy as jnp, riemgn.theory.constants as constants, riemgn as rg
     >>> net = rg.MLP((2, 4, 1))
-    >>> constants.jacobian_lipschitz(net, jnp.eye(2), net.init(key=jax.random.key(0)), 0.1).source
+    >>> params = net.init(key=jax.random.key(0))
+    >>> constants.jacobian_lipschitz(net, jnp.eye(2), params, 0.1).source
     'analytic upper bound'
 
-    Reference: derived; formula in `layer_bounds.ball_bounds`.
+    Reference: derived, formula in `network_bounds.ball_bounds`.
     """
     value = ball_bounds(model, x, params, radius).lipschitz
     if math.isinf(value):
-        raise ValueError(
-            "Lip(Df) is infinite: the activation relu has no second derivative; use a smooth activation such as tanh."
-        )
+        raise ValueError("Lip(Df) is infinite: relu has no second derivative; use a smooth activation such as tanh.")
     return Constant("Lip(Df)", value, f"layer norms propagated on the ball of radius {radius:.3g}", ANALYTIC)
 
 
-# --- measured on a path ----------------------------------------------------------------------------------------------
-
-
 @eqx.filter_jit
-def _steepest_bend(immersion: Immersion, w: Weights, start: Float[Array, "s p"]) -> Scalar:
-    """The largest `|D^2 f(w)[a, b]|` over unit `a`, `b` that alternating maximisation finds from the rows of `start`."""
+def _largest_second_derivative(immersion: Immersion, w: Weights, start: Float[Array, "s p"]) -> Scalar:
+    """The largest `|D^2 f(w)[a, b]|` that alternating maximisation from rows of `start` finds."""
 
     def unit(v):
         return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)
@@ -113,31 +94,36 @@ def _steepest_bend(immersion: Immersion, w: Weights, start: Float[Array, "s p"])
 
 
 def second_derivative_norm(problem: Problem, w: Weights, *, key: Key | None = None, starts: int = 3) -> Constant:
-    """`max |D^2 f(w)[a, b]|` over unit vectors, by power iteration on `(a, b, c) -> <c, D^2 f(w)[a, b]>` (each sweep can only raise it).
+    """Compute `max |D^2 f(w)[a, b]|` over unit vectors by power iteration.
 
-    A lower bound of the maximum, and usually equal to it: the iteration may stop at a lesser local maximum, so it is started `starts` times.
+    It is a lower bound and usually the maximum. Because the iteration can stop at a local maximum,
+    it runs from several random starts.
 
     Arguments:
 
     - `w`: flat parameters (p,).
+    - `key`: random key of the starts. Defaults to a fixed one.
+    - `starts`: number of starts.
 
-    Reference: De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000), best rank-one approximation.
+    Reference: De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000).
     """
     directions = jr.normal(jr.key(0) if key is None else key, (starts, problem.p), dtype=problem.w0.dtype)
-    value = _steepest_bend(Immersion(problem, None, None, problem.p), jnp.asarray(w), directions)
+    value = _largest_second_derivative(Immersion(problem, None, None, problem.p), jnp.asarray(w), directions)
     return Constant("|D^2 f|", float(value), "power iteration at one point", MEASURED)
 
 
 def measured_lipschitz(
     problem: Problem, params: Float[ArrayLike, "t p"], *, points: int = 8, key: Key | None = None
 ) -> Constant:
-    """A lower bound of `Lip(Df)` on any ball that holds the path: the larger of two observed quantities.
+    """Compute a lower bound of `Lip(Df)` on any ball that contains the path.
 
-    `max |J(w_i) - J(w_j)| / |w_i - w_j|` over pairs of points of the path, and `max_i |D^2 f(w_i)[a, b]|` over unit vectors by power iteration.
+    It is the maximum of difference quotients of `J` and of `second_derivative_norm` on the path.
 
     Arguments:
 
-    - `params`: the path, flat parameters (t, p), such as `traj.params`; `points` of them are used, equally spaced in index.
+    - `params`: the path, flat parameters (t, p), such as `traj.params`.
+    - `points`: number of points that are used, equally spaced in index.
+    - `key`: as in `second_derivative_norm`.
 
     Raises: `ValueError` for another shape.
     """
@@ -146,25 +132,12 @@ def measured_lipschitz(
         raise ValueError(f"`params` must have shape (t, {problem.p}), got {rows.shape}.")
     rows = np.unique(rows[np.unique(np.linspace(0, len(rows) - 1, points).astype(int))], axis=0)
     jacobians = [np.asarray(_jac(problem, w)) for w in rows]
-    quotients = [
-        np.linalg.norm(jacobians[i] - jacobians[j], 2) / np.linalg.norm(rows[i] - rows[j])
-        for i in range(len(rows))
-        for j in range(i)
-    ]
-    bends = [second_derivative_norm(problem, w, key=key).value for w in rows]
-    chord, bend = float(max(quotients, default=0.0)), max(bends)
-    formula = "|D^2 f[a, b]| by power iteration" if bend >= chord else "difference quotient of J"
-    return Constant("Lip(Df)", max(chord, bend), f"{formula}, largest over {len(rows)} points of the path", MEASURED)
-
-
-@eqx.filter_jit
-def _gap(problem: Problem) -> Scalar:
-    return problem.objective(problem.w0) - problem.loss.infimum(problem.y)
-
-
-@eqx.filter_jit
-def _loss_hess(problem: Problem, f: Array) -> Array:
-    return problem.loss_hessian(f)
+    pairs = combinations(range(len(rows)), 2)
+    chords = [np.linalg.norm(jacobians[i] - jacobians[j], 2) / np.linalg.norm(rows[i] - rows[j]) for i, j in pairs]
+    second = max(second_derivative_norm(problem, w, key=key).value for w in rows)
+    chord = float(max(chords, default=0.0))
+    formula = "|D^2 f[a, b]| by power iteration" if second >= chord else "difference quotient of J"
+    return Constant("Lip(Df)", max(chord, second), f"{formula}, largest over {len(rows)} points of the path", MEASURED)
 
 
 @eqx.filter_jit
@@ -172,154 +145,52 @@ def _jac(problem: Problem, w: Weights) -> Array:
     return problem.jac(w)
 
 
-# --- the loss --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class LossConstants:
-    """Convexity of the loss on a stated set of outputs.
-
-    - `nu`, `mu`: `nu I <= Hess g <= mu I` on the set.
-    - `gap`: `g(f(w0)) - inf g`.
-    - `gradient`: `sqrt(2 mu gap)`, an upper bound of `|grad g|` on the sublevel set; on a box of outputs only if the box holds that set.
-    - `where`: the set, in words.
-    """
-
-    nu: float
-    mu: float
-    gap: float
-    gradient: float
-    where: str
-
-
-def loss_constants(problem: Problem, outputs: Float[ArrayLike, "t n"] | None = None) -> LossConstants:
-    """`nu` and `mu` of the loss on the sublevel set of the start, or on the smallest box that holds given outputs.
-
-    On `{g <= g(f(w0))}` every term obeys `scale (l(f_i) - min l) <= g(f(w0)) - inf g`, an interval for each `f_i`; `l''` of every loss here is
-    monotone or has one peak, at 0 or at `y_i`, so that its least value is at an end. With hard labels (logistic: y in {0, 1}; Poisson: y = 0) the
-    interval has no end on one side and `nu = 0`: pass the outputs of a path for the constants of the box it stays in.
-
-    Arguments:
-
-    - `outputs`: outputs (t, n) of a path, such as `traj.outputs`, to take the box they span instead of the sublevel set.
-
-    Raises: `ValueError` for a loss that is not one of riemgn's, or outputs of another shape.
-
-    >>> import riemgn.theory.constants as constants, riemgn as rg
-    >>> constants.loss_constants(rg.task.circle()).nu
-    1.0
-
-    Reference: derived; `gradient` is the bound `B` of theory.md C5, `G0` of papers.md D11.
-    """
-    loss, y = problem.loss, np.asarray(problem.y)
-    if type(loss) not in LOSSES.values():
-        raise ValueError(
-            f"Sublevel-set constants are known for {', '.join(LOSSES)}, got {type(loss).__name__}; use its `strong_convexity` and `smoothness`."
-        )
-    gap = max(float(_gap(problem)), 0.0)
-    if outputs is None:
-        low, high = _sublevel_interval(problem, gap / loss.scale(problem.n))
-        where = "sublevel set of the start"
-    else:
-        box = np.asarray(outputs)
-        if box.ndim != 2 or box.shape[1] != problem.n:
-            raise ValueError(f"`outputs` must have shape (t, {problem.n}), got {box.shape}.")
-        low, high = box.min(axis=0), box.max(axis=0)
-        where = "box of the given outputs"
-    ends = [_curvature(problem, low), _curvature(problem, high)]
-    peaks = [_curvature(problem, np.clip(peak, low, high)) for peak in (np.zeros_like(y), y)]
-    nu, mu = float(np.min(ends)), float(np.max([*ends, *peaks]))
-    return LossConstants(nu, mu, gap, math.sqrt(2 * mu * gap), where)
-
-
-def _curvature(problem: Problem, f: np.ndarray) -> np.ndarray:
-    """Diagonal of `Hess g`, its limit where an output is infinite (no loss here has one other than 0 on the side where it is bounded)."""
-    finite = np.isfinite(f)
-    return np.where(finite, np.asarray(_loss_hess(problem, jnp.asarray(np.where(finite, f, 0.0)))), 0.0)
-
-
-def _sublevel_interval(problem: Problem, excess: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of `{f_i : l(f_i, y_i) - min l <= excess}`, rounded outward; infinite where the term stays below for ever."""
-    y = problem.y
-    least = np.asarray(problem.loss.minima(y))
-    allowed = excess + 1e-12 * (1 + np.abs(least))
-
-    def inside(f):
-        return np.asarray(problem.loss.pointwise(jnp.asarray(f), y)) - least <= allowed
-
-    start = _minimiser(problem)
-    ends = []
-    for sign in (-1.0, 1.0):
-        near, step = start.copy(), np.ones_like(start)
-        for _ in range(120):
-            outward = inside(start + sign * step)
-            near, step = np.where(outward, start + sign * step, near), np.where(outward, 2 * step, step)
-        endless, far = step > 2.0**100, start + sign * step
-        for _ in range(100):
-            middle = (near + far) / 2
-            within = inside(middle)
-            near, far = np.where(within, middle, near), np.where(within, far, middle)
-        ends.append(np.where(endless, sign * np.inf, far))
-    return ends[0], ends[1]
-
-
-def _minimiser(problem: Problem) -> np.ndarray:
-    """A point of each term's sublevel set: its minimiser, or the starting output where it has none."""
-    y, name = np.asarray(problem.y), type(problem.loss).__name__
-    if name in ("SquaredLoss", "PseudoHuberLoss"):
-        return y.copy()
-    with np.errstate(divide="ignore"):
-        minimiser = np.log(y) if name == "PoissonLoss" else np.log(y) - np.log1p(-y)
-    return np.where(np.isfinite(minimiser), minimiser, np.asarray(problem.outputs(problem.w0)))
-
-
-# --- balls and thresholds --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ball:
+class ConvergenceBall:
     """The ball `|w - w0| <= radius` on which `sigma_min(J) >= sigma_start / 2`.
 
-    - `radius`: `r0 = sigma_start / (2 L)`; infinite for a linear model.
-    - `sigma_start`: smallest non-zero singular value of `J(w0)`; `sigma_least = sigma_start / 2`, its lower bound on the ball.
-    - `lipschitz`: the `L` used, valid on this ball when it is the analytic one.
+    - `radius`: `r0 = sigma_start / (2 L)`, infinite for a linear model.
+    - `sigma_start`: smallest singular value of `J(w0)`.
+    - `sigma_min`: its lower bound on the ball.
+    - `lipschitz`: the `L` that was used. It is valid on this ball if it is the analytic one.
     """
 
     radius: float
     sigma_start: float
-    sigma_least: float
+    sigma_min: float
     lipschitz: Constant
 
 
-def convergence_ball(problem: Problem, lipschitz: Constant | None = None) -> Ball:
-    """The ball of theory.md C5 and papers.md D6, D11: `r0 = sigma_min(J(w0)) / (2 L)`.
+def convergence_ball(problem: Problem, lipschitz: Constant | None = None) -> ConvergenceBall:
+    """Compute the ball of the theorems, `r0 = sigma_min(J(w0)) / (2 L)`.
 
-    The analytic `L` grows with the ball it is taken on; `r0` is where `r L(r) = sigma / 2`, so that `L` holds on the ball it makes. It does not
-    depend on the output scale.
+    The analytic `L` grows with the ball. `r0` solves `r L(r) = sigma / 2`, so that `L` is valid on
+    its own ball. It does not depend on the output scale.
 
     Arguments:
 
-    - `lipschitz`: the `L` to use instead, such as `measured_lipschitz`.
+    - `lipschitz`: another `L`, such as `measured_lipschitz`.
 
-    Raises: `ValueError` for a rank-deficient start (no positive smallest singular value of index `min(n, p)`), or without an analytic bound.
+    Raises: `ValueError` for a rank-deficient start, or without an analytic bound.
 
-    Reference: theory.md C5.
+    Reference: Statements C5, D6 and D11.
     """
     s = singular_values(_jac(problem, problem.w0))
-    kept, sigma = int(numerical_rank(s, (problem.n, problem.p))), float(s[-1])
-    if kept < s.size:
-        raise ValueError(
-            f"The theorems ask for a Jacobian of full rank {s.size} at the start, got numerical rank {kept}."
-        )
-
+    rank, sigma = int(numerical_rank(s, (problem.n, problem.p))), float(s[-1])
+    if rank < s.size:
+        raise ValueError(f"The theorems need a Jacobian of full rank {s.size} at the start, got numerical rank {rank}.")
     lipschitz = fitting_lipschitz(problem, sigma) if lipschitz is None else lipschitz
     if lipschitz.value == 0:
-        return Ball(math.inf, sigma, sigma, lipschitz)
-    return Ball(sigma / (2 * lipschitz.value), sigma, sigma / 2, lipschitz)
+        return ConvergenceBall(math.inf, sigma, sigma, lipschitz)
+    return ConvergenceBall(sigma / (2 * lipschitz.value), sigma, sigma / 2, lipschitz)
 
 
 def fitting_lipschitz(problem: Problem, sigma: float) -> Constant:
-    """The analytic `L` that holds on the ball of radius `sigma / (2 L)` it makes: where `r L(r) = sigma / 2`, and a little more.
+    """Compute the analytic `L` that is valid on its own ball of radius `sigma / (2 L)`.
+
+    Arguments:
+
+    - `sigma`: smallest singular value of `J(w0)`, or an upper bound of it.
 
     Raises: `ValueError` without an analytic bound.
     """
@@ -342,7 +213,7 @@ def fitting_lipschitz(problem: Problem, sigma: float) -> Constant:
 
 
 def output_scale(model: AbstractModel) -> float:
-    """`alpha`: the product of the factors of all `Scaled` wrappers of a model."""
+    """Return `alpha`, the product of the factors of all `Scaled` wrappers of a model."""
     match model:
         case Scaled():
             return float(model.alpha) * output_scale(model.model)
@@ -351,103 +222,112 @@ def output_scale(model: AbstractModel) -> float:
     return 1.0
 
 
+def swept_scales(claim: str, trajectories: Sequence[Trajectory]) -> Float[np.ndarray, " scales"]:
+    """Return the output scales of trajectories for a claim on a sweep.
+
+    Raises: `ValueError` for fewer than three scales, or less than a decade.
+    """
+    alphas = np.array([output_scale(traj.problem.model) for traj in trajectories])
+    if len(alphas) < 3 or np.ptp(np.log10(alphas)) < 1 - 1e-9:
+        raise ValueError(
+            f"The claim `{claim}` needs at least three output scales over a decade, got {alphas.tolist()}."
+        )
+    return alphas
+
+
 @dataclass(frozen=True)
 class Threshold:
     """An output scale above which a theorem's hypothesis holds.
 
-    - `value`: `alpha_0`; `alpha`: the present scale; `formula`; `source`: which Lipschitz constant was used.
-    - `ball`, `loss`: the constants that went in.
+    - `value`: the threshold `alpha_0`.
+    - `alpha`: the present scale.
+    - `formula`, `source`: formula, and kind of the Lipschitz constant.
+    - `ball`, `loss`: the constants that entered.
     """
 
     value: float
     alpha: float
     formula: str
     source: str
-    ball: Ball
+    ball: ConvergenceBall
     loss: LossConstants
 
     @property
     def ratio(self) -> float:
-        """`alpha_0 / alpha`: the hypothesis holds at the present scale where this is at most 1."""
+        """`alpha_0 / alpha`. The hypothesis holds at the present scale if it is at most 1."""
         return self.value / self.alpha
 
 
 def alpha_threshold(
     problem: Problem, *, delta: float = 0.5, lipschitz: Constant | None = None, loss: LossConstants | None = None
 ) -> Threshold:
-    """The output scale that the convergence theorems ask for: under-parameterised (p <= n) C5 and D11, over-parameterised (p > n) D6.
+    """Compute the output scale that the convergence theorems need.
 
-        p <= n:  alpha_0 = 4 L_phi G0 / (delta nu sigma_phi^2),   G0 = sqrt(2 mu (g(f(w0)) - inf g))
+        p <= n:  alpha_0 = 4 L_phi G0 / (delta nu sigma_phi^2),  G0 = sqrt(2 mu (g(f(w0)) - inf g))
         p > n:   alpha_0 = 4 sqrt(2) L_phi sqrt((g(f(w0)) - inf g) / nu) / sigma_phi^2
 
-    With `delta = 1/2` the first is C5's `2 L_phi B / (nu lambda^2)`, `lambda = sigma_phi / 2`. It is computed from `f = alpha phi` itself as
-    `alpha_0 / alpha = 4 L G0 / (delta nu sigma^2)`. The hypothesis at the present scale is `ratio <= 1`; as a threshold for other scales `value`
-    is valid where `f(w0) = 0` (a centred model), since the gap then does not depend on alpha. Where `nu = 0` it is infinite.
+    It is computed from `f = alpha phi` as `alpha_0 / alpha`. The hypothesis at the present scale is
+    `ratio <= 1`. `value` is valid for other scales if the model is centred, because the gap then
+    does not depend on alpha. If `nu = 0` it is infinite.
 
     Arguments:
 
-    - `delta`: the share of the rate given away, in (0, 1/2].
-    - `lipschitz`: the `L` of `f` to use, by default the analytic one on the ball it makes; `loss`: by default that of the sublevel set.
+    - `delta`: the share of the rate that is given up, in (0, 1/2].
+    - `lipschitz`: the `L` of `f`. Defaults to the analytic one on its own ball.
+    - `loss`: constants of the loss. Defaults to those of the sublevel set.
 
     Raises: `ValueError` for another `delta`, a rank-deficient start, or without an analytic bound.
 
-    Reference: theory.md C5, C15; papers.md D6, D11.
+    Reference: Statements C5 and D11 (p <= n), C15 and D6 (p > n).
     """
     if not 0 < delta <= 0.5:
-        raise ValueError(f"`delta` must lie in (0, 1/2], got {delta}.")
+        raise ValueError(f"`delta` must be in (0, 1/2], got {delta}.")
     ball = convergence_ball(problem, lipschitz)
     loss = loss_constants(problem) if loss is None else loss
     alpha = output_scale(problem.model)
     if problem.p <= problem.n:
         formula, size, rate = f"4 L G0 / (delta nu sigma^2), delta = {delta:g}", loss.gradient / delta, loss.nu
     else:
-        formula, size, rate = (
-            "4 sqrt(2) L sqrt((g0 - inf g) / nu) / sigma^2",
-            math.sqrt(2 * loss.gap),
-            math.sqrt(loss.nu),
-        )
+        formula = "4 sqrt(2) L sqrt((g0 - inf g) / nu) / sigma^2"
+        size, rate = math.sqrt(2 * loss.gap), math.sqrt(loss.nu)
     ratio = 4 * ball.lipschitz.value * size / (rate * ball.sigma_start**2) if rate else math.inf
     return Threshold(ratio * alpha, alpha, formula, ball.lipschitz.source, ball, loss)
 
 
 def path_bound(
-    problem: Problem, ball: Ball, loss: LossConstants, *, delta: float = 0.5, gap: float | None = None
+    problem: Problem, ball: ConvergenceBall, loss: LossConstants, *, delta: float = 0.5, gap: float | None = None
 ) -> Constant:
-    """An upper bound of the length of the path of the parameters, from the constants at the start.
+    """Bound the length of the path of the parameters from the constants at the start.
 
-        p <= n (D11, Gauss-Newton):    2 sqrt(2 gap / ((1 - delta) nu)) / sigma_min(J(w0)),   gap = g(f(w0)) - g_inf
-        p > n  (D6, every damping):    sqrt(2 gap / nu) / sigma_0,                            gap = g(f(w0)) - inf g
-
-    `sigma_0` is the least singular value on the ball. `gap` defaults to `g(f(w0)) - inf g`, which is never smaller.
-
-    Reference: papers.md D6, D11.
-    """
-    gap = loss.gap if gap is None else gap
-    if loss.nu == 0:
-        return Constant("path length", math.inf, "nu = 0 on the set", ball.lipschitz.source)
-    if problem.p <= problem.n:
-        value = 2 * math.sqrt(2 * gap / ((1 - delta) * loss.nu)) / ball.sigma_start
-        return Constant(
-            "path length",
-            value,
-            f"D11: 2 sqrt(2 gap / ((1 - delta) nu)) / sigma_start, delta = {delta:g}",
-            ball.lipschitz.source,
-        )
-    return Constant(
-        "path length",
-        math.sqrt(2 * gap / loss.nu) / ball.sigma_least,
-        "D6: sqrt(2 gap / nu) / sigma_0",
-        ball.lipschitz.source,
-    )
-
-
-def quadratic_constant(lipschitz: Constant, sigma: float) -> Constant:
-    """`C = L / (2 sigma_0^2)` of `|r_{k+1}| <= C |r_k|^2` (full Gauss-Newton step, squared loss, full row rank).
+        p <= n, Gauss-Newton:   2 sqrt(2 gap / ((1 - delta) nu)) / sigma_start
+        p > n, every damping:   sqrt(2 gap / nu) / sigma_min
 
     Arguments:
 
-    - `sigma`: `sigma_0 > 0`, smallest singular value at the point stepped from, or a lower bound of it.
+    - `ball`, `loss`: from `convergence_ball` and `loss_constants`.
+    - `delta`: as in `alpha_threshold`.
+    - `gap`: `g(f(w0)) - g_inf`. Defaults to the larger `g(f(w0)) - inf g`.
 
-    Reference: papers.md D13.
+    Reference: Statements D11 and D6.
+    """
+    gap, source = loss.gap if gap is None else gap, ball.lipschitz.source
+    if loss.nu == 0:
+        return Constant("path length", math.inf, "nu = 0 on the set", source)
+    if problem.p <= problem.n:
+        value = 2 * math.sqrt(2 * gap / ((1 - delta) * loss.nu)) / ball.sigma_start
+        formula = f"D11: 2 sqrt(2 gap / ((1 - delta) nu)) / sigma_start, delta = {delta:g}"
+        return Constant("path length", value, formula, source)
+    value = math.sqrt(2 * gap / loss.nu) / ball.sigma_min
+    return Constant("path length", value, "D6: sqrt(2 gap / nu) / sigma_min", source)
+
+
+def quadratic_constant(lipschitz: Constant, sigma: float) -> Constant:
+    """Compute `C = L / (2 sigma_0^2)` of `|r_{k+1}| <= C |r_k|^2` for full Gauss-Newton steps.
+
+    Arguments:
+
+    - `lipschitz`, `sigma`: `L`, and a lower bound `sigma_0 > 0` of the smallest singular value.
+
+    Reference: Statement D13.
     """
     return Constant("C", lipschitz.value / (2 * sigma**2), "D13: L / (2 sigma_0^2)", lipschitz.source)

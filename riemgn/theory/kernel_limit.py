@@ -1,4 +1,4 @@
-"""The kernel limit: at large output scale the trained network predicts like regression with its tangent kernel."""
+"""The kernel limit: a network of large output scale predicts like tangent-kernel regression."""
 
 import equinox as eqx
 import numpy as np
@@ -9,51 +9,52 @@ from ..trajectory import Trajectory
 from . import path_quantities
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Evidence
-from .constants import output_scale
-from .hypotheses import arrived, constant_curvature, full_row_rank, truth
+from .constants import swept_scales
+from .hypotheses import all_satisfy, flow_is, full_row_rank, ON_PATH, reached_end, squared_loss
 
 
 def kernel_limit(trajectories: Evidence, x_new: ArrayLike | None = None) -> Findings:
-    """C11: on new points the Gauss-Newton predictor differs from `f_0(x) + J(x) J^+ (f_t - f_0)` by `O(1 / alpha)`.
+    """Check that predictions differ from `f_0(x) + J(x) J^+ (f_t - f_0)` by `O(1 / alpha)`.
 
-    `J(x) J^+ = k(x, X) K^-1` is regression with the tangent kernel at the start, here to the outputs reached at the last time. By default the new
-    points are midpoints of neighbouring training inputs.
+    `J(x) J^+ = k(x, X) K^-1` is regression with the tangent kernel at the start, here on the
+    outputs at the last time.
+
+    Arguments:
+
+    - `x_new`: new inputs. Defaults to midpoints of neighbouring training inputs.
+
+    Reference: Statement C11.
     """
-    alphas = np.array([output_scale(traj.problem.model) for traj in trajectories])
-    if np.ptp(np.log10(alphas)) < 1 - 1e-9 or len(trajectories) < 3:
-        raise ValueError(
-            f"The claim `kernel_limit` needs at least three output scales over a decade, got {alphas.tolist()}."
-        )
+    alphas = swept_scales("kernel_limit", trajectories)
     deviations = np.array([deviation(traj, x_new) for traj in trajectories])
     slope = float(np.polyfit(np.log(alphas), np.log(deviations), 1)[0])
+    change = max(map(path_quantities.jacobian_change, trajectories))
+    last = float(deviations[-1])
     hypotheses = (
-        truth("all flows are of Gauss-Newton", all(isinstance(traj.flow, GaussNewtonFlow) for traj in trajectories)),
-        truth("the loss is squared", all(constant_curvature(traj).margin >= 0 for traj in trajectories)),
-        truth("J(w0) has rank n", all(full_row_rank(traj).margin >= 0 for traj in trajectories)),
-        truth("the solves reached their end", all(arrived(traj).margin >= 0 for traj in trajectories)),
-        Hypothesis(
-            "largest relative change of J over a run (lazy)",
-            max(map(path_quantities.jacobian_change, trajectories)),
-            "at_most",
-            0.1,
-            "measured",
-        ),
-        Hypothesis(
-            "deviation at the largest alpha, above rounding", float(deviations[-1]), "at_least", 1e-9, "measured"
-        ),
+        all_satisfy("all flows are of Gauss-Newton", trajectories, lambda traj: flow_is(traj, GaussNewtonFlow)),
+        all_satisfy("the loss is squared", trajectories, squared_loss),
+        all_satisfy("J(w0) has rank n", trajectories, full_row_rank),
+        all_satisfy("the solves reached their end", trajectories, reached_end),
+        Hypothesis("largest relative change of J over a run (lazy)", change, "at_most", 0.1, ON_PATH),
+        Hypothesis("deviation at the largest alpha, above rounding", last, "at_least", 1e-9, ON_PATH),
     )
-    # where second-order terms cancel the deviation falls faster, like 1 / alpha^2: an upper bound on the slope, not an equality
+    # only an upper bound of the slope, because second-order terms can cancel
     name = "slope of log |f(x) - kernel regression| in log alpha"
     return Findings(hypotheses, (Conclusion(name, -1.0, slope, "at_most", 0.1, constant="kernel at the start"),))
 
 
 def deviation(traj: Trajectory, x_new: ArrayLike | None) -> float:
-    """Largest difference between the two predictors on the new points, in units of `|y - f_0|_inf`."""
+    """Compute the largest difference of the two predictions, in units of `|y - f_0|_inf`.
+
+    Arguments:
+
+    - `x_new`: new inputs, or None for midpoints of neighbouring training inputs.
+    """
     problem = traj.problem
     new = 0.5 * (problem.x + np.roll(np.asarray(problem.x), 1, axis=0)) if x_new is None else np.asarray(x_new)
-    asked = eqx.tree_at(lambda p: (p.x, p.y), problem, (new, np.zeros(len(new) * problem.n // len(problem.x))))
-    train, test = (np.asarray(path_quantities.jacobian(p, problem.w0)) for p in (problem, asked))
-    moved = np.linalg.lstsq(train, np.asarray(traj.outputs[-1] - traj.outputs[0]), rcond=None)[0]
-    predicted = np.asarray(asked.outputs(problem.w0)) + test @ moved
-    trained = np.asarray(asked.outputs(traj.params[-1]))
+    at_new = eqx.tree_at(lambda p: (p.x, p.y), problem, (new, np.zeros(len(new) * problem.n // len(problem.x))))
+    train, test = (np.asarray(path_quantities.jacobian(p, problem.w0)) for p in (problem, at_new))
+    step = np.linalg.lstsq(train, np.asarray(traj.outputs[-1] - traj.outputs[0]), rcond=None)[0]
+    predicted = np.asarray(at_new.outputs(problem.w0)) + test @ step
+    trained = np.asarray(at_new.outputs(traj.params[-1]))
     return float(np.abs(trained - predicted).max() / np.abs(np.asarray(problem.y - traj.outputs[0])).max())

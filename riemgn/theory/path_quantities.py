@@ -1,4 +1,4 @@
-"""Quantities along a trajectory that claims compare: curvature of the loss, dissipation, speed, damping, derivatives of the logarithm."""
+"""Quantities along a trajectory: dissipation, speed, damping, curvature and logarithmic rates."""
 
 from collections.abc import Callable
 
@@ -19,21 +19,24 @@ from ..trajectory import Trajectory
 
 # central differences of order 8: offsets 1..4 in steps, antisymmetric
 WEIGHTS = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
-NODES_PER_INTERVAL = 8  # Gauss-Legendre nodes: exact for polynomials of degree 15 on each interval between saved times
+NODES_PER_INTERVAL = 8  # Gauss-Legendre nodes, exact for polynomials of degree 15 on each interval
 
 
 def rank_at_start(traj: Trajectory) -> int:
-    """Rank of the Jacobian that the driver decided at the starting point."""
+    """Return the rank of the Jacobian that the solver found at the starting point."""
     return int(traj.stats["rank"])
 
 
 def immersion_of(traj: Trajectory) -> Immersion:
-    """The output manifold's chart, of the rank at the start."""
+    """Return the chart of the output manifold, with the rank at the start."""
     return Immersion(traj.problem, None, None, dim=rank_at_start(traj))
 
 
 def kappas(traj: Trajectory, params: Float[Array, "t p"]) -> Float[np.ndarray, " t"]:
-    """`kappa = Hess_M g[u, u] / |u|^2` with `u = grad_M g`, geometry at single points (theory.md C4)."""
+    """Compute `kappa = Hess_M g[u, u] / |u|^2` with `u = grad_M g` at single points.
+
+    Reference: Statement C4.
+    """
     return np.asarray(_kappas(immersion_of(traj), params))
 
 
@@ -48,7 +51,9 @@ def _kappas(immersion: Immersion, params):
 
 
 def gradient_log_rates(traj: Trajectory, ts: Float[np.ndarray, " t"], step: float) -> Float[np.ndarray, " t"]:
-    """`-1/2 d/dt log |u|^2` at the times `ts`, by differences of order 8 and the given step of the dense output: no derivative of the flow enters.
+    """Compute `-1/2 d/dt log |u|^2` at `ts` by differences of order 8 of the dense output.
+
+    No derivative of the flow enters.
 
     Raises: `ValueError` without dense output.
     """
@@ -68,12 +73,12 @@ def _squared_gradients(immersion: Immersion, params):
 
 
 def states_at(traj: Trajectory, ts: Float[np.ndarray, " t"]) -> Float[Array, "t p"]:
-    """Parameters at any times from the dense output.
+    """Return the parameters at any times from the dense output.
 
     Raises: `ValueError` without dense output.
     """
     if traj.interpolation is None:
-        raise ValueError("This claim looks between the saved times: solve with dense=True.")
+        raise ValueError("This claim needs values between the saved times; solve with dense=True.")
     return _evaluate(traj.interpolation, jnp.asarray(ts))
 
 
@@ -82,48 +87,50 @@ def _evaluate(interpolation, ts):
     return jax.vmap(lambda t: interpolation.evaluate(t)["w"])(ts)
 
 
-def integral(traj: Trajectory, integrand: Callable) -> float:
-    """`int integrand(t, w_t) dt` over the trajectory, by Gauss-Legendre quadrature of the dense output between saved times.
+def integrals(
+    traj: Trajectory, integrand: Callable, count: int = NODES_PER_INTERVAL
+) -> Float[np.ndarray, " intervals"]:
+    """Compute `int integrand(t, w_t) dt` over each interval between saved times.
+
+    It uses Gauss-Legendre quadrature of the dense output with `count` nodes in each interval.
 
     Arguments:
 
-    - `integrand`: function of (t, w, problem, flow, rank) that returns a scalar; a module-level function, so that it compiles once.
+    - `integrand`: scalar function of (t, w, problem, flow, rank), at module level, so that it
+      compiles once.
     """
-    return float(np.sum(integrals(traj, integrand)))
-
-
-def integrals(traj: Trajectory, integrand: Callable, count: int = NODES_PER_INTERVAL) -> Float[np.ndarray, " t-1"]:
-    """`integral` over each interval between saved times by itself, with `count` nodes in each."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     edges = np.asarray(traj.ts)
     half, middle = 0.5 * np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
     ts = (middle[:, None] + half[:, None] * nodes).ravel()
-    values = _map_along(
-        integrand, traj.problem, traj.flow, jnp.asarray(ts), states_at(traj, ts), jnp.asarray(rank_at_start(traj))
-    )
-    return np.asarray(values).reshape(half.size, nodes.size) @ weights * half
-
-
-@eqx.filter_jit
-def _map_along(function, problem: Problem, flow: AbstractFlow | AbstractMethod, ts, params, rank):
-    return jax.lax.map(lambda pair: function(pair[0], pair[1], problem, flow, rank), (ts, params))
+    return _mapped(integrand, traj, ts, states_at(traj, ts)).reshape(half.size, nodes.size) @ weights * half
 
 
 def at_saved_times(traj: Trajectory, function: Callable) -> Float[np.ndarray, " t"]:
-    """A scalar function of (t, w, problem, flow, rank) at every saved time."""
-    return np.asarray(
-        _map_along(function, traj.problem, traj.flow, traj.ts, traj.params, jnp.asarray(rank_at_start(traj)))
-    )
+    """Evaluate a scalar function of (t, w, problem, flow, rank) at every saved time."""
+    return _mapped(function, traj, traj.ts, traj.params)
+
+
+def _mapped(function: Callable, traj: Trajectory, ts, params) -> np.ndarray:
+    rank = jnp.asarray(rank_at_start(traj))
+    return np.asarray(_compiled_map(function, traj.problem, traj.flow, jnp.asarray(ts), params, rank))
+
+
+@eqx.filter_jit
+def _compiled_map(function, problem: Problem, flow: AbstractFlow | AbstractMethod, ts, params, rank):
+    return jax.lax.map(lambda pair: function(pair[0], pair[1], problem, flow, rank), (ts, params))
 
 
 def dissipation(t, w, problem, flow, rank):
-    """`-d/dt g(f(w_t)) = sum_i phi(s_i^2) (u_i^T grad g)^2` by the flow's gain, from an SVD: it shares nothing with `flow.direction`."""
+    """`-d/dt g(f(w_t)) = sum_i phi(s_i^2) (u_i^T grad g)^2`, from an SVD.
+
+    It shares no code with `flow.direction`, so it is an independent check.
+    """
     point = problem.linearise(w)
-    seen = point.whitened() if flow.whitens else point
-    svd = thin_svd(seen.jac)
-    kept = jnp.arange(svd.s.size) < rank
-    gain = flow.gain(svd.s**2, flow.damping(t, seen, rank))
-    return jnp.sum(jnp.where(kept, gain * (svd.u.T @ seen.loss_gradient) ** 2, 0.0))
+    point = point.whitened() if flow.whitens else point
+    svd = thin_svd(point.jac)
+    gain = flow.gain(svd.s**2, flow.damping(t, point, rank))
+    return jnp.sum(jnp.where(jnp.arange(svd.s.size) < rank, gain * (svd.u.T @ point.loss_gradient) ** 2, 0.0))
 
 
 def speed(t, w, problem, flow, rank):
@@ -132,9 +139,11 @@ def speed(t, w, problem, flow, rank):
 
 
 def score_dissipation(t, w, problem, flow, rank):
-    """`-d/dt F(w_t) = <grad F, G^{-1} grad F>` of GGN-SCORE's flow, with `grad F` by differentiation and `G = c D + J^T Q J` by its SVD.
+    """`-d/dt F(w_t) = <grad F, G^-1 grad F>` of the GGN-SCORE flow, `G = c D + J^T Q J`.
 
-    With `A = Q^{1/2} J D^{-1/2} = U S V^T` and `b = D^{-1/2} grad F`: `sum_i (v_i^T b)^2 / (c + s_i^2) + |b - V V^T b|^2 / c`.
+    `grad F` comes from automatic differentiation and `G^-1` from an SVD. With
+    `A = Q^{1/2} J D^{-1/2} = U S V^T` and `b = D^{-1/2} grad F` it equals
+    `sum_i (v_i^T b)^2 / (c + s_i^2) + |b - V V^T b|^2 / c`.
     """
     root = jnp.sqrt(flow.penalty.hessian_diagonal(w))
     b = jax.grad(flow.objective, argnums=1)(problem, w) / root
@@ -144,22 +153,17 @@ def score_dissipation(t, w, problem, flow, rank):
 
 
 def objective(t, w, problem, flow, rank):
-    """What the flow lowers."""
+    """The function that the flow minimises."""
     return flow.objective(problem, w)
 
 
-def least_metric(t, w, problem, flow, rank):
-    """The least entry of `c D`, below which no eigenvalue of GGN-SCORE's metric lies."""
+def smallest_metric_entry(t, w, problem, flow, rank):
+    """The smallest entry of `c D`, a lower bound of the eigenvalues of the GGN-SCORE metric."""
     return flow.c * jnp.min(flow.penalty.hessian_diagonal(w))
 
 
-def damping(t, w, problem, flow, rank):
-    """`rho_t`."""
-    return flow.damping(t, problem.linearise(w), rank)
-
-
-def least_gain(t, w, problem, flow, rank):
-    """`theta = phi(lambda_min(K))`, the smallest gain on the kept singular values."""
+def smallest_gain(t, w, problem, flow, rank):
+    """`theta = phi(lambda_min(K))`, the smallest gain on the singular values that count."""
     point = problem.linearise(w)
     s = singular_values(point.jac)
     gain = flow.gain(s**2, flow.damping(t, point, rank))
@@ -167,28 +171,28 @@ def least_gain(t, w, problem, flow, rank):
 
 
 def cumulative(ts: Float[np.ndarray, " t"], values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-    """Integral from the first time to each time, by Simpson's rule on the saved times."""
-    return np.concatenate([[0.0], scipy.integrate.cumulative_simpson(values, x=ts)])
+    """Integrate from the first time to each time, by Simpson's rule on the saved times."""
+    return scipy.integrate.cumulative_simpson(values, x=ts, initial=0.0)
 
 
 def gradients(traj: Trajectory) -> Float[np.ndarray, "t n"]:
-    """`grad g(f(w_t))` at the saved times."""
+    """Compute `grad g(f(w_t))` at the saved times."""
     return np.asarray(jax.vmap(traj.problem.loss_gradient)(traj.outputs))
 
 
 def gaps(traj: Trajectory) -> Float[np.ndarray, " t"]:
-    """`g(f(w_t)) - inf g` at the saved times."""
+    """Compute `g(f(w_t)) - inf g` at the saved times."""
     return np.asarray(traj.losses - traj.problem.loss.infimum(traj.problem.y))
 
 
 def jacobian_change(traj: Trajectory) -> float:
-    """`|J(w_T) - J(w_0)| / |J(w_0)|` in the Frobenius norm: how far from lazy a run is."""
+    """Compute `|J(w_T) - J(w_0)| / |J(w_0)|` in the Frobenius norm, small in the lazy regime."""
     start, end = (np.asarray(jacobian(traj.problem, traj.params[i])) for i in (0, -1))
     return float(np.linalg.norm(end - start) / np.linalg.norm(start))
 
 
 def metric_change(traj: Trajectory) -> float:
-    """`|J(w_T) - J(w_0)|_2 / sigma_min(J(w_0))`: every direction's length `|J v|` changes by at most this part."""
+    """Compute `|J(w_T) - J(w_0)|_2 / sigma_min(J(w_0))`, which bounds the change of `|J v|`."""
     start, end = (np.asarray(jacobian(traj.problem, traj.params[i])) for i in (0, -1))
     return float(np.linalg.norm(end - start, 2) / np.linalg.svd(start, compute_uv=False)[-1])
 
@@ -200,7 +204,12 @@ def jacobian(problem: Problem, w: Float[Array, " p"]) -> Float[Array, "n p"]:
 
 
 def polyak_quotient(traj: Trajectory, floor: float = 1e-20) -> float:
-    """`min |grad g|^2 / (2 (g - inf g))` over saved times whose gap is above `floor` of the first: at least `nu` on the convex hull of the path."""
+    """Compute `min |grad g|^2 / (2 (g - inf g))`, which is at least `nu` near the path.
+
+    Arguments:
+
+    - `floor`: saved times whose gap is below this share of the first gap are left out.
+    """
     gap = gaps(traj)
-    seen = gap > floor * gap[0]
-    return float(np.min(np.sum(gradients(traj) ** 2, axis=1)[seen] / (2 * gap[seen])))
+    above = gap > floor * gap[0]
+    return float(np.min(np.sum(gradients(traj) ** 2, axis=1)[above] / (2 * gap[above])))

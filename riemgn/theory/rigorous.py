@@ -1,4 +1,4 @@
-"""Rigorous mode: the numbers float64 decides badly, enclosed by ball arithmetic (optional extra python-flint) at the start of small problems."""
+"""Rigorous mode: enclosures by ball arithmetic at the start of small problems."""
 
 import importlib
 import math
@@ -16,27 +16,22 @@ from .certificate import Status
 from .constants import fitting_lipschitz, output_scale
 
 PRECISIONS = (128, 256, 512, 1024)
-LARGEST = 1_000_000  # entries of the Jacobian
-Ball = Any  # flint.arb
-Balls = Any  # flint.arb_mat
+MAX_ENTRIES = 1_000_000  # of the Jacobian
+Arb = Any  # flint.arb, a real number with an error bound
+ArbMatrix = Any  # flint.arb_mat
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A proved enclosure `lower <= value <= upper`, ends rounded outward."""
+    """A proved enclosure `lower <= value <= upper`, with ends rounded outward."""
 
     lower: float
     upper: float
 
     @property
-    def width(self) -> float:
-        """`upper - lower`."""
-        return self.upper - self.lower
-
-    @property
     def relative_width(self) -> float:
-        """`width / lower`, infinite where the lower end is not positive."""
-        return self.width / self.lower if self.lower > 0 else math.inf
+        """`(upper - lower) / lower`, infinite if the lower end is not positive."""
+        return (self.upper - self.lower) / self.lower if self.lower > 0 else math.inf
 
     def __contains__(self, value: float) -> bool:
         return self.lower <= value <= self.upper
@@ -47,13 +42,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class StartEnclosure:
-    """What is proved of a problem at its starting point.
+    """Proved facts on a problem at its starting point.
 
-    - `eigenvalue`: `lambda_min` of `K = J J^T` (n <= p) or of `J^T J` (p < n); `sigma_min`: its square root, the smallest singular value of `J`.
-    - `positive`: `"holds"` where `lambda_min > 0` is proved, else `"undecided"` (0 is then the proved lower end).
+    - `eigenvalue`: `lambda_min` of `K = J J^T` if n <= p, else of `J^T J`.
+    - `sigma_min`: its square root, the smallest singular value of `J`.
+    - `positive`: `"holds"` if `lambda_min > 0` is proved, else `"undecided"`.
     - `targets`, `residual`: `|y|` and `|f(w0) - y|`.
-    - `threshold`: `alpha_0` of `alpha_threshold` with the analytic Lipschitz constant, None for another loss, an unknown bound or an undecided sign.
-    - `threshold_met`: `"holds"` where `alpha >= alpha_0` is proved, `"fails"` where `alpha < alpha_0` is, else `"undecided"`.
+    - `threshold`: `alpha_0` of `alpha_threshold` with the analytic Lipschitz constant. None for
+      another loss, without an analytic bound, or if `positive` is undecided.
+    - `threshold_met`: whether `alpha >= alpha_0` holds, fails or is undecided.
     - `bits`: working precision that sufficed.
     """
 
@@ -67,98 +64,94 @@ class StartEnclosure:
     bits: int
 
     def __str__(self) -> str:
-        sign = "lambda_min > 0 proved" if self.positive == Status.HOLDS else "lambda_min > 0 undecided"
         ending = "" if self.threshold is None else f", alpha_0 in {self.threshold} ({self.threshold_met})"
-        return f"{sign}: {self.eigenvalue}, sigma_min in {self.sigma_min}, |y| in {self.targets}, |f0 - y| in {self.residual}{ending}; {self.bits} bits"
+        first = f"lambda_min > 0 {self.positive}: {self.eigenvalue}, sigma_min in {self.sigma_min}"
+        return f"{first}, |y| in {self.targets}, |f0 - y| in {self.residual}{ending}; {self.bits} bits"
 
 
 def enclose_start(problem: Problem, *, tolerance: float = 1e-9, delta: float = 0.5) -> StartEnclosure:
-    """Enclosures of `lambda_min`, `sigma_min(J)`, `|y|`, `|f - y|` and the threshold on alpha at `problem.w0`, proved up to the model's arithmetic.
+    """Enclose `lambda_min`, `sigma_min(J)`, `|y|`, `|f - y|` and `alpha_0` at the start.
 
-    The model is evaluated and differentiated with balls of 128 bits and more: its numbers (data, parameters, alpha) are taken as exact, its
-    operations and constants such as `1 / sqrt(fan_in)` are enclosed. With a midpoint eigenvector `v` of the Gram matrix `K`,
+    Data, parameters and alpha are exact inputs. All operations are enclosed, with 128 bits and
+    more. With an approximate eigenvector `v` of the Gram matrix `K`,
 
         theta = v^T K v / |v|^2 >= lambda_min,     and     K - s I > 0  =>  lambda_min > s
 
-    for `s = theta (1 - tolerance)`; that the matrix is positive definite is proved by Schur complements in ball arithmetic, halves of halves down to
-    pivots. The precision is doubled, up to 1024 bits, until it is, or until the enclosure stays wider.
-    The threshold takes the analytic Lipschitz constant (float64, raised by 1e-9 of itself for its own rounding).
+    for `s = theta (1 - tolerance)`. Schur complements prove that the matrix is positive definite.
+    The precision is doubled, up to 1024 bits, until they do. The Lipschitz constant of the
+    threshold is computed in float64 and enlarged by 1e-9 of itself for its own rounding.
 
     Arguments:
 
-    - `tolerance`: relative width asked of `lambda_min`, in (0, 1/2).
+    - `tolerance`: relative width of the enclosure of `lambda_min`, in (0, 1/2).
     - `delta`: as in `alpha_threshold`.
 
     Returns: a `StartEnclosure`.
 
-    Raises: `ValueError` where python-flint is missing, for a model other than MLP (smooth activation), linear and their wrappers, or one too large.
+    Raises: `ValueError` without python-flint, for other models than smooth MLP, linear models and
+    their wrappers, or for a problem that is too large.
 
-    Reference: Rump, Acta Numerica 19 (2010), section 10; Johansson, IEEE Trans. Computers 66 (2017), arithmetic of python-flint.
+    Reference: Rump, Acta Numerica 19 (2010), section 10. Johansson, IEEE Trans. Computers 66
+    (2017).
     """
-    flint = _flint()
+    try:
+        flint = importlib.import_module("flint")
+    except ModuleNotFoundError:
+        raise ValueError("Rigorous mode needs python-flint; install it by `pip install python-flint`.") from None
     if not 0 < tolerance < 0.5:
-        raise ValueError(f"`tolerance` must lie in (0, 1/2), got {tolerance}.")
-    if problem.n * problem.p > LARGEST:
-        raise ValueError(f"Rigorous mode is for Jacobians of up to {LARGEST:,} entries, got {problem.n} x {problem.p}.")
+        raise ValueError(f"`tolerance` must be in (0, 1/2), got {tolerance}.")
+    if problem.n * problem.p > MAX_ENTRIES:
+        raise ValueError(f"Rigorous mode needs at most {MAX_ENTRIES:,} entries of J, got {problem.n} x {problem.p}.")
     for bits in PRECISIONS:
         with flint.ctx.workprec(bits):
             weights = [flint.arb(float(v)) for v in np.asarray(problem.w0)]
-            inputs = _balls(flint, problem.x.reshape(problem.x.shape[0], -1))
+            inputs = _matrix(flint, problem.x.reshape(problem.x.shape[0], -1))
             outputs, jac = _evaluate(flint, problem.model, weights, inputs)
             gram = jac * jac.transpose() if problem.n <= problem.p else jac.transpose() * jac
-            ends = _least_eigenvalue(flint, gram, tolerance)
-            if (ends is None or ends[1] - ends[0] > 2 * tolerance * ends[1]) and bits < PRECISIONS[-1]:
+            ends = _smallest_eigenvalue(flint, gram, tolerance)
+            if bits < PRECISIONS[-1] and (ends is None or ends[1] - ends[0] > 2 * tolerance * ends[1]):
                 continue
-            targets = [flint.arb(float(v)) for v in np.asarray(problem.y)]
-            residual = [f - y for f, y in zip(outputs, targets, strict=True)]
-            lower, upper = (flint.arb(0), _rayleigh_bound(flint, gram)) if ends is None else ends
-            sigma = lower.sqrt().union(upper.sqrt())
-            threshold, met = (
-                (None, Status.UNDECIDED)
-                if ends is None
-                else _threshold(flint, problem, sigma, _length(flint, residual), delta)
-            )
-            return StartEnclosure(
-                eigenvalue=_interval(lower.union(upper)),
-                sigma_min=_interval(sigma),
-                positive=Status.UNDECIDED if ends is None else Status.HOLDS,
-                targets=_interval(_length(flint, targets)),
-                residual=_interval(_length(flint, residual)),
-                threshold=threshold,
-                threshold_met=met,
-                bits=bits,
+            return _start_enclosure(
+                flint, problem, outputs, ends or (flint.arb(0), _rayleigh_bound(flint, gram)), delta
             )
     raise AssertionError("the last precision always returns")
 
 
-def _flint() -> Any:
-    try:
-        return importlib.import_module("flint")
-    except ModuleNotFoundError:
-        raise ValueError(
-            "Rigorous mode needs python-flint, which is not installed; pip install python-flint."
-        ) from None
+def _start_enclosure(flint: Any, problem: Problem, outputs: list[Arb], ends: tuple[Arb, Arb], delta: float):
+    lower, upper = ends
+    targets = [flint.arb(float(v)) for v in np.asarray(problem.y)]
+    residual = _length(flint, [f - y for f, y in zip(outputs, targets, strict=True)])
+    sigma, positive = lower.sqrt().union(upper.sqrt()), bool(lower > 0)
+    threshold, met = _threshold(flint, problem, sigma, residual, delta) if positive else (None, Status.UNDECIDED)
+    return StartEnclosure(
+        eigenvalue=_interval(lower.union(upper)),
+        sigma_min=_interval(sigma),
+        positive=Status.HOLDS if positive else Status.UNDECIDED,
+        targets=_interval(_length(flint, targets)),
+        residual=_interval(residual),
+        threshold=threshold,
+        threshold_met=met,
+        bits=flint.ctx.prec,
+    )
 
 
-def _interval(ball: Ball) -> Interval:
-    """The ends of a ball of non-negative content as floats, rounded outward."""
-    lower, upper = float(ball.lower()), float(ball.upper())
+def _interval(number: Arb) -> Interval:
+    """The ends of a non-negative number as floats, rounded outward."""
+    lower, upper = float(number.lower()), float(number.upper())
     return Interval(max(math.nextafter(lower, -math.inf), 0.0), math.nextafter(upper, math.inf))
 
 
-def _balls(flint: Any, array: Any) -> Balls:
+def _matrix(flint: Any, array: Any) -> ArbMatrix:
     return flint.arb_mat([[flint.arb(float(v)) for v in row] for row in np.asarray(array)])
 
 
-def _length(flint: Any, entries: list[Ball]) -> Ball:
+def _length(flint: Any, entries: list[Arb]) -> Arb:
     row = flint.arb_mat([entries])
     return (row * row.transpose())[0, 0].sqrt()
 
 
-def _threshold(
-    flint: Any, problem: Problem, sigma: Ball, residual: Ball, delta: float
-) -> tuple[Interval | None, Status]:
-    """`alpha_0` for the squared loss: `4 L |f0 - y| / (delta sigma^2)`, or with `delta = 1` where p > n."""
+def _threshold(flint: Any, problem: Problem, sigma: Arb, residual: Arb, delta: float) -> tuple[Interval | None, Status]:
+    """`alpha_0` of the squared loss: `4 L |f0 - y| / (delta sigma^2)`, `delta = 1` if p > n."""
     if not isinstance(problem.loss, SquaredLoss):
         return None, Status.UNDECIDED
     try:
@@ -171,11 +164,8 @@ def _threshold(
     return _interval(ratio * flint.arb(output_scale(problem.model))), met
 
 
-# --- eigenvalues -----------------------------------------------------------------------------------------------------
-
-
-def _least_eigenvalue(flint: Any, gram: Balls, tolerance: float) -> tuple[Ball, Ball] | None:
-    """Exact lower and upper bounds of the least eigenvalue of a symmetric matrix of balls, or None where a positive lower one is not proved."""
+def _smallest_eigenvalue(flint: Any, gram: ArbMatrix, tolerance: float) -> tuple[Arb, Arb] | None:
+    """Bounds of the smallest eigenvalue, or None if a positive lower bound is not proved."""
     theta = _rayleigh_bound(flint, gram)
     if not theta > 0:
         return None
@@ -188,15 +178,15 @@ def _least_eigenvalue(flint: Any, gram: Balls, tolerance: float) -> tuple[Ball, 
     return None
 
 
-def _rayleigh_bound(flint: Any, gram: Balls) -> Ball:
-    """An upper bound of the least eigenvalue: the upper end of the Rayleigh quotient of float64's eigenvector, refined by inverse iteration."""
+def _rayleigh_bound(flint: Any, gram: ArbMatrix) -> Arb:
+    """An upper bound of the smallest eigenvalue, from a refined Rayleigh quotient."""
     middle = gram.mid()
     floats = np.array([[float(v) for v in row] for row in middle.tolist()])
-    vector = _balls(flint, np.linalg.eigh(floats)[1][:, :1])
+    vector = _matrix(flint, np.linalg.eigh(floats)[1][:, :1])
     try:
         inverse = middle.inv().mid()
     except ZeroDivisionError:
-        inverse = None  # singular to working precision: any vector gives a bound
+        inverse = None  # singular to working precision; any vector gives a bound
     last = math.inf
     for _ in range(200 if inverse is not None else 0):
         vector = (inverse * vector).mid()
@@ -208,8 +198,8 @@ def _rayleigh_bound(flint: Any, gram: Balls) -> Ball:
     return ((vector.transpose() * gram * vector)[0, 0] / (vector.transpose() * vector)[0, 0]).upper()
 
 
-def _positive_definite(flint: Any, matrix: Balls) -> bool:
-    """Whether every symmetric matrix in the balls is proved positive definite: `A11 > 0` and `A22 - A21 A11^-1 A21^T > 0`."""
+def _positive_definite(flint: Any, matrix: ArbMatrix) -> bool:
+    """Prove that the matrix is positive definite: `A11 > 0` and `A22 - A21 A11^-1 A21^T > 0`."""
     size = matrix.nrows()
     if size == 1:
         return bool(matrix[0, 0] > 0)
@@ -225,11 +215,8 @@ def _positive_definite(flint: Any, matrix: Balls) -> bool:
     return _positive_definite(flint, complement)
 
 
-# --- the model in ball arithmetic ------------------------------------------------------------------------------------
-
-
-def _evaluate(flint: Any, model: AbstractModel, weights: list[Ball], x: Balls) -> tuple[list[Ball], Balls]:
-    """Outputs (n,) and Jacobian (n, p) of a model at flat parameters, in the order of `problem.outputs` and `problem.w0`."""
+def _evaluate(flint: Any, model: AbstractModel, weights: list[Arb], x: ArbMatrix) -> tuple[list[Arb], ArbMatrix]:
+    """Outputs (n,) and Jacobian (n, p) at flat parameters, in the order of `problem.w0`."""
     match model:
         case Scaled():
             outputs, jac = _evaluate(flint, model.model, weights, x)
@@ -241,7 +228,7 @@ def _evaluate(flint: Any, model: AbstractModel, weights: list[Ball], x: Balls) -
             start = _evaluate(flint, model.model, origin, x)[0]
             return [f - f0 for f, f0 in zip(outputs, start, strict=True)], jac
         case Reparametrised():
-            matrix = _balls(flint, model.matrix)
+            matrix = _matrix(flint, model.matrix)
             moved = (matrix * flint.arb_mat([[v] for v in weights])).entries()
             origin = np.asarray(ravel_pytree(model.origin)[0])
             outputs, jac = _evaluate(
@@ -257,24 +244,22 @@ def _evaluate(flint: Any, model: AbstractModel, weights: list[Ball], x: Balls) -
     raise ValueError(f"Rigorous mode knows {known}, got {name}.")
 
 
-def _linear(flint: Any, weights: list[Ball], x: Balls) -> tuple[list[Ball], Balls]:
-    features = x.ncols()
-    outputs = len(weights) // features
+def _linear(flint: Any, weights: list[Arb], x: ArbMatrix) -> tuple[list[Arb], ArbMatrix]:
+    features, outputs = x.ncols(), len(weights) // x.ncols()
     table = flint.arb_mat([weights[i * outputs : (i + 1) * outputs] for i in range(features)])
-    zeros = [flint.arb(0)] * len(weights)
     rows = []
     for sample in x.tolist():
         for k in range(outputs):
-            row = list(zeros)
+            row = [flint.arb(0)] * len(weights)
             row[k::outputs] = sample
             rows.append(row)
     return (x * table).entries(), flint.arb_mat(rows)
 
 
-def _network(flint: Any, model: MLP, weights: list[Ball], x: Balls) -> tuple[list[Ball], Balls]:
+def _network(flint: Any, model: MLP, weights: list[Arb], x: ArbMatrix) -> tuple[list[Arb], ArbMatrix]:
     """Forward through the layers, then backward once for each output."""
     samples, outs = x.nrows(), model.sizes[-1]
-    layers, steps = [], []
+    layers, slopes = [], []
     h, used = x, 0
     for depth, (fan_in, fan_out) in enumerate(zip(model.sizes[:-1], model.sizes[1:], strict=True)):
         scale = 1 / flint.arb(fan_in).sqrt() if model.scaled[depth] else flint.arb(1)
@@ -284,61 +269,45 @@ def _network(flint: Any, model: MLP, weights: list[Ball], x: Balls) -> tuple[lis
         used += fan_out * fan_in
         layers.append((scale, weight, h.tolist()))
         rows = (h * weight.transpose()).tolist()
-        h = flint.arb_mat([[a + b for a, b in zip(row, bias, strict=True)] for row in rows])
+        rows = [[a + b for a, b in zip(row, bias, strict=True)] for row in rows]
         if depth < len(model.sizes) - 2:
-            both = [[_ACTIVATIONS[model.activation](flint, a) for a in row] for row in h.tolist()]
-            h = flint.arb_mat([[value for value, _ in row] for row in both])
-            steps.append([[slope for _, slope in row] for row in both])
-    jac: list[list[Ball]] = [[] for _ in range(samples * outs)]
+            pairs = [[_ACTIVATIONS[model.activation](flint, a) for a in row] for row in rows]
+            rows = [[value for value, _ in row] for row in pairs]
+            slopes.append([[slope for _, slope in row] for row in pairs])
+        h = flint.arb_mat(rows)
+    jac: list[list[Arb]] = [[] for _ in range(samples * outs)]
     for k in range(outs):
-        parts = [[] for _ in range(samples)]
         delta = flint.arb_mat([[1 if j == k else 0 for j in range(outs)] for _ in range(samples)])
         for depth in reversed(range(len(layers))):
             scale, weight, below = layers[depth]
             for i, row in enumerate(delta.tolist()):
                 by_weight = [scale * d * value for d in row for value in below[i]]
-                parts[i].append((row if model.bias else []) + by_weight)
+                jac[i * outs + k] = (row if model.bias else []) + by_weight + jac[i * outs + k]
             if depth:
-                passed = (delta * weight).tolist()
-                delta = flint.arb_mat(
-                    [
-                        [a * s for a, s in zip(row, slopes, strict=True)]
-                        for row, slopes in zip(passed, steps[depth - 1], strict=True)
-                    ]
-                )
-        for i in range(samples):
-            jac[i * outs + k] = [v for part in reversed(parts[i]) for v in part]
+                rows = zip((delta * weight).tolist(), slopes[depth - 1], strict=True)
+                delta = flint.arb_mat([[a * s for a, s in zip(row, slope, strict=True)] for row, slope in rows])
     return h.entries(), flint.arb_mat(jac)
 
 
-def _tanh(flint: Any, z: Ball) -> tuple[Ball, Ball]:
+def _tanh(flint: Any, z: Arb) -> tuple[Arb, Arb]:
     value = z.tanh()
     return value, 1 - value * value
 
 
-def _softplus(flint: Any, z: Ball) -> tuple[Ball, Ball]:
-    return z.exp().log1p(), 1 / (1 + (-z).exp())
-
-
-def _silu(flint: Any, z: Ball) -> tuple[Ball, Ball]:
+def _silu(flint: Any, z: Arb) -> tuple[Arb, Arb]:
     share = 1 / (1 + (-z).exp())
     return z * share, share * (1 + z * (1 - share))
 
 
-def _erf(flint: Any, z: Ball) -> tuple[Ball, Ball]:
-    return z.erf(), 2 / flint.arb.pi().sqrt() * (-z * z).exp()
-
-
-def _gelu(flint: Any, z: Ball) -> tuple[Ball, Ball]:
+def _gelu(flint: Any, z: Arb) -> tuple[Arb, Arb]:
     share = (1 + (z / flint.arb(2).sqrt()).erf()) / 2
     return z * share, share + z * (-z * z / 2).exp() / (2 * flint.arb.pi()).sqrt()
 
 
-# name -> (value, derivative)
-_ACTIVATIONS: dict[str, Callable[[Any, Ball], tuple[Ball, Ball]]] = {
+_ACTIVATIONS: dict[str, Callable[[Any, Arb], tuple[Arb, Arb]]] = {  # value and derivative
     "tanh": _tanh,
-    "softplus": _softplus,
+    "softplus": lambda flint, z: (z.exp().log1p(), 1 / (1 + (-z).exp())),
     "silu": _silu,
-    "erf": _erf,
+    "erf": lambda flint, z: (z.erf(), 2 / flint.arb.pi().sqrt() * (-z * z).exp()),
     "gelu": _gelu,
 }
