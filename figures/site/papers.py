@@ -38,14 +38,14 @@ def figure_line(found: Record) -> str:
 
 def claim_row(claim: Claim, figures: Sequence[Record]) -> str:
     held = ", ".join(f"{{ref}}`{each.item.id} <{each.item.paper}-{each.item.id}>` {each.verdict}" for each in figures)
-    code = f"{claim.examine.__module__}.{claim.examine.__qualname__}"
+    code = f"{claim.compute.__module__}.{claim.compute.__qualname__}"
     link = f"{{py:func}}`{code.split('.')[-2]} <{code}>`"
     name = f"{{ref}}`{claim.name} <claim-{claim.name}>`"
     return f"| {name} | {claim.theory} | {held or 'none'} | {link} | {claim.reference} |"
 
 
 def claim_section(claim: Claim, figures: Sequence[Record]) -> str:
-    code = f"{claim.examine.__module__}.{claim.examine.__qualname__}"
+    code = f"{claim.compute.__module__}.{claim.compute.__qualname__}"
     lines = [f"(claim-{claim.name})=", f"### {claim.name}", "", claim.statement, ""]
     lines += [f"- Source: {claim.reference}. Statement {claim.theory}, proof {claim.proof}: [](statements.md)"]
     call = f"`rg.certify({claim.name!r}, evidence)` with {claim.evidence} as evidence"

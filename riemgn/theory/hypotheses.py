@@ -59,6 +59,7 @@ def full_column_rank(traj: Trajectory) -> Hypothesis:
 
 def rank_kept(traj: Trajectory) -> Hypothesis:
     """The smallest singular value stays above the rounding error of the largest one."""
+    rank_at_start(traj)  # raises if there are no singular values
     smallest = float(np.min(np.asarray(traj.sigma_min)))
     largest = float(traj.stats["cond"]) * float(traj.sigma_min[0])
     rounding = max(traj.problem.n, traj.problem.p) * float(np.finfo(np.float64).eps) * largest

@@ -85,7 +85,7 @@ def invariance(trajectories: Evidence) -> Findings:
         raise ValueError("The claim `invariance` compares trajectories of one problem, saved at the same times.")
     scale = float(np.linalg.norm(np.asarray(first.outputs[0] - first.problem.y)))
     starts = max(float(np.abs(np.asarray(traj.outputs[0] - first.outputs[0])).max()) for traj in trajectories)
-    conds = [float(traj.stats["cond"]) for traj in trajectories]
+    conds = [float(traj.stats["cond"] or np.nan) for traj in trajectories]
     ratio = max(conds) / min(conds)
     hypotheses = (
         all_satisfy("all trajectories are of Gauss-Newton", trajectories, lambda traj: flow_is(traj, GaussNewtonFlow)),

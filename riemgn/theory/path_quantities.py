@@ -23,7 +23,12 @@ NODES_PER_INTERVAL = 8  # Gauss-Legendre nodes, exact for polynomials of degree 
 
 
 def rank_at_start(traj: Trajectory) -> int:
-    """Return the rank of the Jacobian that the solver found at the starting point."""
+    """Return the rank of the Jacobian that the solver found at the starting point.
+
+    Raises: `ValueError` if the run computed no singular values.
+    """
+    if traj.stats["rank"] is None:
+        raise ValueError("This claim needs singular values of J; solve with matrix_free=False, iterate with spectra=True.")
     return int(traj.stats["rank"])
 
 

@@ -105,6 +105,7 @@ def asymptotic_rate(traj: Trajectory) -> Findings:
 
     Reference: Statement C17.
     """
+    rank = rank_kept(traj)
     ts, level = np.asarray(traj.ts), np.asarray(traj.grad_norms / traj.grad_norms[0])
     last = int(np.flatnonzero(level > FLOOR)[-1])
     first = int(np.argmax(level <= 100 * level[last]))
@@ -120,7 +121,7 @@ def asymptotic_rate(traj: Trajectory) -> Findings:
     hypotheses = (
         flow_is(traj, GaussNewtonFlow),
         smooth_model(traj),
-        rank_kept(traj),
+        rank,
         reached_end(traj),
         Hypothesis("|u| at the end of the window / |u_0|", float(level[last]), "at_most", 1e-4, ON_PATH),
         Hypothesis("saved times in the window", float(last - first + 1), "at_least", 8.0, "counted"),

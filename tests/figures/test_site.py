@@ -47,7 +47,7 @@ def test_api_shows_every_public_name(site):
     missing = {f"riemgn.{name}" for name in dir(riemgn)} - addresses.keys()
     assert missing == set()
     for claim in CLAIMS.values():
-        assert addresses[f"{claim.examine.__module__}.{claim.examine.__qualname__}"].startswith("theorems.html")
+        assert addresses[f"{claim.compute.__module__}.{claim.compute.__qualname__}"].startswith("theorems.html")
 
 
 @pytest.mark.slow

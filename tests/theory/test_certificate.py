@@ -2,15 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
 import jax
 import pytest
 
 import riemgn as rg
 from riemgn.experiment.certification import Ledger
-from riemgn.theory import Certificate, Claim, CLAIMS, Conclusion, Findings, Hypothesis, Status
+from riemgn.theory import Certificate, Claim, CLAIMS, Conclusion, Findings, Hypothesis, register
 from riemgn.theory.certificate import decide, signed_margin, with_errors
-from riemgn.theory.claim import bibliography, examine
+from riemgn.theory.claim import bibliography
 
 
 def certificate(hypotheses=(), conclusions=()):
@@ -31,7 +32,7 @@ def certificate(hypotheses=(), conclusions=()):
         (-1.0, math.inf, "undecided"),
     ],
 )
-def test_a_margin_below_the_error_decides_nothing(margin, error, status):
+def test_margin_below_its_error_is_undecided(margin, error, status):
     assert decide(margin, error) == status
 
 
@@ -43,7 +44,7 @@ def test_equalities_have_two_sides_and_bounds_one():
         signed_margin("about", 1.0, 1.0)
 
 
-def test_a_broken_hypothesis_is_not_applicable_whatever_the_conclusion_shows():
+def test_broken_hypothesis_is_not_applicable():
     broken, met = Hypothesis("h", 0.0, "at_least", 1.0), Hypothesis("h", 2.0, "at_least", 1.0)
     close = Hypothesis("h", 1.05, "at_least", 1.0, error=0.1)
     good, bad = Conclusion("c", 1.0, 1.0, "equal", 0.1, 0.01), Conclusion("c", 1.0, 2.0, "equal", 0.1, 0.01)
@@ -53,14 +54,14 @@ def test_a_broken_hypothesis_is_not_applicable_whatever_the_conclusion_shows():
     assert certificate([close], [good]).status == certificate([met], []).status == "undecided"
 
 
-def test_the_numbers_are_those_of_the_conclusion_nearest_to_its_edge():
+def test_numbers_are_those_of_the_deciding_conclusion():
     far, near = Conclusion("far", 1.0, 0.0, "at_most", 0.0, 0.01), Conclusion("near", 1.0, 0.9, "at_most", 0.0, 0.01)
     cert = certificate([], [far, near])
     assert (cert.predicted, cert.measured, cert.error) == (1.0, 0.9, 0.01)
     assert cert.margin == pytest.approx(0.1)
 
 
-def test_the_error_is_the_change_to_the_tighter_computation():
+def test_error_is_the_change_to_the_tighter_computation():
     loose, tight = (Findings((), (Conclusion("c", 1.0, value, "equal", 0.1),)) for value in (1.01, 1.02))
     assert with_errors(loose, tight)[0].error == pytest.approx(0.01)
     sampled = Findings((), (Conclusion("c", 1.0, 1.02, "equal", 0.1, error=0.5),))
@@ -75,17 +76,54 @@ def test_evidence_without_a_twin_is_undecided():
     assert "error=True" in str(cert)
 
 
-def test_a_certificate_reads_as_sentences_and_as_json():
-    cert = certificate([Hypothesis("rank", 2.0, "at_least", 1.0)], [Conclusion("gap", 0.0, 1e-9, "equal", 1e-8, 1e-10)])
-    text = str(cert)
-    assert "holds" in text and "rank" in text and "numerical error" in text
+def example():
+    part = Hypothesis("rank", 2.0, "at_least", 1.0)
+    return certificate([part], [Conclusion("gap", 0.0, 1e-9, "equal", 1e-8, 1e-10, "exact")])
+
+
+def test_certificate_prints_a_table_of_80_columns():
+    words = Hypothesis("rank " * 20, math.inf, "at_most", -1.23456789e-100)
+    for cert in (example(), certificate([words], []), certificate([], [Conclusion("x" * 99, 0.0, 1.0, "equal", 0.0)])):
+        assert max(map(len, str(cert).splitlines())) <= 80
+        assert len(repr(cert).splitlines()) <= 3 and "<table>" in cert._repr_html_()
+    assert "rank" in str(example()) and "numerical error 1e-10" in str(example())
+
+
+@pytest.mark.parametrize("measured", [1e-9, math.inf, -math.inf, math.nan])
+def test_certificate_survives_json(measured):
+    parts = [Conclusion("gap", 0.0, measured, relation, 1e-8, 1e-10) for relation in ("equal", "at_most", "at_least")]
+    cert = certificate([Hypothesis("h", measured, "at_least", 0.0)], parts)
     plain = json.loads(json.dumps(cert.to_dict(), allow_nan=False))
-    assert plain["status"] == "holds" and plain["conclusions"][0]["margin"] == pytest.approx(9e-9)
-    lost = certificate([], [Conclusion("gap", 0.0, math.nan, "equal", 1e-8)]).to_dict()
-    assert json.dumps(lost, allow_nan=False) and lost["measured"] is None
+    again = Certificate.from_dict({**plain, "seconds": 1.0})
+    assert [part.status for part in again.conclusions] == [part.status for part in parts]
+    assert again.status == cert.status == plain["status"]
+    assert not math.isfinite(measured) or again == cert
 
 
-def test_every_claim_names_its_paper_and_its_evidence():
+def test_status_comes_from_the_numbers_of_a_dictionary():
+    plain = example().to_dict()
+    plain["conclusions"][0]["measured"] = 1.0
+    assert plain["status"] == "holds" and Certificate.from_dict(plain).status == "fails"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"claim": None}, "name of its `claim`"),
+        ({"hypotheses": None}, "must be a list of mappings, got None"),
+        ({"conclusions": ["gap"]}, "must be a list of mappings"),
+        ({"hypotheses": [{"name": "h", "value": "2", "relation": "equal", "threshold": 0}]}, "got '2'"),
+        ({"hypotheses": [{"name": "h", "value": 2, "relation": "near", "threshold": 0}]}, "got 'near'"),
+        ({"hypotheses": [{"name": "h", "value": 2, "relation": "equal"}]}, "`threshold` of 'h'"),
+    ],
+    ids=["claim", "missing", "not_a_part", "text", "relation", "no_threshold"],
+)
+def test_malformed_dictionary_is_named(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Certificate.from_dict({**example().to_dict(), **changes})
+
+
+def test_every_claim_names_its_paper_and_evidence():
     contract = {
         "equivalence", "dissipation", "invariance", "rate_identity", "underparameterized_convergence", "exact_residual_law", "damped_rate",
         "adaptive_damping", "path_length", "generalized_law", "asymptotic_rate", "curvature_scaling", "discrete_quadratic", "discrete_adaptive",
@@ -104,7 +142,7 @@ def test_every_claim_names_its_paper_and_its_evidence():
         rg.certify("thirteen", None)
 
 
-def test_rigorous_hypotheses_are_added_and_what_cannot_be_enclosed_is_undecided():
+def test_rigorous_hypotheses_hold_or_are_undecided():
     pytest.importorskip("flint")
     good = rg.teacher_student(n=5, width=4, cond=2.0, key=jax.random.key(0))
     free = rg.Problem(lambda w, x: x @ w, jax.numpy.ones(8), jax.numpy.eye(5, 8), jax.numpy.zeros(5))
@@ -117,31 +155,33 @@ def test_rigorous_hypotheses_are_added_and_what_cannot_be_enclosed_is_undecided(
     assert statuses == {"network": "holds", "function": "undecided"}
 
 
-class Counting:
-    """Evidence that carries a number and a twin."""
-
-    def __init__(self, value, tight=None):
-        self.value, self.tight = value, tight
-
-
-def test_examination_runs_once_on_each_of_the_twins():
+def test_claim_of_your_own_runs_on_both_twins(monkeypatch):
     seen = []
 
-    def look(evidence):
-        seen.append(evidence.value)
-        return Findings((), (Conclusion("value", 1.0, evidence.value, "equal", 0.5),))
+    def loss(traj, power=1):
+        seen.append(traj)
+        return Findings((), (Conclusion("loss", 0.0, float(traj.losses[0]) ** power, "at_least", 0.0),))
 
-    claim = Claim("c", "s", "C0", "D0", "cayci2024", "r", "e", look)
-    cert = examine(claim, Counting(1.1, Counting(1.2)), subject="numbers")
-    assert seen == [1.1, 1.2] and cert.measured == 1.2 and cert.error == pytest.approx(0.1)
-    assert cert.status == Status.HOLDS
+    monkeypatch.setattr("riemgn.theory.claim.CLAIMS", dict(CLAIMS))
+    claim = Claim("my_claim", "The loss is not negative.", "C0", "D0", "cayci2024", "derived", "a Trajectory", loss)
+    register(claim, claim)
+    traj = rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=0.1, error=True)
+    cert = rg.certify("my_claim", traj, subject="circle", power=2)
+    assert cert.status == "holds" and cert.error == 0 and cert.subject == "circle"
+    assert seen == [traj, traj.tight]
+    with pytest.raises(ValueError, match="no option 'exponent'; its options: power"):
+        rg.certify(claim, traj, exponent=2)
+    with pytest.raises(ValueError, match="another claim 'my_claim'"):
+        register(replace(claim, theory="C1"))
+    with pytest.raises(ValueError, match="`kind` must be one of"):
+        replace(claim, kind="problem")
 
 
 def entry(claim="c", problem="p", seed=0, status="holds", margin=1.0):
     return {"claim": claim, "problem": problem, "seed": seed, "status": status, "margin": margin}
 
 
-def test_the_ledger_is_taken_up_and_knows_the_worst(tmp_path):
+def test_ledger_is_read_again_and_finds_the_worst(tmp_path):
     path = tmp_path / "certificates.json"
     first = Ledger(path, quick=True)
     first.add(entry(margin=2.0))
@@ -163,7 +203,7 @@ def test_the_ledger_is_taken_up_and_knows_the_worst(tmp_path):
         ((), False),
     ],
 )
-def test_the_ledger_says_no(statuses, fine):
+def test_ledger_requires_every_claim_to_hold(statuses, fine):
     ledger = Ledger(None, quick=True)
     for seed, status in enumerate(statuses):
         ledger.add(entry(seed=seed, status=status))
