@@ -22,7 +22,7 @@ def autoregressive(phi: float, size: int, seeds: int) -> np.ndarray:
 
 
 def broken_line(times, *parts):
-    """`exp` of the continuous line with slope `-rate` from the time `start` on: (start, rate), ..."""
+    """`exp` of the continuous line with slope `-rate` after `start`: parts are (start, rate)."""
     starts, rates = np.array(parts).T
     slopes = rates[np.searchsorted(starts, times[:-1] + 1e-9, side="right") - 1]
     return np.exp(-np.concatenate([[0.0], np.cumsum(slopes * np.diff(times))]))

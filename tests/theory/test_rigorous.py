@@ -12,15 +12,15 @@ import pytest
 import riemgn as rg
 from riemgn.theory import rigorous
 from riemgn.theory.constants import alpha_threshold
-from riemgn.theory.rigorous import enclose_start, Interval
 from riemgn.theory.path_quantities import jacobian
+from riemgn.theory.rigorous import enclose_start, Interval
 from tests.helpers import paired_net, relative_error, tanh_net, ZOO
 
 flint = pytest.importorskip("flint")
 
 
 def eigenvalues_below(matrix, shift) -> int:
-    """Number of eigenvalues below `shift`, from signs of pivots in the arithmetic of the entries."""
+    """Number of eigenvalues below `shift`, from pivots in the arithmetic of the entries."""
     rows = [[value - (shift if i == j else 0) for j, value in enumerate(row)] for i, row in enumerate(matrix)]
     negative = 0
     for k in range(len(rows)):
@@ -172,7 +172,7 @@ def test_threshold_is_enclosed_and_decided():
         (lambda: ZOO["circle"](), {}, "got FunctionModel"),
         (lambda: tanh_net(4, (2, 3, 1), activation="relu"), {}, "got MLP with relu"),
         (lambda: tanh_net(4, (2, 3, 1)), {"tolerance": 0.7}, r"\(0, 1/2\), got 0.7"),
-        (lambda: tanh_net(1001, (30, 32, 1)), {}, "up to 1,000,000 entries, got 1001 x 1025"),
+        (lambda: tanh_net(1001, (30, 32, 1)), {}, "at most 1,000,000 entries of J, got 1001 x 1025"),
     ],
 )
 def test_bad_input_is_named(problem, options, sentence):
