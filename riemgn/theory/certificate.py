@@ -203,7 +203,7 @@ class Certificate:
         return self.table()
 
     def table(self, width: int = 80) -> str:
-        """Return the table of hypotheses and conclusions with at most `width` columns (at least 80)."""
+        """Return the table of hypotheses and conclusions for a terminal of at least 80 columns."""
         source = f"Source: Statement {self.theory}, {self.reference}"
         lines = [f"{self.claim}: {self.status}"]
         for text in (self.statement, f"Evidence: {self.subject}", source):

@@ -28,7 +28,7 @@ def rank_at_start(traj: Trajectory) -> int:
     Raises: `ValueError` if the run computed no singular values.
     """
     if traj.stats["rank"] is None:
-        raise ValueError("This claim needs singular values of J; solve with matrix_free=False, iterate with spectra=True.")
+        raise ValueError("This claim needs singular values; solve with matrix_free=False or iterate with spectra=True.")
     return int(traj.stats["rank"])
 
 
