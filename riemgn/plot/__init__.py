@@ -1,4 +1,4 @@
-"""Pictures. Draws what was computed elsewhere; the only room that knows matplotlib."""
+"""Figures of trajectories, manifolds, checks and sweeps, drawn with matplotlib."""
 
 from .checks import slope_curve as slope_curve, slope_figure as slope_figure
 from .manifold import (
@@ -20,8 +20,8 @@ from .series import (
 from .spread import Spread as Spread, spread_figure as spread_figure
 from .style import (
     figure as figure,
+    fix_layout as fix_layout,
     flow_style as flow_style,
     FLOW_TITLES as FLOW_TITLES,
-    settle as settle,
     style as style,
 )

@@ -1,5 +1,6 @@
-"""Slope plots of checks: errors over steps, the fitted slope on its window, the expected slope, and the rounding level."""
+"""Plots of the errors of checks over the step, with fitted and expected slopes."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,13 +21,13 @@ WINDOW = {"color": "0.9", "linewidth": 0.0, "zorder": 0}
 
 
 def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = None) -> Axes:
-    """One law of a check: measured errors, rounding level, fit on the shaded window, and a line of the expected slope through the window's end.
+    """Draw one law of a check: errors, rounding level, fit on its window, and the expected slope.
 
     Arguments:
 
-    - `law`: a `SlopeLaw`, of `check.slopes`.
-    - `ax`: where to draw; by default the axes of a new figure.
-    - `check`: the name of its check, said in the title.
+    - `law`: a `SlopeLaw`, one of `check.slopes`.
+    - `ax`: axes to draw in. Defaults to those of a new figure.
+    - `check`: name of the check, for the title.
 
     Returns: the axes.
     """
@@ -35,7 +36,6 @@ def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = No
     axes.set_yscale("log", nonpositive="mask")
     axes.plot(law.steps, law.errors, label="measured", **MEASURED)
     axes.plot(law.steps, law.floor, label="rounding level", **ROUNDING)
-    low, high = _limits(law)
     if law.window is not None:
         inside = np.array(law.window)
         axes.axvspan(*inside, label="window", **WINDOW)
@@ -44,11 +44,11 @@ def slope_curve(law: SlopeLaw, *, ax: Axes | None = None, check: str | None = No
         axes.plot(
             law.steps, anchor * (law.steps / inside[1]) ** law.expected, label=f"slope {law.expected:g}", **EXPECTED
         )
-    axes.set_ylim(low, high)
+    axes.set_ylim(*_limits(law))
     axes.set_xlim(law.steps[0] / 1.5, law.steps[-1] * 1.5)
     axes.set_xlabel("step $t$ (times the direction)")
     axes.set_ylabel("error")
-    axes.set_title(f"{'' if check is None else f'{check}:'}\n{_wrapped(law.name)}\n{_verdict(law)}".lstrip())
+    axes.set_title(f"{'' if check is None else f'{check}:'}\n{textwrap.fill(law.name, 44)}\n{_verdict(law)}".lstrip())
     axes.legend(loc="upper left", handlelength=2.4, fontsize=7.0)
     return axes
 
@@ -59,15 +59,15 @@ def slope_figure(
     *,
     fig: Figure | SubFigure | None = None,
 ) -> Any:
-    """Every slope of one or several `checks`, a panel each, under a `title`.
+    """Draw every slope of one or several `checks`, one panel each, under a `title`.
 
     Arguments:
 
-    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 3.1 x 2.9 inches a panel, three panels a row.
+    - `fig`: an empty figure or subfigure to draw in. Defaults to a new one.
 
-    Returns: the figure, `fig` where it was given.
+    Returns: the figure.
 
-    Raises: `ValueError` where there is no slope to draw, or where `fig` has axes already.
+    Raises: `ValueError` if there is no slope to draw, or if `fig` already has axes.
 
     >>> import riemgn as rg
     >>> from riemgn.geometry import check_gradient
@@ -76,30 +76,31 @@ def slope_figure(
     >>> len(slope_figure(check_gradient(M, M.problem.params)).axes)
     1
     """
-    given = [checks] if isinstance(checks, Check | SlopeLaw) else list(checks)
-    laws = [(law, check.name) for check in given if isinstance(check, Check) for law in check.slopes]
-    laws += [(law, None) for law in given if isinstance(law, SlopeLaw)]
+    items = [checks] if isinstance(checks, Check | SlopeLaw) else list(checks)
+    laws = [(law, check.name) for check in items if isinstance(check, Check) for law in check.slopes]
+    laws += [(law, None) for law in items if isinstance(law, SlopeLaw)]
     if not laws:
-        raise ValueError(f"`checks` must hold at least one slope, got {[check.name for check in given]}.")
+        raise ValueError(f"`checks` must hold at least one slope, got {[check.name for check in items]}.")
     columns = min(COLUMNS, len(laws))
     rows = -(-len(laws) // columns)
     with style():
-        whole = figure_for(fig, PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
-        axes = whole.subplots(rows, columns, squeeze=False).ravel()
+        figure = figure_for(fig, PANEL[0] * columns, PANEL[1] * rows + (0.3 if title else 0.0))
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, (law, name) in zip(axes, laws, strict=False):
             slope_curve(law, ax=ax, check=name)
         for ax in axes[len(laws) :]:
             ax.remove()
         if title:
-            whole.suptitle(title, fontsize=9.5)
-    return whole
+            figure.suptitle(title, fontsize=9.5)
+    return figure
 
 
 def _limits(law):
-    """Room for what was measured, whatever the reference line does."""
-    seen = np.concatenate([law.errors[np.isfinite(law.errors)], law.floor[np.isfinite(law.floor) & (law.floor > 0)]])
-    seen = seen[seen > 1e-300] if np.any(seen > 1e-300) else np.array([1e-16, 1.0])
-    return float(seen.min()) / 10, float(seen.max()) * 1e3  # three decades above for the legend
+    """Return limits for the measured errors and the legend."""
+    values = np.concatenate([law.errors, law.floor])
+    values = values[np.isfinite(values) & (values > 1e-300)]
+    values = values if values.size else np.array([1e-16, 1.0])
+    return float(values.min()) / 10, float(values.max()) * 1e3
 
 
 def _verdict(law):
@@ -108,15 +109,3 @@ def _verdict(law):
     if law.window is None:
         return "fails: no slope can be read"
     return f"{'holds' if law.passed else 'fails'}: slope {law.order:.2f}, at least {law.expected:g} expected"
-
-
-def _wrapped(text, width=44):
-    """The text on lines of at most `width` characters."""
-    lines = [""]
-    for word in text.split():
-        lines = (
-            [*lines, word]
-            if lines[-1] and len(lines[-1]) + len(word) >= width
-            else [*lines[:-1], f"{lines[-1]} {word}".strip()]
-        )
-    return "\n".join(lines)

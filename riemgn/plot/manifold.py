@@ -1,4 +1,4 @@
-"""Output manifolds one can see: curves in the plane, surfaces in space, and what happens on them. Takes arrays; computes no geometry."""
+"""Pictures of manifolds: curves, surfaces, and paths and tangent planes on them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from .style import axes_for, figure_for, FLOW_STYLES, FLOW_TITLES, style, width_of
 
-# kinds of path, told apart by dash and marker as well as colour; the flows keep the look they have in every other picture
+# every kind of path has its own dash and marker as well as colour
 PATH_STYLES: dict[str, dict[str, Any]] = {
     "geodesic": {"color": "#000000", "linestyle": "-", "marker": "D"},
     "chart": {"color": "#CC79A7", "linestyle": (0, (4, 1.5)), "marker": "P"},
@@ -27,13 +27,11 @@ PATH_TITLES: dict[str, str] = {
     **FLOW_TITLES,
 }
 ENDS = {"marker": "o", "linestyle": "none", "markersize": 6.0, "markeredgewidth": 1.4}
-MARKERS = 5  # markers a path
-ARROW = 0.86  # an arrow in space ends this far along the residual, before the target's star
+MARKERS = 5  # markers per path
+ARROW = 0.86  # an arrow in space ends at this part of the residual, before the target's star
 SURFACE_ALPHA = 0.75
-COLOURS = "cividis"  # its luminance rises with the number: it reads in grey too
-LEAST_SPREAD = (
-    0.2  # a scale spans at least this part of its largest number: a constant curvature is one colour, not its rounding
-)
+COLOURS = "cividis"  # its luminance increases with the number, so that it works in grey
+MIN_SPREAD = 0.2  # of a colour scale, relative to its largest number: a constant has one colour
 FLAT = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.1}
 PLAIN = "#B8C7D6"
 MANIFOLD = {"color": "0.55", "linestyle": "-", "linewidth": 3.0, "solid_capstyle": "round", "alpha": 0.6}
@@ -41,8 +39,8 @@ PLANE = {"facecolor": (0.90, 0.62, 0.0, 0.30), "edgecolor": "#8A5F00", "linewidt
 TANGENT_LINE = {"color": "#8A5F00", "linestyle": (0, (6, 2)), "linewidth": 1.3}
 RESIDUAL = {"color": "#B2182B", "linewidth": 1.6}
 TARGET = {"color": "#B2182B", "marker": "*", "markersize": 10.0, "linestyle": "none", "zorder": 12}
-LETTER, HANDLE = 0.053, 0.55  # inches that a letter and the handle of a legend entry take
-ZOOM = 1.1  # a box in space leaves its axes half empty
+LETTER, HANDLE = 0.053, 0.55  # widths of a letter and of the handle of a legend entry, inches
+ZOOM = 1.1  # because a box in space leaves its axes half empty
 AXIS_LABEL = "output $f_{}$ (unit of $y$)"
 
 
@@ -53,17 +51,17 @@ def surface(
     ax: Any = None,
     label: str = "Gauss curvature $K$ (1/length$^2$)",
 ) -> Any:
-    """A surface in R^3 over a grid of parameters, coloured by its Gauss curvature, with a colour bar.
+    """Draw a surface in R^3 over a grid of parameters, coloured by its Gauss curvature.
 
-    Where the curvature has both signs, a dotted line (`K = 0`) parts them. Whatever is drawn afterwards lies over the surface, also where
-    it passes behind: turn the axes so that it does not.
+    If the curvature has both signs, a dotted line marks `K = 0`. Lines that you draw later are in
+    front of the surface, even where they pass behind it, so turn the axes accordingly.
 
     Arguments:
 
     - `points`: (a, b, 3), the image of a grid of parameters.
-    - `curvature`: (a, b); None leaves the surface plain.
-    - `ax`: a 3-D axes, as of `figure().add_subplot(projection="3d", computed_zorder=False)`; by default that of a new figure.
-    - `label`: what the colours are, with its unit.
+    - `curvature`: (a, b), or None for a plain surface.
+    - `ax`: 3-D axes with `computed_zorder=False`. Defaults to those of a new figure.
+    - `label`: label of the colour bar, with its unit.
 
     Returns: the axes.
 
@@ -77,13 +75,10 @@ def surface(
     else:
         curvature = _checked("curvature", curvature, points.shape[:2])
         low, high = float(np.nanmin(curvature)), float(np.nanmax(curvature))
-        margin = max(0.0, LEAST_SPREAD * (max(abs(low), abs(high)) or 1.0) - (high - low)) / 2
-        mappable = ScalarMappable(
-            Normalize(low - margin, high + 1.02 * margin), COLOURS
-        )  # off the middle, where two colours meet
-        patches = (
-            curvature[1:, 1:] + curvature[1:, :-1] + curvature[:-1, 1:] + curvature[:-1, :-1]
-        ) / 4  # a patch has its corners' mean
+        margin = max(0.0, MIN_SPREAD * (max(abs(low), abs(high)) or 1.0) - (high - low)) / 2
+        # 1.02: a constant curvature is off the middle of the scale, where two colours meet
+        mappable = ScalarMappable(Normalize(low - margin, high + 1.02 * margin), COLOURS)
+        patches = (curvature[1:, 1:] + curvature[1:, :-1] + curvature[:-1, 1:] + curvature[:-1, :-1]) / 4
         ax.plot_surface(
             *np.moveaxis(points, -1, 0), facecolors=mappable.to_rgba(patches, alpha=SURFACE_ALPHA), shade=False, **mesh
         )
@@ -94,33 +89,29 @@ def surface(
             bar.ax.axhline(0.0, **FLAT)
             for index, line in enumerate(Figure().subplots().contour(curvature, [0.0]).allsegs[0]):
                 ax.plot(*_on_grid(points, line).T, zorder=3, label="$K = 0$" if index == 0 else None, **FLAT)
-    return _dress(ax, 3)
+    return _finish_axes(ax, 3)
 
 
 def curve(points: ArrayLike, *, ax: Any = None, label: str | None = "output manifold") -> Any:
-    """A one-dimensional manifold in the plane or in space, a broad grey line, `label` in a legend.
+    """Draw a one-dimensional manifold, `points` (a, 2) or (a, 3), as a broad grey line.
 
-    `ax` are axes in the plane or in space, by default those of a new figure.
-
-    Returns: the axes.
-
-    Raises: `ValueError` unless `points` is (a, 2) or (a, 3), as the axes.
+    `ax` defaults to the axes of a new figure. Raises `ValueError` if the shape does not fit `ax`.
     """
     ax = axes_for(ax, points)
     points = _checked("points", points, (None, ax_dimension(ax)))
     ax.plot(*points.T, label=label, zorder=2, **MANIFOLD)
-    return _dress(ax, points.shape[1])
+    return _finish_axes(ax, points.shape[1])
 
 
 def path(points: ArrayLike, *, ax: Any = None, label: str | None = None, kind: str = "path") -> Any:
-    """A path on the manifold: an open circle where it starts, a full one where it ends, its kind's dash and markers between.
+    """Draw a path on the manifold, with an open circle at its start and a full one at its end.
 
     Arguments:
 
     - `points`: (t, 2) or (t, 3), outputs in the order of time.
-    - `ax`: axes in the plane or in space; by default those of a new figure.
-    - `label`: None takes the kind's own name.
-    - `kind`: "geodesic", "chart", "path", or a flow's short name ("gn", "gf", ...).
+    - `ax`: axes in the plane or in space. Defaults to those of a new figure.
+    - `label`: entry in a legend. Defaults to the name of the kind.
+    - `kind`: "geodesic", "chart", "path", or a flow's short name such as "gn".
 
     Returns: the axes.
 
@@ -130,31 +121,31 @@ def path(points: ArrayLike, *, ax: Any = None, label: str | None = None, kind: s
     points = _checked("points", points, (None, ax_dimension(ax)))
     if kind not in PATH_STYLES:
         raise ValueError(f"`kind` must be one of {', '.join(PATH_STYLES)}, got {kind!r}.")
-    look = PATH_STYLES[kind]
+    style_of_kind = PATH_STYLES[kind]
     every = _evenly_spaced(points, MARKERS, list(PATH_STYLES).index(kind) / len(PATH_STYLES))
-    ax.plot(*points.T, label=PATH_TITLES[kind] if label is None else label, markevery=every, zorder=10, **look)
-    ends = {"markeredgecolor": look["color"], "zorder": 11, **ENDS}
+    ax.plot(*points.T, label=PATH_TITLES[kind] if label is None else label, markevery=every, zorder=10, **style_of_kind)
+    ends = {"markeredgecolor": style_of_kind["color"], "zorder": 11, **ENDS}
     ax.plot(*points[:1].T, markerfacecolor="white", **ends)
-    ax.plot(*points[-1:].T, markerfacecolor=look["color"], **ends)
-    return _dress(ax, points.shape[1])
+    ax.plot(*points[-1:].T, markerfacecolor=style_of_kind["color"], **ends)
+    return _finish_axes(ax, points.shape[1])
 
 
 def tangent_plane(
     point: ArrayLike, basis: ArrayLike, *, ax: Any = None, size: float = 1.0, label: str | None = "tangent space"
 ) -> Any:
-    """The tangent plane at a point of a surface, a square with sides 2 `size`; the tangent line of a curve.
+    """Draw the tangent plane of a surface as a square with sides 2 `size`, or the tangent line.
 
     Arguments:
 
     - `point`: (2,) or (3,).
-    - `basis`: orthonormal rows (1 or 2, m), as of the left singular vectors of the Jacobian.
-    - `ax`: axes in the plane or in space; by default those of a new figure.
-    - `size`: half the side, in units of the outputs.
-    - `label`: its entry in a legend.
+    - `basis`: orthonormal rows (1, m) or (2, m), such as left singular vectors of the Jacobian.
+    - `ax`: axes in the plane or in space. Defaults to those of a new figure.
+    - `size`: half the side, in the unit of the outputs.
+    - `label`: entry in a legend.
 
     Returns: the axes.
 
-    Raises: `ValueError` for other shapes or a size that is not positive.
+    Raises: `ValueError` for other shapes, or a size that is not positive.
     """
     ax = axes_for(ax, point)
     m = ax_dimension(ax)
@@ -171,19 +162,16 @@ def tangent_plane(
         ax.auto_scale_xyz(*np.array(corners).T, had_data=True)
     else:
         raise ValueError(f"`basis` must have 1 row, or 2 in space, got {len(basis)} in R^{m}.")
-    return _dress(ax, m)
+    return _finish_axes(ax, m)
 
 
 def normal_residual(
     point: ArrayLike, target: ArrayLike, *, ax: Any = None, label: str | None = "residual $y - f$"
 ) -> Any:
-    """The arrow from a `point` of the manifold to the `target` (a star): normal to the manifold where the flow has arrived.
+    """Draw the arrow from a `point` (2,) or (3,) of the manifold to the `target` (a star).
 
-    `ax` are axes in the plane or in space, by default those of a new figure; `label` is the arrow's entry in a legend.
-
-    Returns: the axes.
-
-    Raises: `ValueError` unless both points are (2,) or (3,), as the axes.
+    At a stationary point of the loss it is normal to the manifold. `ax` defaults to the axes of a
+    new figure, and `label` is the arrow's entry in a legend. Raises `ValueError` for other shapes.
     """
     ax = axes_for(ax, point)
     m = ax_dimension(ax)
@@ -195,7 +183,7 @@ def normal_residual(
     else:
         ax.quiver(*point, *(ARROW * (target - point)), arrow_length_ratio=0.25, label=label, zorder=11, **RESIDUAL)
     ax.plot(*target[:, None], label="target $y$", **TARGET)
-    return _dress(ax, m)
+    return _finish_axes(ax, m)
 
 
 def manifold_figure(
@@ -209,27 +197,28 @@ def manifold_figure(
     view: tuple[float, float] = (28.0, -50.0),
     fig: Figure | SubFigure | None = None,
 ) -> Any:
-    """A manifold and what happens on it, one picture.
+    """Draw a manifold with paths, a tangent plane and a residual on it.
 
     Arguments:
 
     - `points`: (a, b, 3) for a surface, (a, 2) or (a, 3) for a curve.
     - `curvature`: (a, b), the colour of a surface.
     - `paths`: outputs (t, m) under their kind, as in `path`.
-    - `tangent`: point, basis and size, as in `tangent_plane`; `residual`: point and target, as in `normal_residual`.
-    - `title`: said above.
+    - `tangent`: point, basis and size, as in `tangent_plane`.
+    - `residual`: point and target, as in `normal_residual`.
+    - `title`: text above the picture.
     - `view`: elevation and azimuth in degrees, for pictures in space.
-    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 6.4 x 4.6 inches in space, 4.8 x 4.6 in the plane.
+    - `fig`: an empty figure or subfigure to draw in. Defaults to a new one, 4.6 inches high.
 
-    Returns: the figure, `fig` where it was given.
+    Returns: the figure.
 
-    Raises: `ValueError` for other shapes, or where `fig` has axes already.
+    Raises: `ValueError` for other shapes, or if `fig` already has axes.
 
     >>> import numpy as np
     >>> from riemgn.plot import manifold_figure
     >>> angles = np.linspace(0, 2 * np.pi, 60)
     >>> circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    >>> fig = manifold_figure(circle, paths={"gn": circle[:12]}, residual=(circle[11], 0.5 * circle[11]))
+    >>> fig = manifold_figure(circle, paths={"gn": circle[:12]})
     >>> fig.axes[0].get_aspect()
     1.0
     """
@@ -237,8 +226,8 @@ def manifold_figure(
     if len(shape) not in (2, 3) or shape[-1] not in (2, 3) or (len(shape) == 3 and shape[-1] == 2):
         raise ValueError(f"`points` must be (a, 2), (a, 3) or (a, b, 3), got {shape}.")
     with style():
-        whole = figure_for(fig, 6.4 if shape[-1] == 3 else 4.8, 4.6)
-        ax: Any = whole.add_subplot(projection="3d", computed_zorder=False) if shape[-1] == 3 else whole.add_subplot()
+        figure = figure_for(fig, 6.4 if shape[-1] == 3 else 4.8, 4.6)
+        ax: Any = figure.add_subplot(projection="3d", computed_zorder=False) if shape[-1] == 3 else figure.add_subplot()
         if len(shape) == 3:
             surface(points, curvature, ax=ax)
         elif curvature is None:
@@ -261,21 +250,21 @@ def manifold_figure(
             ]
         if handles:
             widest = LETTER * max(len(handle.get_label()) for handle in handles) + HANDLE
-            whole.legend(
-                handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(whole) / widest)))
+            figure.legend(
+                handles=handles, loc="outside lower center", ncols=min(4, max(1, int(width_of(figure) / widest)))
             )
         if title is not None:
-            whole.suptitle(title, fontsize=9.5)
-    return whole
+            figure.suptitle(title, fontsize=9.5)
+    return figure
 
 
 def ax_dimension(ax: Any) -> int:
-    """2 for an axes in the plane, 3 for one in space."""
+    """Return 2 for axes in the plane, 3 for axes in space."""
     return 3 if ax.name == "3d" else 2
 
 
 def _on_grid(points, line):
-    """Points of a surface at fractional (column, row) places of its grid, bilinear."""
+    """Interpolate a surface at fractional (column, row) indices of its grid."""
     column, row = line.T
     i, j = np.minimum(row.astype(int), points.shape[0] - 2), np.minimum(column.astype(int), points.shape[1] - 2)
     s, t = (row - i)[:, None], (column - j)[:, None]
@@ -285,17 +274,17 @@ def _on_grid(points, line):
 
 
 def _evenly_spaced(points, count, shift):
-    """Indices of about `count` points evenly spaced along the path, not in time: a flow that slows down piles up no markers.
+    """Return indices of about `count` points evenly spaced in arc length, not in time.
 
-    The `shift`, a part of the spacing, keeps the markers of paths that run together apart.
+    The `shift`, a part of the spacing, separates the markers of paths that coincide.
     """
     arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    wanted = arc[-1] * (np.arange(count) + 0.3 + 0.7 * shift) / count
-    return sorted({int(i) for i in np.searchsorted(arc, wanted) if 0 < i < len(points) - 1})
+    lengths = arc[-1] * (np.arange(count) + 0.3 + 0.7 * shift) / count
+    return sorted({int(i) for i in np.searchsorted(arc, lengths) if 0 < i < len(points) - 1})
 
 
-def _dress(ax, m):
-    """Labels, and one scale for all axes: a right angle looks like one. Returns the axes."""
+def _finish_axes(ax, m):
+    """Label the axes and give all of them one scale. Returns the axes."""
     for axis, index in zip("xyz"[:m], (1, 2, 3), strict=False):
         getattr(ax, f"set_{axis}label")(AXIS_LABEL.format(index))
     if m == 2:
@@ -311,9 +300,9 @@ def _dress(ax, m):
 def _checked(name, value, shape):
     value = np.asarray(value, float)
     fits = value.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, value.shape, strict=True)
+        size is None or size == length for size, length in zip(shape, value.shape, strict=True)
     )
     if not fits or 0 in value.shape:
-        wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise ValueError(f"`{name}` must have shape ({wanted}), got {value.shape}.")
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"`{name}` must have shape ({expected}), got {value.shape}.")
     return value

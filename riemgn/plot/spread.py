@@ -1,4 +1,4 @@
-"""Losses over seeds: a median line with its band for each place of a sweep, one panel a flow."""
+"""Losses over seeds: a median line with a band for each value of a sweep, one panel per flow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PANEL = (4.6, 3.3)  # inches; the legend lies below
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """One line, called `label`: `middle` (t,) over `ts` (t,), between `low` (t,) and `high` (t,); NaN where no run is left."""
+    """One line of a panel: `middle` over `ts`, between `low` and `high`, each (t,)."""
 
     label: str
     ts: Any
@@ -31,17 +31,17 @@ class Spread:
 def spread_figure(
     panels: Mapping[str, Sequence[Spread]], ylabel: str = "loss $g(f)$", *, fig: Figure | SubFigure | None = None
 ) -> Any:
-    """Panels side by side, one for each flow's short name, on one logarithmic scale. Labels are plain text, not mathematics.
+    """Draw panels side by side on one logarithmic scale, one for each flow. Labels are plain text.
 
     Arguments:
 
     - `panels`: the lines of each panel, under the short name of the flow.
     - `ylabel`: what the lines are, with its unit.
-    - `fig`: an empty figure or subfigure to draw in; by default a new figure, 4.6 x 3.3 inches a panel.
+    - `fig`: an empty figure or subfigure to draw in. Defaults to a new one.
 
-    Returns: the figure, `fig` where it was given.
+    Returns: the figure.
 
-    Raises: `ValueError` for no panels, or where `fig` has axes already.
+    Raises: `ValueError` if there are no panels, or if `fig` already has axes.
 
     >>> from riemgn.plot import spread_figure, Spread
     >>> line = Spread("cond = 10", [0.0, 1.0], [2.0, 1.0], [1.5, 0.5], [3.0, 1.5])
@@ -51,11 +51,11 @@ def spread_figure(
     if not panels:
         raise ValueError("`panels` must hold one flow or more, got none.")
     with style():
-        whole = figure_for(fig, PANEL[0] * len(panels), PANEL[1])
-        axes = whole.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        figure = figure_for(fig, PANEL[0] * len(panels), PANEL[1])
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (flow, lines) in zip(axes, panels.items(), strict=True):
-            for place, line in enumerate(lines):
-                _band(ax, line, place, len(lines))
+            for index, line in enumerate(lines):
+                _band(ax, line, index, len(lines))
             ax.set_yscale("log", nonpositive="mask")
             ax.set_xlabel(TIME)
             ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -63,18 +63,18 @@ def spread_figure(
         axes[0].set_ylabel(ylabel)
         handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         widest = max((len(label) for label in handles), default=1)
-        columns = max(1, min(4, int(width_of(whole) * 72 / (5.0 * widest + 36))))
-        whole.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
-    return whole
+        columns = max(1, min(4, int(width_of(figure) * 72 / (5.0 * widest + 36))))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    return figure
 
 
-def _band(ax: Any, line: Spread, place: int, count: int) -> None:
-    """The line in its place on a scale of colours; dash and marker tell the places apart without it."""
-    color = colormaps["viridis"](0.85 * place / max(1, count - 1))
+def _band(ax: Any, line: Spread, index: int, count: int) -> None:
+    """Draw a line whose colour, dash and marker depend on its index."""
+    color = colormaps["viridis"](0.85 * index / max(1, count - 1))
     ts = np.asarray(line.ts, float)
-    look = {"color": color, "linestyle": DASHES[place % len(DASHES)], "marker": SHAPES[place % len(SHAPES)]}
-    every = (place * ts.size // (MARKERS * max(1, count)), max(1, ts.size // MARKERS))
-    ax.plot(ts, np.asarray(line.middle, float), label=_plain(line.label), markevery=every, **look)
+    options = {"color": color, "linestyle": DASHES[index % len(DASHES)], "marker": SHAPES[index % len(SHAPES)]}
+    every = (index * ts.size // (MARKERS * max(1, count)), max(1, ts.size // MARKERS))
+    ax.plot(ts, np.asarray(line.middle, float), label=_plain(line.label), markevery=every, **options)
     ax.fill_between(ts, np.asarray(line.low, float), np.asarray(line.high, float), color=color, alpha=0.18, linewidth=0)
 
 

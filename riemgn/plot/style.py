@@ -1,4 +1,4 @@
-"""One look for every picture: sizes, and one colour, dash and marker per flow, told apart in grey too."""
+"""The style of all figures: sizes, and one colour, dash and marker per flow."""
 
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -31,7 +31,7 @@ STYLE: dict[str, Any] = {
     "text.usetex": False,
 }
 
-# colours of Okabe and Ito, ordered so that their luminance differs; dash and marker tell them apart without colour
+# colours of Okabe and Ito, whose luminance differs; dash and marker work without colour
 FLOW_STYLES: dict[str, dict[str, Any]] = {
     "gf": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     "gn": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -41,12 +41,7 @@ FLOW_STYLES: dict[str, dict[str, Any]] = {
     "ggn-score": {"color": "#56B4E9", "linestyle": (0, (6, 1.5, 1, 1.5)), "marker": "*"},
 }
 OTHER_FLOW: dict[str, Any] = {"color": "0.35", "linestyle": (0, (3, 1)), "marker": "x"}
-BOUND: dict[str, Any] = {
-    "color": "0.45",
-    "linestyle": (0, (8, 2.5)),
-    "linewidth": 1.2,
-    "label": "bound",
-}  # longer dashes than a flow's
+BOUND: dict[str, Any] = {"color": "0.45", "linestyle": (0, (8, 2.5)), "linewidth": 1.2, "label": "bound"}
 FLOW_TITLES: dict[str, str] = {
     "gf": "gradient flow",
     "gn": "Gauss-Newton flow",
@@ -68,7 +63,7 @@ def style(**settings: Any) -> AbstractContextManager[None]:
 
 
 def flow_style(name: str) -> dict[str, Any]:
-    """Keyword arguments of `ax.plot` for a flow's short `name`; an unknown flow gets a grey line of its own.
+    """Return keyword arguments of `ax.plot` for a flow's short `name` (grey for an unknown flow).
 
     >>> from riemgn.plot import flow_style
     >>> flow_style("gn")["marker"]
@@ -78,7 +73,7 @@ def flow_style(name: str) -> dict[str, Any]:
 
 
 def figure(width: float = 7.0, height: float = 2.6) -> Figure:
-    """An empty figure, `width` x `height` inches, that no window knows of and no global state keeps alive.
+    """Make an empty figure of `width` x `height` inches, without a window or pyplot's global state.
 
     Raises: `ValueError` unless both are positive.
     """
@@ -89,7 +84,7 @@ def figure(width: float = 7.0, height: float = 2.6) -> Figure:
 
 
 def axes_for(ax: Axes | None, points: Any = None) -> Any:
-    """The caller's axes `ax`, or those of a new figure: in space for `points` (..., 3), else in the plane."""
+    """Return `ax`, or axes of a new figure: in space for `points` (..., 3), else in the plane."""
     if ax is not None:
         return ax
     with style():
@@ -99,27 +94,27 @@ def axes_for(ax: Axes | None, points: Any = None) -> Any:
 
 
 def figure_for(fig: Figure | SubFigure | None, width: float, height: float) -> Any:
-    """The caller's empty figure or subfigure `fig`, or a new figure of `width` x `height` inches.
+    """Return `fig`, or a new figure of `width` x `height` inches.
 
-    Raises: `ValueError` where `fig` has axes already: they would lie below what is drawn.
+    Raises: `ValueError` if `fig` already has axes, which would be below the new ones.
     """
     if fig is None:
         return figure(width, height)
-    taken = list(fig.axes)
-    if taken:
+    if fig.axes:
         raise ValueError(
-            f"`fig` must be an empty figure or subfigure, got one with {len(taken)} axes; `figure.subfigures` makes room in it."
+            f"`fig` must be an empty figure or subfigure, got one with {len(fig.axes)} axes; make one with "
+            "`figure.subfigures`."
         )
     return fig
 
 
 def width_of(fig: Figure | SubFigure) -> float:
-    """The width of a figure or subfigure in inches."""
+    """Return the width of a figure or subfigure in inches."""
     return fig.bbox.width / fig.dpi
 
 
-def settle(fig: Figure) -> None:
-    """Lay the finished figure `fig` out for SVG and keep it so: to save it is then one drawing instead of two, with the same bytes."""
+def fix_layout(fig: Figure) -> None:
+    """Lay the finished figure out for SVG once, so that saving it draws it only once more."""
     FigureCanvasSVG(fig)  # the widths of words are those of this format
     engine = fig.get_layout_engine()
     if engine is not None:

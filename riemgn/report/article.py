@@ -168,7 +168,7 @@ def run_articles(file: File, folder: Folder) -> Iterator[Article]:
     sizes = {"n": stored.get("n"), "p": stored.get("p"), "seed": stored.get("seed")}
     try:
         arrays, _ = read_record(file.path.parent, file.path.stem)
-        draw = partial(series_figure, arrays, flow=flow, result=result, title=data.replace("$", r"\$"))
+        draw = partial(series_figure, arrays, flow=flow, status=result, title=data.replace("$", r"\$"))
     except ValueError as error:
         folder.reject(file.name.removesuffix(".json") + ".npz", error)
         draw = "the arrays cannot be read"

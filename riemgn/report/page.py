@@ -12,7 +12,7 @@ from joblib import cpu_count, delayed, Parallel
 from markupsafe import Markup
 
 from ..experiment import prepare_folder, provenance, svg_text, write_page
-from ..plot import settle, style
+from ..plot import fix_layout, style
 from ..result import EXPECTED
 from . import article
 from .article import Article, Verdict
@@ -116,7 +116,7 @@ def _picture(draw: Callable[[], Any] | str, png: Path | None) -> tuple[str, str]
             raise ValueError(draw)
         with style(svg_fonttype="none"):
             figure = draw()
-            settle(figure)
+            fix_layout(figure)
             return f"data:image/svg+xml;base64,{base64.b64encode(svg_text(figure).encode()).decode()}", ""
     except Exception as error:  # the numbers of a damaged file may be anything
         reason = " ".join(f"It cannot be redrawn ({type(error).__name__}: {error}).".split())[:200] if draw else ""

@@ -19,7 +19,7 @@ from riemgn.experiment import (
     write_record,
 )
 from riemgn.experiment.storage import as_arrays, check_folder
-from riemgn.plot import figure, settle, style
+from riemgn.plot import figure, fix_layout, style
 
 
 def test_record_is_read_back_as_written(tmp_path):
@@ -139,7 +139,7 @@ def test_page_is_written_in_utf8(tmp_path):
 
 def test_svg_has_no_date_and_settle_keeps_its_bytes():
     texts = []
-    for prepare in (lambda fig: None, settle):
+    for prepare in (lambda fig: None, fix_layout):
         with style():
             fig = figure(3, 2)
             fig.subplots(1, 2)[0].set_ylabel("a long label $x^2$")

@@ -1,4 +1,4 @@
-"""Every public plot function draws where it is told to, and hands back what it drew in: `ax` for one axes, `fig` for a whole picture."""
+"""Tests that public plot functions draw in the axes or figure they are given, and return it."""
 
 import inspect
 
@@ -37,10 +37,10 @@ WHOLE_FIGURE = {
     "slope_figure": (LAW,),
     "manifold_figure": (CIRCLE,),
 }
-NO_DRAWING = {"figure", "flow_style", "settle", "style"}
+NO_DRAWING = {"figure", "flow_style", "fix_layout", "style"}
 
 
-def test_every_public_function_is_of_one_kind():
+def test_public_functions_take_ax_or_fig():
     public = {name for name, value in vars(plot).items() if inspect.isfunction(value) and not name.startswith("_")}
     assert public == {*ONE_AXES, *WHOLE_FIGURE, *NO_DRAWING}
     for name in public - NO_DRAWING:
@@ -49,7 +49,7 @@ def test_every_public_function_is_of_one_kind():
 
 
 @pytest.mark.parametrize("name", ONE_AXES)
-def test_one_axes_is_taken_and_handed_back(name):
+def test_axes_are_used_and_returned(name):
     draw = getattr(plot, name)
     for arguments in ONE_AXES[name]:
         in_space = np.ndim(arguments[0]) > 0 and np.shape(arguments[0])[-1] == 3
@@ -60,7 +60,7 @@ def test_one_axes_is_taken_and_handed_back(name):
 
 
 @pytest.mark.parametrize("name", WHOLE_FIGURE)
-def test_a_whole_figure_is_taken_and_handed_back(name):
+def test_a_figure_is_used_and_returned(name):
     draw, arguments = getattr(plot, name), WHOLE_FIGURE[name]
     if arguments is None:
         arguments = (rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=1.0, ts=[0.0, 1.0]),)

@@ -1,4 +1,4 @@
-"""Pictures of manifolds and of checks: what is drawn is what was given, at one scale, told apart without colour, nothing cut off."""
+"""Tests of pictures of manifolds and of slope plots."""
 
 import io
 
@@ -38,10 +38,7 @@ def labels(ax):
     return ax.get_legend_handles_labels()[1]
 
 
-# --- manifolds -------------------------------------------------------------------------------------------------------
-
-
-def test_a_path_is_drawn_as_given_with_its_start_open_and_its_end_full():
+def test_a_path_has_an_open_start_and_a_full_end():
     for ax, points in ((figure(3, 3).add_subplot(), CIRCLE[:9]), (space(), TORUS[:9, 3])):
         path(points, ax=ax, kind="gn")
         line, start, end = ax.lines
@@ -53,12 +50,12 @@ def test_a_path_is_drawn_as_given_with_its_start_open_and_its_end_full():
         assert line.get_label() == "Gauss-Newton flow"
 
 
-def test_kinds_of_path_are_told_apart_without_colour():
+def test_kinds_of_path_differ_without_colour():
     looks = {(str(look["linestyle"]), look["marker"]) for look in PATH_STYLES.values()}
     assert len(looks) == len(PATH_STYLES) and set(PATH_TITLES) == set(PATH_STYLES)
 
 
-def test_markers_stand_apart_along_the_path_not_in_time():
+def test_markers_are_spaced_in_arc_length():
     slowing = np.stack([1 - np.exp(-np.linspace(0, 20, 400)), np.zeros(400)], axis=1)
     ax = figure(3, 3).add_subplot()
     path(slowing, ax=ax)
@@ -72,7 +69,7 @@ def test_a_path_of_one_point_is_drawn():
     ax.figure.draw_without_rendering()
 
 
-def test_a_surface_has_its_curvature_as_colour_and_a_line_where_it_is_flat():
+def test_a_surface_is_coloured_by_its_curvature():
     ax = space()
     surface(TORUS, CURVATURE, ax=ax)
     bar = ax.figure.axes[1]
@@ -88,7 +85,7 @@ def test_a_surface_has_its_curvature_as_colour_and_a_line_where_it_is_flat():
         assert np.allclose(np.abs(heights), 0.7, atol=0.06)  # cos v = 0: the top and the bottom circle
 
 
-def test_a_constant_curvature_is_one_colour_and_plain_surfaces_have_no_bar():
+def test_a_constant_curvature_has_one_colour():
     ax = space()
     surface(TORUS, np.ones(U.shape) + 1e-15 * U, ax=ax)
     assert np.ptp(next(c for c in ax.collections).get_facecolor(), axis=0).max() == 0 and labels(ax) == []
@@ -97,7 +94,7 @@ def test_a_constant_curvature_is_one_colour_and_plain_surfaces_have_no_bar():
     assert len(plain.figure.axes) == 1
 
 
-def test_a_tangent_plane_is_a_square_around_its_point_and_a_line_on_a_curve():
+def test_a_tangent_plane_is_a_square_or_a_line():
     ax = space()
     tangent_plane([2.7, 0, 0], [[0, 1, 0], [0, 0, 1]], ax=ax, size=0.5)
     corners = np.array(ax.collections[0]._faces)[0]
@@ -118,7 +115,7 @@ def test_a_residual_points_from_the_manifold_to_the_target():
     assert any(isinstance(c, Line3DCollection) for c in solid.collections) and labels(solid) == labels(ax)
 
 
-def test_one_scale_for_all_axes():
+def test_all_axes_have_one_scale():
     flat = manifold_figure(CIRCLE, paths={"gn": CIRCLE[:9]}).axes[0]
     assert flat.get_aspect() == 1.0
     ax = manifold_figure(TORUS, tangent=([2.7, 0, 0], [[0, 1, 0], [0, 0, 1]], 0.5)).axes[0]
@@ -126,7 +123,7 @@ def test_one_scale_for_all_axes():
     assert np.ptp(sizes / np.asarray(ax._box_aspect)) < 1e-12
 
 
-def test_axes_are_named_with_their_unit():
+def test_axis_labels_have_a_unit():
     for points in (CIRCLE, TORUS, TORUS[:, 0]):
         ax = manifold_figure(points).axes[0]
         assert "output $f_1$ (unit" in ax.get_xlabel() and "output $f_2$ (unit" in ax.get_ylabel()
@@ -181,12 +178,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_refused_in_a_sentence(call, message):
+def test_bad_input_raises(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
-
-# --- slopes ----------------------------------------------------------------------------------------------------------
 
 GOOD = measure_slope("sine", lambda t: (np.sin(t) - t, 1.0, t), 3, step_grid())
 WRONG = measure_slope("sine", lambda t: (np.sin(t) - 0.9 * t, 1.0, t), 3, step_grid())
@@ -194,7 +189,7 @@ EXACT = measure_slope("zero", lambda t: (0.0, 1.0, t), 3, step_grid())
 NONE = measure_slope("nothing", lambda t: (np.nan, 1.0, t), 3, step_grid())
 
 
-def test_a_slope_plot_shows_errors_fit_reference_rounding_and_window():
+def test_a_slope_plot_has_all_its_lines():
     ax = slope_figure(GOOD).axes[0]
     lines = {line.get_label(): line for line in ax.lines}
     assert list(lines) == ["measured", "rounding level", "fit, slope 3.00", "slope 3"] and "window" in labels(ax)
@@ -213,7 +208,7 @@ def test_a_slope_plot_shows_errors_fit_reference_rounding_and_window():
     ("law", "verdict"),
     [(GOOD, "holds: slope 3.00"), (WRONG, "fails: slope 1.00"), (EXACT, "holds: exact"), (NONE, "fails: no slope")],
 )
-def test_the_title_says_the_verdict(law, verdict):
+def test_the_title_states_the_verdict(law, verdict):
     with style():
         fig = figure(3, 3)
         ax = fig.add_subplot()

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what was given; flows are told apart without colour."""
+"""Tests of curves over time and of bands over seeds."""
 
 import matplotlib
 import numpy as np
@@ -27,7 +27,7 @@ def trajectory():
     return rg.solve(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonFlow(), t1=2.0)
 
 
-def test_every_flow_has_its_own_look():
+def test_every_flow_has_its_own_style():
     assert set(FLOW_STYLES) == {*FLOW_FORMULAS, "ggn-score"}  # which the command line does not offer
     for key in ("color", "linestyle", "marker"):
         assert len({str(flow_style(name)[key]) for name in FLOW_STYLES}) == len(FLOW_STYLES)
@@ -37,12 +37,12 @@ def test_an_unknown_flow_is_still_drawn():
     assert flow_style("mine")["marker"] == "x"
 
 
-def test_a_style_handed_out_can_be_changed_without_harm():
+def test_a_returned_style_is_a_copy():
     flow_style("gn")["color"] = "red"
     assert to_rgb(flow_style("gn")["color"]) != to_rgb("red")
 
 
-def test_a_trajectory_has_three_panels_with_its_numbers(trajectory):
+def test_a_trajectory_has_three_panels(trajectory):
     fig = trajectory_figure(trajectory, "circle")
     panels = [trajectory.losses, trajectory.grad_norms, trajectory.sigma_min]
     assert len(fig.axes) == 3
@@ -51,7 +51,7 @@ def test_a_trajectory_has_three_panels_with_its_numbers(trajectory):
         assert ax.get_yscale() == "log" and "time" in ax.get_xlabel() and ax.get_ylabel()
 
 
-def test_an_early_end_is_said_in_the_picture():
+def test_an_early_end_is_annotated():
     ended = rg.solve(rg.task.circle(radius=2.0, target=1.0, angle=1.0), rg.GaussNewtonFlow(), t1=9.0, ball_radius=0.1)
     texts = [text.get_text() for text in trajectory_figure(ended).axes[0].texts]
     assert texts and texts[0].startswith("ball left at t = ")
@@ -65,7 +65,7 @@ def test_a_bound_is_dashed_grey_and_labelled():
     assert ax.lines[1].get_linestyle() == "--" and len(set(to_rgb(ax.lines[1].get_color()))) == 1
 
 
-def test_zeros_and_nans_are_left_out_not_drawn_low():
+def test_zeros_and_nans_are_left_out():
     fig = figure(3, 2)
     ax = fig.subplots()
     loss_curve(np.arange(4.0), np.array([1.0, 0.1, 0.0, np.nan]), ax=ax)
@@ -74,7 +74,7 @@ def test_zeros_and_nans_are_left_out_not_drawn_low():
     assert ax.get_ylim()[0] > 1e-3
 
 
-def test_the_callers_settings_come_back():
+def test_matplotlib_settings_are_restored():
     before = dict(matplotlib.rcParams)
     with style():
         figure(2, 2)
@@ -82,17 +82,17 @@ def test_the_callers_settings_come_back():
 
 
 @pytest.mark.parametrize("size", [(0, 2), (2, -1), (float("nan"), 1)])
-def test_a_figure_has_a_size(size):
+def test_a_figure_needs_a_positive_size(size):
     with pytest.raises(ValueError, match="must be positive"):
         figure(*size)
 
 
-def test_a_picture_from_stored_arrays_names_what_is_missing():
-    with pytest.raises(ValueError, match="missing: sigma_min"):
+def test_missing_arrays_are_named():
+    with pytest.raises(ValueError, match="lacks sigma_min; it needs ts"):
         series_figure({"ts": [0.0], "losses": [1.0], "grad_norms": [1.0]})
 
 
-def test_a_stored_picture_is_that_of_the_trajectory(trajectory):
+def test_stored_arrays_give_the_same_figure(trajectory):
     traj = trajectory
     stored = {name: traj.arrays()[name] for name in ("ts", "losses", "grad_norms", "sigma_min")}
     sizes = (traj.problem.n, traj.problem.p)
@@ -105,7 +105,7 @@ def test_a_stored_picture_is_that_of_the_trajectory(trajectory):
         )
 
 
-def test_lines_of_a_spread_are_told_apart_without_colour():
+def test_lines_of_a_spread_differ_without_colour():
     lines = [Spread(f"a$b = {k}", [0.0, 1.0], [1.0 + k, 1.0], [0.5, 0.5], [2.0, np.nan]) for k in range(8)]
     fig = spread_figure({"gn": lines, "odd flow": lines[:1]})
     first, second = fig.axes

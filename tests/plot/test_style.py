@@ -1,6 +1,7 @@
-"""Looks that meet in one picture stay apart for everyone: with all cones, with two of three, and on a grey print.
+"""Tests of colours: lines in one figure differ with all cones, with two of three, and in grey.
 
-Two looks are apart if their colours are `LEAST` apart in CIELAB in every one of these ways to see, or if both dash and marker differ.
+Two styles differ if their colours are `MIN_DISTANCE` apart in CIELAB in each of these ways to see,
+or if both dash and marker differ.
 """
 
 import itertools
@@ -13,9 +14,7 @@ from matplotlib.colors import to_rgb
 from riemgn.plot import checks, manifold, spread
 from riemgn.plot.style import BOUND, FLOW_STYLES, OTHER_FLOW
 
-LEAST = (
-    20.0  # units of CIELAB; a just noticeable difference is 2.3, for two patches side by side, not for two thin lines
-)
+MIN_DISTANCE = 20.0  # CIELAB; a just noticeable difference of two patches is 2.3
 # Machado, Oliveira, Fernandes, IEEE Trans. Vis. Comput. Graph. 15 (2009), severity 1.0, on linear RGB
 DEFICIENCIES = {
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -34,7 +33,7 @@ TO_XYZ = np.array(
 
 
 def lab(color, way) -> np.ndarray:
-    """CIELAB coordinates (3,) of a colour as seen in one of the `WAYS`; white is D65."""
+    """Return CIELAB coordinates (3,) of a colour as seen in one of the `WAYS`; white is D65."""
     rgb = np.array(to_rgb(color))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     xyz = TO_XYZ @ np.clip(WAYS[way] @ linear, 0, 1) / TO_XYZ.sum(axis=1)
@@ -43,30 +42,28 @@ def lab(color, way) -> np.ndarray:
 
 
 def distance(one, other) -> float:
-    """The least distance of two colours over all ways to see."""
+    """Return the smallest distance of two colours over all ways to see."""
     return min(float(np.linalg.norm(lab(one, way) - lab(other, way))) for way in WAYS)
 
 
-def together(looks) -> list[tuple[str, str]]:
-    """The pairs of looks that cannot be told apart."""
-    pairs = itertools.combinations(looks.items(), 2)
+def alike(styles) -> list[tuple[str, str]]:
+    """Return the pairs of styles that cannot be told apart."""
+    pairs = itertools.combinations(styles.items(), 2)
     return [
         (a, b)
         for (a, one), (b, other) in pairs
-        if distance(one["color"], other["color"]) < LEAST and not other_shape(one, other)
+        if distance(one["color"], other["color"]) < MIN_DISTANCE and not shapes_differ(one, other)
     ]
 
 
-def other_shape(one, other) -> bool:
-    """Whether dash and marker both differ; no marker is one of its own."""
+def shapes_differ(one, other) -> bool:
+    """Whether dash and marker both differ; no marker counts as a marker."""
     return all(
-        str(one.get(key, plain)) != str(other.get(key, plain))
-        for key, plain in (("linestyle", "-"), ("marker", "none"))
+        str(one.get(key, none)) != str(other.get(key, none)) for key, none in (("linestyle", "-"), ("marker", "none"))
     )
 
 
-def places(count):
-    """The looks of a spread's lines."""
+def spread_styles(count):
     return {
         str(i): {
             "color": colormaps["viridis"](0.85 * i / max(1, count - 1)),
@@ -86,38 +83,16 @@ PALETTES = {
         "expected": checks.EXPECTED,
         "rounding": checks.ROUNDING,
     },
-    "spread of eight": places(8),
+    "spread of eight": spread_styles(8),
 }
 
 
 @pytest.mark.parametrize("name", PALETTES)
-def test_looks_that_meet_stay_apart(name):
-    assert together(PALETTES[name]) == []
+def test_lines_of_one_figure_differ(name):
+    assert alike(PALETTES[name]) == []
 
 
-def test_surfaces_read_in_grey():
-    """Along the colours of a surface the grey rises, in every way to see."""
+def test_the_colours_of_a_surface_increase_in_luminance():
     scale = colormaps[manifold.COLOURS](np.linspace(0, 1, 20))
     for way in WAYS:
         assert np.all(np.diff([lab(color, way)[0] for color in scale]) > 0), way
-
-
-def test_what_is_alike_is_refused():
-    red, green = {"color": "#C44E52"}, {"color": "#55A868"}
-    assert together({"red": red, "green": green}) == [("red", "green")]  # apart with all cones, not with two
-    assert np.linalg.norm(lab("#C44E52", "all cones") - lab("#55A868", "all cones")) > 80
-    dashed, marked = {**green, "linestyle": "--"}, {**green, "marker": "o"}
-    assert together({"red": red, "dashed": dashed}) and together(
-        {"red": red, "marked": marked}
-    )  # dash or marker alone is not enough
-    assert not together({"red": red, "both": {**dashed, **marked}})
-
-
-def test_colours_are_measured_right():
-    """Against values of the CIE for sRGB primaries, and what every deficiency leaves alone."""
-    np.testing.assert_allclose(lab("white", "all cones"), [100, 0, 0], atol=0.02)
-    np.testing.assert_allclose(lab("red", "all cones"), [53.24, 80.09, 67.20], atol=0.05)
-    np.testing.assert_allclose(lab("blue", "all cones"), [32.30, 79.19, -107.86], atol=0.05)
-    for way in WAYS:
-        np.testing.assert_allclose(lab("0.5", way), lab("0.5", "all cones"), atol=0.05)
-    assert distance("black", "white") > 99
