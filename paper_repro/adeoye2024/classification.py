@@ -90,7 +90,7 @@ def task(name, quick, data_dir=None, variant=False, split=0):
     no test data, so a quarter is drawn by the seed `split`.
     """
     test_fraction = 0.25 if name == "digits" else 0.0
-    found = rg.load_data(
+    loaded = rg.load_data(
         name,
         data_dir=data_dir,
         seed=split,
@@ -99,15 +99,15 @@ def task(name, quick, data_dir=None, variant=False, split=0):
         target="onehot",
         test_fraction=test_fraction,
     )
-    rows, test_rows = PLANS[name].rows[quick] or (len(found.x), len(found.x_test))
+    rows, test_rows = PLANS[name].rows[quick] or (len(loaded.x), len(loaded.x_test))
     places = np.arange(rows)
     if name == "avila":
-        (outlier,) = np.flatnonzero(np.max(np.abs(found.x), axis=1) > OUTLIER)
+        (outlier,) = np.flatnonzero(np.max(np.abs(loaded.x), axis=1) > OUTLIER)
         places = places if outlier < rows else np.append(places[:-1], outlier)
         places = places[places != outlier] if variant else places
-    x, x_test = (scaled(name, part, variant) for part in (found.x[places], found.x_test[:test_rows]))
-    net = network(x.shape[1], WIDTH, found.y.shape[1], "relu")
-    return Task(net, *map(jnp.asarray, (x, found.y[places], x_test, found.y_test[:test_rows])))
+    x, x_test = (scaled(name, part, variant) for part in (loaded.x[places], loaded.x_test[:test_rows]))
+    net = network(x.shape[1], WIDTH, loaded.y.shape[1], "relu")
+    return Task(net, *map(jnp.asarray, (x, loaded.y[places], x_test, loaded.y_test[:test_rows])))
 
 
 def scaled(name, x, variant=False):
@@ -143,7 +143,7 @@ def trained(task, method, epochs, seed):
     start = problem.w0, method.init(problem, problem.w0, jnp.asarray(0))
     jax.block_until_ready(advance(start, 0))
     points, seconds, (_, state) = train_epochs(advance, start, epochs)
-    found = np.array([judged(task, problem.unflatten(w)) for w in points])
+    rows = np.array([judged(task, problem.unflatten(w)) for w in points])
     before, after = (np.asarray(problem.unflatten(w)[0]["weight"]) for w in (points[0], points[-1]))
     ends = {
         "stability": stability(before, after, task.x),
@@ -153,7 +153,7 @@ def trained(task, method, epochs, seed):
         "zeros_start": zeros(points[0]),
         "mean_step": float(state.time / state.count),
     }
-    return {"seconds": seconds, **dict(zip(CURVES, found.T, strict=True)), **ends}
+    return {"seconds": seconds, **dict(zip(CURVES, rows.T, strict=True)), **ends}
 
 
 def judged(task, params):
@@ -192,14 +192,14 @@ def run(name, label, seed, quick, data_dir=None):
 def study(name, quick, data_dir=None):
     """Every method from every seed: curves (seeds, epochs), numbers (seeds,), and the setting."""
     seeds = QUICK_SEEDS if quick else SEEDS
-    found = {}
+    methods = {}
     for label in LOOKS:
         if name in VARIANTS or not label.endswith("*"):
             cells = [run(name, label, seed, quick, data_dir) for seed in seeds]
-            found[label] = {key: [each[key] for each in cells] for key in cells[0]} | {
+            methods[label] = {key: [each[key] for each in cells] for key in cells[0]} | {
                 "epochs": epochs_of(name, quick, label)
             }
-    return {"runs": found, "variant": VARIANTS.get(name, ""), "setup": setup(name, quick, found, seeds, data_dir)}
+    return {"runs": methods, "variant": VARIANTS.get(name, ""), "setup": setup(name, quick, methods, seeds, data_dir)}
 
 
 def setup(name, quick, runs, seeds, data_dir):

@@ -76,20 +76,20 @@ def work_to(result, variant, level):
 
     Values between checkpoints are interpolated in the logarithms.
     """
-    record, found = curve(result, variant), []
+    record, amounts = curve(result, variant), []
     for losses, work, aim in zip(
         np.asarray(record["test"])[:, 1:], np.asarray(record["flops"])[:, 1:], level, strict=True
     ):
         below = np.flatnonzero(losses <= aim)
         if below.size == 0:
-            found.append(np.inf)
+            amounts.append(np.inf)
         elif below[0] == 0:
-            found.append(work[0])
+            amounts.append(work[0])
         else:
             i = below[0]
             share = np.log(losses[i - 1] / aim) / np.log(losses[i - 1] / losses[i])
-            found.append(np.exp(np.log(work[i - 1]) + share * np.log(work[i] / work[i - 1])))
-    return np.array(found)
+            amounts.append(np.exp(np.log(work[i - 1]) + share * np.log(work[i] / work[i - 1])))
+    return np.array(amounts)
 
 
 def checks(result):

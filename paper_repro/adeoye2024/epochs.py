@@ -71,12 +71,12 @@ def checks(result, quick):
 
     At quick size the released methods may be equally good.
     """
-    found = []
+    entries = []
     for preset, (ggn, gd) in PAIRS.items():
         one, other = REACHED[quick][preset]
         ratio = float(np.median(after(result, ggn, one)) / np.median(after(result, gd, other)))
         slack = 0.5 if one == other else 0.0
-        found.append(
+        entries.append(
             check(
                 f"{preset}: test loss, GGN at {one} / GD step 1 at {other}",
                 ratio,
@@ -86,4 +86,4 @@ def checks(result, quick):
                 golden_rtol=0.1,
             )
         )
-    return found
+    return entries

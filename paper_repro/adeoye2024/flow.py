@@ -79,11 +79,11 @@ def one_seed(seed, alphas):
         "seed": seed,
         "objectives": objectives(problem, flow, traj.params),
         "certificate": str(rg.certify("ggn_score_flow_descent", traj).status),
-        "steps": [beside(problem, flow, traj, alpha, min(alphas), bend, scale) for alpha in alphas],
+        "steps": [compared(problem, flow, traj, alpha, min(alphas), bend, scale) for alpha in alphas],
     }
 
 
-def beside(problem, flow, traj, alpha, least, bend, scale):
+def compared(problem, flow, traj, alpha, least, bend, scale):
     """GGN-SCORE at one alpha: times, objectives, and distances from the flow at those times."""
     method = rg.GGNScore(flow.penalty, TAU, alpha)
     # The number of steps is that of the smallest alpha, so all share one compilation.
@@ -93,7 +93,7 @@ def beside(problem, flow, traj, alpha, least, bend, scale):
     states, tight = (path_quantities.states_at(solved, np.minimum(ts, T1)) for solved in (traj, traj.tight))
     gaps = np.linalg.norm(np.asarray(steps.params - states), axis=1)
     own = np.linalg.norm(np.asarray(tight - states), axis=1)
-    kept = slice(0, int(inside.sum()), max(1, int(inside.sum()) // 64))
+    thinned = slice(0, int(inside.sum()), max(1, int(inside.sum()) // 64))
     return {
         "alpha": alpha,
         "first": float(ts[1]),
@@ -101,8 +101,8 @@ def beside(problem, flow, traj, alpha, least, bend, scale):
         "predicted": 0.5 * float(ts[1]) ** 2 * bend,
         "gap": float(gaps[inside].max()) / scale,
         "flow_error": float(max(own[inside].max() / gaps[inside].max(), own[1] / gaps[1])),
-        "ts": ts[kept],
-        "objectives": np.asarray(objectives(problem, flow, steps.params))[kept],
+        "ts": ts[thinned],
+        "objectives": np.asarray(objectives(problem, flow, steps.params))[thinned],
     }
 
 

@@ -90,8 +90,8 @@ def value(result, preset, point, key="test", step=MIDDLE):
     """The values of all seeds at a point of the grid after `step` steps (`"zeros"`: at the end)."""
     mine = next(record for record in result["runs"] if record["preset"] == preset)
     place = int(np.flatnonzero(np.isclose(result["points"], point, rtol=1e-6, atol=0.0))[0])
-    found = np.asarray(mine[key], dtype=float)[place]
-    return found if key == "zeros" else found[:, list(result["steps"]).index(step)]
+    values = np.asarray(mine[key], dtype=float)[place]
+    return values if key == "zeros" else values[:, list(result["steps"]).index(step)]
 
 
 def draw_grid(data, fig, symbol, below, ylabel):

@@ -33,15 +33,15 @@ def data(quick, data_dir=None):
 
 def study(name, mus, quick, data_dir):
     """Both sweeps on a set of images."""
-    found = sweeps.swept(
+    both = sweeps.swept(
         lambda tau, mu, seed: cell(name, tau, mu, seed, quick, data_dir), WIDTHS[quick], mus, sweeps.SEEDS
     )
     at = task(name, quick, data_dir)
     what = (
         f"{name}, {len(at.x)} training and {len(at.x_test)} test images from the 10 000 test images, pixels in [0, 1]"
     )
-    result = {"sweeps": found, "setup": sweeps.setup(what, at, found)}
-    result["checks"] = sweeps.checks(found, LEAST[name][quick])
+    result = {"sweeps": both, "setup": sweeps.setup(what, at, both)}
+    result["checks"] = sweeps.checks(both, LEAST[name][quick])
     return result
 
 

@@ -74,8 +74,8 @@ def descent(penalty, seed):
     method = rg.GGNScore(tight, TAU, 1.0, damping="tau", rule="analytic")
     traj = rg.iterate(problem, method, steps=STEPS, error=True)
     steps = traj.stats["per_step"]
-    found = {key: steps[key] / steps["objective"][0] for key in ("decrease", "predicted_decrease")}
-    return {**found, "certificate": rg.certify("ggn_score_descent", traj).status}
+    decreases = {key: steps[key] / steps["objective"][0] for key in ("decrease", "predicted_decrease")}
+    return {**decreases, "certificate": rg.certify("ggn_score_descent", traj).status}
 
 
 def draw(data, fig):
@@ -95,8 +95,8 @@ def draw(data, fig):
             fontsize=8,
         )
         steps = np.arange(1, STEPS + 1)
-        kept = np.asarray(kind["predicted_decrease"]) / np.asarray(kind["decrease"])
-        band(right, steps, kept, label=rf"{name}, $\nu$ = {kind['order']:g}", **look)
+        share_of_decrease = np.asarray(kind["predicted_decrease"]) / np.asarray(kind["decrease"])
+        band(right, steps, share_of_decrease, label=rf"{name}, $\nu$ = {kind['order']:g}", **look)
     released = data["kinds"]["pseudo-Huber"]["released"]
     left.axhline(released, color="black", linewidth=0.8, linestyle="-.")
     left.annotate(
@@ -111,16 +111,16 @@ def draw(data, fig):
 
 def checks(result):
     """Compare the numbers of the figure with their predictions."""
-    found = []
+    entries = []
     for name, kind in result["kinds"].items():
         first, other = (float(np.max(values)) for values in kind["ratios"])
-        found.append(
+        entries.append(
             check(
                 f"{name}: largest ratio / tight constant", first / kind["tight"], "equal", 1.0, 1e-4, golden_rtol=ERROR
             )
         )
         law = other / (OTHER ** (kind["order"] / 2 - 2) * kind["tight"])
-        found.append(
+        entries.append(
             check(
                 f"{name}: the same at mu = {OTHER:g}, scaled by mu^(nu/2 - 2)",
                 law,
@@ -131,7 +131,7 @@ def checks(result):
             )
         )
         spare = float(np.min(np.asarray(kind["decrease"]) - np.asarray(kind["predicted_decrease"])))
-        found.append(
+        entries.append(
             check(
                 f"{name}: least decrease beyond the promised one, over F(w_0)",
                 spare,
@@ -142,7 +142,10 @@ def checks(result):
             )
         )
         share = float(np.mean([status == "holds" for status in kind["certificate"]]))
-        found.append(check(f"{name}: share of certificates of ggn_score_descent that hold", share, "equal", 1.0, 0.0))
+        entries.append(check(f"{name}: share of certificates of ggn_score_descent that hold", share, "equal", 1.0, 0.0))
     huber = result["kinds"]["pseudo-Huber"]
     passed = float(np.max(huber["ratios"][0])) / huber["released"]
-    return [*found, check("pseudo-Huber: largest ratio / the released code's constant", passed, "at_least", 1.25, 0.0)]
+    return [
+        *entries,
+        check("pseudo-Huber: largest ratio / the released code's constant", passed, "at_least", 1.25, 0.0),
+    ]

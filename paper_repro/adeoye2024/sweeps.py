@@ -36,8 +36,8 @@ def images(name, quick, data_dir=None):
 
     They are 8000 and 2000 (quick: 800 and 200) of the 10 000 test images.
     """
-    found = rg.load_data(name, data_dir=data_dir, standardize=False, drop_constant=False, target="onehot")
-    x, y = (found.x_test, found.y_test) if len(found.x_test) else (found.x, found.y)
+    loaded = rg.load_data(name, data_dir=data_dir, standardize=False, drop_constant=False, target="onehot")
+    x, y = (loaded.x_test, loaded.y_test) if len(loaded.x_test) else (loaded.x, loaded.y)
     rows, test_rows = ROWS[quick]
     if len(x) < rows + test_rows:
         raise ValueError(f"The images of '{name}' must be at least {rows + test_rows}, got {len(x)}.")
@@ -55,8 +55,8 @@ def task_of(images, width, activation="relu"):
 def point(task, tau, mu, seed):
     """What one epoch makes of the weights of a seed."""
     method = rg.GGNScore(rg.PseudoHuberPenalty(mu), tau, ALPHA, batch_size=BATCH, order="shuffled")
-    found = trained(task, method, (0, 1), seed)
-    return {key: float(np.ravel(value)[-1]) for key, value in found.items()}
+    run = trained(task, method, (0, 1), seed)
+    return {key: float(np.ravel(value)[-1]) for key, value in run.items()}
 
 
 def settings(width, mus):
@@ -101,12 +101,12 @@ def draw(data, fig):
         for key, (label, look) in PERCENT.items():
             band(above, sweep["at"], sweep[key], label=label, **look)
         above.set(xscale="log", xlabel=symbol, ylabel="percent", ylim=(0, None))
-        beside = below.twinx()
+        twin = below.twinx()
         band(below, sweep["at"], sweep["test"], color="#0072B2", marker="o")
-        band(beside, sweep["at"], sweep["zeros"], color="#CC79A7", marker="D", linestyle=":")
+        band(twin, sweep["at"], sweep["zeros"], color="#CC79A7", marker="D", linestyle=":")
         below.set(xscale="log", yscale="log", xlabel=symbol, ylabel="loss on the test data (solid, circles)")
-        beside.set(ylabel=f"# zeros of {data['setup']['p']} (dotted, diamonds)")
-        beside.grid(False)
+        twin.set(ylabel=f"# zeros of {data['setup']['p']} (dotted, diamonds)")
+        twin.grid(False)
         if not column:
             above.legend(loc="lower left")
 

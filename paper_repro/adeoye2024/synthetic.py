@@ -38,8 +38,8 @@ def checkpoints(steps: int) -> list[int]:
     >>> checkpoints(25)
     [0, 1, 2, 3, 4, 5, 6, 8, 10, 20, 25]
     """
-    found = {mantissa * 10**power for power in range(len(str(steps))) for mantissa in MANTISSAS}
-    return [0, *sorted({count for count in found if count < steps} | {steps})]
+    counts = {mantissa * 10**power for power in range(len(str(steps))) for mantissa in MANTISSAS}
+    return [0, *sorted({count for count in counts if count < steps} | {steps})]
 
 
 @eqx.filter_jit
@@ -126,12 +126,12 @@ def stacked(runs: list[dict]) -> dict:
 
 def records(setting: Setting, variants: dict[Variant, int], seeds: int) -> list[dict]:
     """Curves of every variant over its number of steps, (seeds, checkpoints)."""
-    found = []
+    collected = []
     for variant, steps in variants.items():
         counts = checkpoints(steps)
         runs = [run(setting, variant, seed, tuple(counts)) for seed in range(seeds)]
-        found.append({"variant": variant.label, "steps": counts, **stacked(runs)})
-    return found
+        collected.append({"variant": variant.label, "steps": counts, **stacked(runs)})
+    return collected
 
 
 def curve(result: dict, variant: Variant) -> dict:

@@ -34,7 +34,7 @@ LEAST = {True: 20.0, False: 80.0}  # test accuracy [%]
 
 def data(quick, data_dir=None):
     """Both sweeps for every seed of the student, with one teacher."""
-    found = sweeps.swept(
+    both = sweeps.swept(
         lambda tau, mu, seed: cell(tau, mu, seed, quick, data_dir), WIDTHS[quick], sweeps.LARGE_MUS, sweeps.SEEDS
     )
     at, share = task(quick, data_dir)
@@ -43,17 +43,17 @@ def data(quick, data_dir=None):
         f"784-{TEACHER_WIDTH}-10, softmax, "
     )
     what += f"{TEACHER_EPOCHS} epochs of Adam, {share:.1f} % right"
-    result = {"sweeps": found, "teacher_accuracy": share, "setup": sweeps.setup(what, at, found)}
-    result["checks"] = checks(found, share, quick)
+    result = {"sweeps": both, "teacher_accuracy": share, "setup": sweeps.setup(what, at, both)}
+    result["checks"] = checks(both, share, quick)
     return result
 
 
-def checks(found, share, quick):
+def checks(both, share, quick):
     """Those of the sweeps, and that there is something to learn from the teacher."""
     teacher = check(
         "what the teacher gets right [%]", share, "at_least", 50.0 if quick else 90.0, 0.0, golden_rtol=2e-2
     )
-    return [teacher, *sweeps.checks(found, LEAST[quick])]
+    return [teacher, *sweeps.checks(both, LEAST[quick])]
 
 
 @functools.cache

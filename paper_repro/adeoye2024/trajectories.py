@@ -88,8 +88,10 @@ def band_checks(result, variant, count, low, high):
     """Check that the test loss of every seed is between `low` and `high`."""
     values = after(result, variant, count)
     name = f"{variant.label}: test loss at {count}"
-    found = [] if low is None else [check(f"{name}, least", float(values.min()), "at_least", low, 0.0, golden_rtol=0.1)]
-    return [*found, check(f"{name}, largest", float(values.max()), "at_most", high, 0.0, golden_rtol=0.1)]
+    entries = (
+        [] if low is None else [check(f"{name}, least", float(values.min()), "at_least", low, 0.0, golden_rtol=0.1)]
+    )
+    return [*entries, check(f"{name}, largest", float(values.max()), "at_most", high, 0.0, golden_rtol=0.1)]
 
 
 FULL_BANDS = (
@@ -106,9 +108,9 @@ QUICK_BANDS = (
 
 def checks(result, quick):
     """Check the bands, which differ for the two sizes, and ratios of losses."""
-    found = [entry for case in (QUICK_BANDS if quick else FULL_BANDS) for entry in band_checks(result, *case)]
+    entries = [entry for case in (QUICK_BANDS if quick else FULL_BANDS) for entry in band_checks(result, *case)]
     train = np.array([after(result, GGN, count, "train") for count in (1, 10, 50, 100, 200, 500)])
-    found.append(
+    entries.append(
         check(
             "GGN, corrected, c = 1: train loss / checkpoint before, largest",
             float((train[1:] / train[:-1]).max()),
@@ -123,7 +125,7 @@ def checks(result, quick):
     )
     predicted = (1 - 0.95 * result["kappa"]) ** 2
     worst = float(factor[np.argmax(np.abs(factor - predicted))])
-    found.append(
+    entries.append(
         check(
             f"GGN, released: factor of f per step, {first} to {last}, worst seed",
             worst,
@@ -134,7 +136,7 @@ def checks(result, quick):
     )
     count = 500 if quick else 100
     ratio = after(result, GGN, count) / after(result, GD, 2000)
-    found.append(
+    entries.append(
         check(
             f"test loss, GGN corrected at {count} / GD step 1 at 2000, largest",
             float(ratio.max()),
@@ -146,7 +148,7 @@ def checks(result, quick):
     )
     later = np.asarray(curve(result, GGN_TAU)["train"])[:, 1:]
     rise = float((later / np.minimum.accumulate(later, axis=1)).max())
-    found.append(
+    entries.append(
         check("GGN, c = tau: train loss / least before, largest", rise, "at_least", 2.0, 0.0, golden_rtol=ERROR)
     )
-    return found
+    return entries

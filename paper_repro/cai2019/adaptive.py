@@ -199,7 +199,7 @@ def run(at, c, share=1.0):
     allowed = float(1 - eta * path_quantities.polyak_quotient(traj) / (1 + c))
     cert = rg.certify("discrete_adaptive", traj)
     condition = next(h.value for h in cert.hypotheses if "step condition" in h.name)
-    found = {
+    collected = {
         "cond": float(traj.stats["cond"] ** 2),
         "alpha": share * alpha,
         "eta": eta,
@@ -207,7 +207,7 @@ def run(at, c, share=1.0):
         "allowed": allowed,
         "condition": condition,
     }
-    return found | {
+    return collected | {
         "gaps": np.pad(gaps, (0, STEPS + 1 - gaps.size), constant_values=np.nan),
         "ratio": factor / allowed,
         "status": cert.status,

@@ -53,7 +53,7 @@ def data(quick, data_dir=None):
         "certificate": certificate(factor, y),
         "sweep": sweep(factor),
         "widths": WIDTHS[quick],
-        "networks": [beside(x, y, width, SEEDS[quick]) for width in WIDTHS[quick]],
+        "networks": [compared_networks(x, y, width, SEEDS[quick]) for width in WIDTHS[quick]],
     }
     result["setup"] = {
         "data": f"diabetes, {SAMPLES} samples of 10 inputs; kernel of a tanh network 10-{WIDTH}-1, cond(K) "
@@ -299,7 +299,7 @@ def sweep(factor):
 # --- (e), (f) networks ----------------------------------------------------------------------------
 
 
-def beside(x, y, width, seeds):
+def compared_networks(x, y, width, seeds):
     """Residuals of networks and of their linear models in the same order, and their distance."""
     method = rg.GramGaussNewton(BATCH)
     steps = EPOCHS * SAMPLES // BATCH
@@ -328,26 +328,30 @@ def distance_slope(result):
 
 def checks(result):
     """Compare the numbers of the figure with their predictions."""
-    found = []
+    entries = []
     error = float(np.max([run["map_error"] for run in result["cyclic"]]))
     radius = float(np.max([abs(run["radius"] / run["predicted_radius"] - 1) for run in result["cyclic"]]))
-    found.append(check("cyclic: epoch map against block Gauss-Seidel", error, "at_most", 0.0, 1e-8, golden_rtol=ERROR))
-    found.append(check("cyclic: spectral radius / predicted - 1", radius, "at_most", 0.0, 1e-8, golden_rtol=ERROR))
+    entries.append(
+        check("cyclic: epoch map against block Gauss-Seidel", error, "at_most", 0.0, 1e-8, golden_rtol=ERROR)
+    )
+    entries.append(check("cyclic: spectral radius / predicted - 1", radius, "at_most", 0.0, 1e-8, golden_rtol=ERROR))
     for order, name in (("random", "partition"), ("subset", "subset")):
         run = result["random"][order]
         measured, predicted = (per_step(run[key]) for key in ("mean", "predicted"))
-        found.append(check(f"{name}: mean contraction per step / predicted", measured / predicted, "equal", 1.0, 0.05))
+        entries.append(
+            check(f"{name}: mean contraction per step / predicted", measured / predicted, "equal", 1.0, 0.05)
+        )
         rate = (1 - measured) / (1 - predicted)
-        found.append(check(f"{name}: 1 - contraction, measured / predicted", rate, "equal", 1.0, 0.05))
+        entries.append(check(f"{name}: 1 - contraction, measured / predicted", rate, "equal", 1.0, 0.05))
         above = float(np.max(np.asarray(run["predicted"]) / np.asarray(run["bound"])))
-        found.append(check(f"{name}: predicted mean / bound, largest", above, "at_most", 1.0, 1e-10))
-        found.append(check(f"{name}: largest factor in one step", run["largest_factor"], "at_most", 1.0, 1e-9))
-    found.append(
+        entries.append(check(f"{name}: predicted mean / bound, largest", above, "at_most", 1.0, 1e-10))
+        entries.append(check(f"{name}: largest factor in one step", run["largest_factor"], "at_most", 1.0, 1e-9))
+    entries.append(
         check("certificate minibatch_contraction holds", float(result["certificate"] == "holds"), "at_least", 1.0, 0.0)
     )
     measured, predicted = (np.asarray(result["sweep"][key]) for key in ("measured", "predicted"))
     safe = np.asarray(result["sweep"]["lambdas"]) >= 0.5
-    found += [
+    entries += [
         check("lambda >= 1/2: largest factor in one step", float(measured[:, safe].max()), "at_most", 1.0, 1e-9),
         check("lambda < 1/2, a = 0: least factor", float(measured[0, ~safe].min()), "at_least", 1.1, 0.0),
         check(
@@ -367,7 +371,7 @@ def checks(result):
             golden_rtol=0.05,
         ),
     ]
-    return found
+    return entries
 
 
 def per_step(energies):

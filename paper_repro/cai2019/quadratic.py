@@ -166,8 +166,12 @@ def steps(net, params, xs, ys):
 
         first = (problem.w0, method.init(problem, problem.w0, jnp.asarray(SAMPLES)))
         path = jnp.concatenate([problem.w0[None], jax.lax.scan(step, first, length=STEPS)[1]])
-        seen = sample(problem, path, jnp.asarray(SAMPLES), True)
-        return jnp.linalg.norm(seen["outputs"] - y, axis=1), seen["sigma_min"], jnp.linalg.norm(path - path[0], axis=1)
+        states = sample(problem, path, jnp.asarray(SAMPLES), True)
+        return (
+            jnp.linalg.norm(states["outputs"] - y, axis=1),
+            states["sigma_min"],
+            jnp.linalg.norm(path - path[0], axis=1),
+        )
 
     return jax.lax.map(run, (params, xs, ys))
 
@@ -178,8 +182,8 @@ def one(net, params, x, y, sizes, sigmas, moved):
     bounds = np.array([quadratic_constant(lipschitz, float(sigma)).value for sigma in sigmas[:-1]])
     factors = sizes[1:] / sizes[:-1] ** 2
     unit = float(jnp.linalg.norm(y))
-    seen = sizes[1:] > ROUNDED * unit
-    return {"sizes": sizes / unit, "first": factors[0], "bound": bounds[0], "share": np.max((factors / bounds)[seen])}
+    mask = sizes[1:] > ROUNDED * unit
+    return {"sizes": sizes / unit, "first": factors[0], "bound": bounds[0], "share": np.max((factors / bounds)[mask])}
 
 
 def certified():

@@ -102,10 +102,10 @@ def draw(data, fig):
 
 def task(name, rows, data_dir):
     """Whole batches for training, at most 2000 rows for the test."""
-    found = rg.load_data(name, data_dir=data_dir, subset=rows, test_fraction=0.2, seed=0, standardize=name != "mnist")
-    y, y_test = (np.asarray(values, float).reshape(len(values)) for values in (found.y, found.y_test))
+    loaded = rg.load_data(name, data_dir=data_dir, subset=rows, test_fraction=0.2, seed=0, standardize=name != "mnist")
+    y, y_test = (np.asarray(values, float).reshape(len(values)) for values in (loaded.y, loaded.y_test))
     shift, unit = y.mean(), y.std()
-    x, x_test = np.asarray(found.x), np.asarray(found.x_test)[:2000]
+    x, x_test = np.asarray(loaded.x), np.asarray(loaded.x_test)[:2000]
     if name == "mnist":  # one factor for all pixels, because many are nearly constant
         size = np.sqrt(np.mean(x**2))
         x, x_test = x / size, x_test / size
@@ -175,8 +175,8 @@ def trained(task, name, epochs):
             carry,
             range(epochs + 1),
         )
-        found = [errors(w, params, task.x, task.y, task.x_test, task.y_test) for w in points]
-        train, test = np.asarray(found, float).T
+        measured = [errors(w, params, task.x, task.y, task.x_test, task.y_test) for w in points]
+        train, test = np.asarray(measured, float).T
         return {"train": train, "test": test, "seconds": seconds}
 
     ends = [run(hyper, TUNING_SEED)["train"][-1] for hyper in GRIDS[name]]  # the first of these compiles
@@ -193,15 +193,15 @@ def final(result, task, method, kind):
 
 def checks(result):
     """Compare the numbers of the figure with their predictions."""
-    found = []
+    entries = []
     for task in dict.fromkeys(run["task"] for run in result["runs"]):
         ggn = final(result, task, "GGN", "train")
         for other in ("SGD", "Adam"):
             ratio = ggn / final(result, task, other, "train")
-            found.append(check(f"{task}: training error, GGN / {other}", ratio, "at_most", 1.0, 0.0, golden_rtol=0.1))
-        found.append(
+            entries.append(check(f"{task}: training error, GGN / {other}", ratio, "at_most", 1.0, 0.0, golden_rtol=0.1))
+        entries.append(
             check(
                 f"{task}: test error of GGN", final(result, task, "GGN", "test"), "at_most", 1.0, 0.0, golden_rtol=0.1
             )
         )
-    return found
+    return entries

@@ -73,9 +73,9 @@ def draw(data, fig):
     for i, run in enumerate(shown):
         level = np.asarray(run["grad_norms"]) / run["grad_norms"][0]
         shade = str(0.6 * i / len(shown))
-        seen = np.cumprod(level > 1e-10) > 0  # the rest is the integrator's error
+        mask = np.cumprod(level > 1e-10) > 0  # the rest is the integrator's error
         apart = max(
-            1, int(seen.sum()) // 3
+            1, int(mask.sum()) // 3
         )  # three markers for each curve, at different places because many curves coincide
         look = {
             "linestyle": dashes[i % 4],
@@ -83,7 +83,7 @@ def draw(data, fig):
             "markersize": 5,
             "markevery": (i * apart // len(shown), apart),
         }
-        left.plot(run["times"][seen], level[seen], color=shade, label=f"{run['alpha']:g}", **look)
+        left.plot(run["times"][mask], level[mask], color=shade, label=f"{run['alpha']:g}", **look)
         if run["stop_time"] is not None:
             left.plot(
                 run["times"][-1],

@@ -73,12 +73,12 @@ def measured(traj):
     normal = np.sqrt(float(gradient @ gradient) - float(traj.grad_norms[-1]) ** 2)
     lipschitz = jacobian_lipschitz(problem.model, problem.x, problem.params, ball).value
     ts, level = np.asarray(traj.ts), np.asarray(traj.grad_norms / traj.grad_norms[0])
-    seen = level > max(FLOOR, 1e4 * np.finfo(float).eps * output_scale(problem.model))
+    mask = level > max(FLOOR, 1e4 * np.finfo(float).eps * output_scale(problem.model))
     return {
         "curvature": directional_curvature(problem, w).value,
         "bound": lipschitz * normal / float(traj.sigma_min[-1]) ** 2,
-        "least_kappa": float(path_quantities.kappas(traj, traj.params)[seen].min()),
-        "rate": float(np.min(-np.log(level[seen][1:]) / ts[seen][1:])),
+        "least_kappa": float(path_quantities.kappas(traj, traj.params)[mask].min()),
+        "rate": float(np.min(-np.log(level[mask][1:]) / ts[mask][1:])),
     }
 
 

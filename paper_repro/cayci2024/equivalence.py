@@ -166,10 +166,10 @@ def look(i):
 def slope(runs):
     """Exponent of the tolerance in the largest gap of all problems, above rounding."""
     largest = np.max([run["end_gaps"] for run in runs], axis=(0, 2))
-    seen = largest > FLOOR
+    mask = largest > FLOOR
     return (
-        float(np.polyfit(np.log10(np.asarray(runs[0]["rtols"])[seen]), np.log10(largest[seen]), 1)[0])
-        if seen.sum() > 1
+        float(np.polyfit(np.log10(np.asarray(runs[0]["rtols"])[mask]), np.log10(largest[mask]), 1)[0])
+        if mask.sum() > 1
         else float("nan")
     )
 

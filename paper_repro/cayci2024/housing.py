@@ -92,8 +92,8 @@ def draw(data, fig):
     bounds = np.exp(-2 * np.asarray([[run["kappa"]] for run in runs]) * times)
     band(left, times, bounds, color="0.4", linestyle="--", label=r"bound $e^{-2 \min\kappa_t\, t}$")
     gaps = np.asarray([run["gaps"] for run in runs])
-    seen = (gaps > floor).all(axis=0)
-    band(left, times[seen], gaps[:, seen], color="#0072B2", marker="o", markersize=4, markevery=3, label="Gauss-Newton")
+    mask = (gaps > floor).all(axis=0)
+    band(left, times[mask], gaps[:, mask], color="#0072B2", marker="o", markersize=4, markevery=3, label="Gauss-Newton")
     left.set(
         yscale="log",
         ylim=(1.5 * floor, 3),

@@ -82,14 +82,14 @@ def start(problem):
         name: clock(name, fastest) * frozen_time(name, REACHED, eigenvalues, vectors.T @ residual, rho)
         for name in SCHEDULES
     }
-    known = {
+    at_start = {
         "p": problem.p,
         "cond": float(fastest / least),
         "fastest": fastest,
         "rho": rho,
         "residual": float(np.linalg.norm(residual)),
     }
-    return known | {"predicted": predicted}
+    return at_start | {"predicted": predicted}
 
 
 def clock(name, fastest):

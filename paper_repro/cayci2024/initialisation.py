@@ -229,7 +229,7 @@ def checks(result):
     usual = list(result["scales"]).index(1.0)
     runs = [run for row in result["cells"] for cell in row for run in cell if "rate" in run]
     zero = max(row["output"] for row in result["spectra"]["paired"])
-    centred = [rank for name, found in ranks.items() if name != "paired" for rank in found]
+    centred = [rank for name, some in ranks.items() if name != "paired" for rank in some]
     return [
         check("paired: largest rank of J(w0)", float(max(ranks["paired"])), "equal", (p + 1) / 2, 0.0),
         check("paired: largest output at the start", zero, "at_most", 0.0, 1e-12, golden_rtol=1.0),

@@ -97,10 +97,10 @@ def one_run(problem, horizon, seed, starts):
     ]
     first, last, ends = float(traj.losses[0]), float(traj.losses[-1]), np.asarray(traj.outputs[-1])
     way = np.linalg.norm(ends - np.asarray(traj.outputs[0]))
-    seen = level > CONVERGED
-    late = np.flatnonzero(seen & (level < 100 * level[seen][-1]))
+    mask = level > CONVERGED
+    late = np.flatnonzero(mask & (level < 100 * level[mask][-1]))
     gaps = np.asarray(traj.losses) - fits[0].cost
-    path = path_quantities.states_at(traj, np.linspace(0.0, times[seen][-1], BETWEEN))
+    path = path_quantities.states_at(traj, np.linspace(0.0, times[mask][-1], BETWEEN))
     return {
         "ending": "converged",
         "times": times,
@@ -157,14 +157,14 @@ def gap_panel(ax, depth, seeds):
             continue
         times = np.asarray(case["runs"][0]["times"])
         gaps = np.asarray([run["gaps"] for run in case["runs"]])
-        seen = gaps > FLOOR / 10
-        some = seen.any(axis=0)
+        mask = gaps > FLOOR / 10
+        some = mask.any(axis=0)
         bounds = np.exp(-2 * np.asarray([[run["kappa"]] for run in case["runs"]]) * times)
         name = f"alpha = {case['alpha']:g}"
         band(
             ax,
             times[some],
-            np.where(seen, gaps, FLOOR / 10)[:, some],
+            np.where(mask, gaps, FLOOR / 10)[:, some],
             label=name,
             markersize=4,
             markevery=2,

@@ -64,16 +64,16 @@ def cell(alpha, seed):
     """All flows at one output scale. Displacements are those of the parameters w."""
     case = duplicates(COND, alpha, seed)
     threshold = alpha_threshold(case.problem)
-    found = {"displacement": {}, "path_ratio": {}, "dissipation_error": {}}
+    collected = {"displacement": {}, "path_ratio": {}, "dissipation_error": {}}
     for name in SCHEDULES:
         traj = travelled(case, name)
         first, last = (float(np.sqrt(2 * traj.losses[i])) for i in (0, -1))
-        found["displacement"][name] = float(np.linalg.norm(np.asarray(traj.params), axis=1).max()) / alpha
+        collected["displacement"][name] = float(np.linalg.norm(np.asarray(traj.params), axis=1).max()) / alpha
         # The certificate's bound is |r_0| / sigma_0. Least squares has (|r_0| - |r_t|) / sigma_0.
-        found["path_ratio"][name] = path_length(traj).conclusions[0].measured * first / (first - last)
-        found["dissipation_error"][name] = abs(dissipation(traj).conclusions[0].measured - 1)
+        collected["path_ratio"][name] = path_length(traj).conclusions[0].measured * first / (first - last)
+        collected["dissipation_error"][name] = abs(dissipation(traj).conclusions[0].measured - 1)
     return {
-        **found,
+        **collected,
         "radius": threshold.ball.radius / alpha,
         "threshold": threshold.value,
         "n": case.problem.n,

@@ -136,8 +136,8 @@ def largest_excess(levels, factors, second):
     `second` is `L |w_{k+1} - w_k|^2 / 2`.
     """
     limits = factors * levels[:-1] + second
-    seen = limits > FLOOR
-    return float(np.max(levels[1:][seen] / limits[seen]))
+    mask = limits > FLOOR
+    return float(np.max(levels[1:][mask] / limits[mask]))
 
 
 def padded(values, length=40):
@@ -180,17 +180,17 @@ def order_cell(seed):
     """Largest distance of the iterates from the flow up to `T1`, over |r_0|, for each step size."""
     case = duplicates(ORDER_COND, ALPHA, seed)
     rho, times = SHARE * case.fastest, np.linspace(0.0, T1, FEW + 1)
-    found = {}
+    collected = {}
     for name in (*QUICKER, "constant", "residual"):
         exact = rg.solve(case.problem, flow(name, rho), T1, ts=times, rtol=1e-10, atol=1e-10, step_to_ts=True)
-        found[name] = []
+        collected[name] = []
         for size in SIZES:
             # The tolerance is never met. It is there so that the compiled program is reused.
             run = rg.iterate(case.problem, method(name, case, float(size)), steps=FEW, loss_tol=1e-300)
             stride = round(size / SIZES[0])
             apart = np.asarray(run.outputs[: FEW // stride + 1] - exact.outputs[: FEW + 1 : stride])
-            found[name].append(float(np.linalg.norm(apart, axis=1).max()))
-    return found
+            collected[name].append(float(np.linalg.norm(apart, axis=1).max()))
+    return collected
 
 
 def draw(data, fig):
