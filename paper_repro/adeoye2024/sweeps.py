@@ -40,7 +40,7 @@ def images(name, quick, data_dir=None):
     x, y = (loaded.x_test, loaded.y_test) if len(loaded.x_test) else (loaded.x, loaded.y)
     rows, test_rows = ROWS[quick]
     if len(x) < rows + test_rows:
-        raise ValueError(f"The images of '{name}' must be at least {rows + test_rows}, got {len(x)}.")
+        raise ValueError(f"'{name}' has {len(x)} images, expected at least {rows + test_rows}; use its test set.")
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:rows], order[rows : rows + test_rows]
     return x[train], y[train], x[test], y[test]

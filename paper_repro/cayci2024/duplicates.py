@@ -66,7 +66,7 @@ def duplicates(cond, alpha, seed):
 
     span = np.log(1e-7), np.log(FARTHEST)
     if excess(span[1]) > 0:
-        raise ValueError(f"The samples of seed {seed} give no kernel as well conditioned as {cond:g}.")
+        raise ValueError(f"No kernel of seed {seed} is as well conditioned as {cond:g}; choose a larger `cond`.")
     distance = float(np.exp(scipy.optimize.brentq(excess, *span, xtol=1e-4)))
     n = 2 * SAMPLES
     phi = rg.Problem(rg.Scaled(rg.Centred(net, params), alpha), params, inputs(distance), jnp.zeros(n))

@@ -70,7 +70,7 @@ def frozen_decay(name, t, eigenvalues, rho):
             return (eigenvalues + rho) / (eigenvalues * np.exp(np.minimum(t, 500.0)) + rho)
         case "gn":
             return np.full_like(eigenvalues, np.exp(-t))
-    raise ValueError(f"No closed form is known for the schedule {name!r}.")
+    raise ValueError(f"The schedule {name!r} has no closed form; use its bound in `frozen_time`.")
 
 
 def frozen_time(name, level, eigenvalues, amplitudes, rho):

@@ -30,10 +30,10 @@ from tests.papers import ITEMS, refusals, verdicts
 def test_twenty_epochs_reach_91_percent():
     tasks = [classification.task("digits", False, split=split) for split in range(5)]
     method = classification.method_of("digits", "GGN")
-    found = [
+    accuracies = [
         classification.trained(task, method, [0, 20], seed)["test_accuracy"][-1] for task in tasks for seed in range(3)
     ]
-    assert np.median(found) >= 91 and np.min(found) >= 88, found
+    assert np.median(accuracies) >= 91 and np.min(accuracies) >= 88, accuracies
 
 
 def optdigits_runs(
@@ -92,11 +92,11 @@ def test_training_agrees_with_iterate():
         rg.GGNScore(rg.PseudoHuberPenalty(2.0), 1e-4, 1.0, batch_size=4, order="shuffled"),
         rg.GradientDescent(1.0, 4, "shuffled", True),
     ):
-        found = classification.trained(task, method, (0, 1, 3), seed=5)
+        run = classification.trained(task, method, (0, 1, 3), seed=5)
         key = jax.random.fold_in(jax.random.key(5), 1)
         traj = rg.iterate(task.problem(5), method, steps=9, save_every=3, key=key, spectra=False)
-        np.testing.assert_allclose(found["train"], np.asarray(traj.losses)[[0, 1, 3]], rtol=1e-10)
-        assert abs(found["mean_step"] - float(traj.ts[-1]) / 9) < 1e-12
+        np.testing.assert_allclose(run["train"], np.asarray(traj.losses)[[0, 1, 3]], rtol=1e-10)
+        assert abs(run["mean_step"] - float(traj.ts[-1]) / 9) < 1e-12
 
 
 def test_data_are_split_and_scaled():
@@ -211,10 +211,10 @@ PENDIGITS = refusals(
 # --- images ------------------------------------------------------------------------------------
 
 
-def found(
+def images_result(
     right=86.0, tiny=86.0, large=10.0, loss=0.02, loss_large=0.05, step=1e-5, stays=70.0, frozen=91.0, frozen_loss=900.0
 ):
-    """Both sweeps for two seeds. `tiny` is at tau = 1e-6, `large` at 1, `frozen` at the smallest mu."""
+    """Both sweeps of two seeds: tau = 1e-6 (`tiny`), 1 (`large`), smallest mu (`frozen`)."""
     tau = {
         "at": [1e-6, 1e-4, 1.0],
         "test_accuracy": [[tiny, right, large]] * 2,
@@ -232,7 +232,7 @@ def found(
 
 IMAGES = refusals(
     "images",
-    lambda changed: sweeps.checks(found(**changed), 80.0),
+    lambda changed: sweeps.checks(images_result(**changed), 80.0),
     [
         ({}, 0),
         ({"right": 79.0, "tiny": 79.0}, 1),
@@ -249,9 +249,11 @@ IMAGES = refusals(
 
 
 def test_ignorant_teacher_is_refused():
-    assert all(verdicts(teacher_student.checks(found(), 96.0, quick=False)).values())
+    assert all(verdicts(teacher_student.checks(images_result(), 96.0, quick=False)).values())
     assert [
-        name for name, holds in verdicts(teacher_student.checks(found(), 30.0, quick=False)).items() if not holds
+        name
+        for name, holds in verdicts(teacher_student.checks(images_result(), 30.0, quick=False)).items()
+        if not holds
     ] == ["what the teacher gets right [%]"]
 
 

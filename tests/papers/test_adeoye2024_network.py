@@ -116,20 +116,20 @@ def test_released_jacobian_by_layers_agrees_with_autodiff(n0, n1):
         jac.scale_rows(rows).scale_columns(columns),
         rows[:, None] * np.asarray(problem.jac(problem.w0)) * columns,
     )
-    for found, value in (
+    for product, value in (
         (scaled.formed(), exact),
         (scaled @ v, exact @ v),
         (jnp.asarray(u) @ scaled, exact.T @ u),
         (scaled.kernel(), exact @ exact.T),
     ):
-        assert relative_error(found, value) < 1e-14
+        assert relative_error(product, value) < 1e-14
     np.testing.assert_allclose(scaled.squared_norm(), np.sum(exact**2), rtol=1e-14)
     true = np.asarray(problem.jac(problem.w0))
     assert relative_error(problem.ntk(problem.w0, problem.x[:2]), true[:2] @ true.T) < 1e-14
 
 
 def test_released_step_is_shorter_with_less_damping():
-    """With one input nothing is permuted: `d = kappa (kappa^2 c D + J^T Q J)^{-1} (J^T e + kappa tau h')`."""
+    """With one input `d = kappa (kappa^2 c D + J^T Q J)^{-1} (J^T e + kappa tau h')`."""
     n1, c = 12, 1.0
     *_, problem = drawn(1, n1, "corrected")
     *_, released = drawn(1, n1, "released")
@@ -207,9 +207,7 @@ def test_stability_counts_pairs_whose_sign_stays():
     assert measures.stability_with_zeros(before, thinned, x) == pytest.approx(
         measures.stability(before, thinned, x) + 100 * gained / 54
     )
-    assert measures.stability_with_zeros(thinned, before, x) == measures.stability(
-        thinned, before, x
-    )  # zeros lost count nothing
+    assert measures.stability_with_zeros(thinned, before, x) == measures.stability(thinned, before, x)
 
 
 def test_accuracy_is_in_percent_of_rows():

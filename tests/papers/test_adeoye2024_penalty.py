@@ -172,11 +172,11 @@ def flow_run(gap=1.0, local=2.0, bend=3.0, flow_error=1e-8, certificate="holds")
     ],
 )
 def test_flow_refuses_another_order(other, refused):
-    found = [
+    failed = [
         name for name, holds in verdicts(flow.checks([flow_run(), flow_run(**other)], ALPHAS)).items() if not holds
     ]
-    assert len(found) == len(refused) and all(
-        name.startswith(start) for name, start in zip(found, refused, strict=True)
+    assert len(failed) == len(refused) and all(
+        name.startswith(start) for name, start in zip(failed, refused, strict=True)
     )
 
 

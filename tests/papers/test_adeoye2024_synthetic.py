@@ -33,8 +33,8 @@ def test_a_run_is_the_iteration_of_its_method(variant):
     problem = problem_of(net, params, data.x, data.y, variant.preset, gradient=variant.method == "GD")
     method = method_of(variant, TINY, 3.0, 1e-3)
     trajectory = rg.iterate(problem, method, steps=6, spectra=False)
-    found = synthetic.run(TINY, variant, 1, (0, 2, 6), 3.0, 1e-3)
-    np.testing.assert_allclose(found["train"], np.asarray(trajectory.losses)[[0, 2, 6]], rtol=1e-9)
+    curves = synthetic.run(TINY, variant, 1, (0, 2, 6), 3.0, 1e-3)
+    np.testing.assert_allclose(curves["train"], np.asarray(trajectory.losses)[[0, 2, 6]], rtol=1e-9)
     w = np.asarray(trajectory.params[-1])
     test = (
         np.mean(
@@ -45,20 +45,20 @@ def test_a_run_is_the_iteration_of_its_method(variant):
     sizes = np.sqrt(9 + w**2) - 3
     expected = [
         test,
-        found["train"][-1] + 1e-3 * np.abs(w).sum(),
-        found["train"][-1] + 1e-3 * sizes.sum(),
+        curves["train"][-1] + 1e-3 * np.abs(w).sum(),
+        curves["train"][-1] + 1e-3 * sizes.sum(),
         np.linalg.norm(w),
     ]
     np.testing.assert_allclose(
-        [found[key][-1] for key in ("test", "reported", "objective", "norm")], expected, rtol=1e-8
+        [curves[key][-1] for key in ("test", "reported", "objective", "norm")], expected, rtol=1e-8
     )
     reported = trajectory.stats["per_step"]["step_size"]
-    assert found["step_size"][-1] == pytest.approx(reported[-1]) and found["step_size"][0] == 0
-    assert found["seconds"][0] >= 0 and np.all(np.diff(found["seconds"]) > 0)
+    assert curves["step_size"][-1] == pytest.approx(reported[-1]) and curves["step_size"][0] == 0
+    assert curves["seconds"][0] >= 0 and np.all(np.diff(curves["seconds"]) > 0)
     halvings = np.log2(float(method.step_size) / reported).sum() if variant == GD_ARMIJO else 0.0
     trials = 2 * 12 * 36 * (6 + halvings) if variant == GD_ARMIJO else 0
     plain = 12**2 * 36 + 12**3 / 3 + 12 * 12 * 36 if variant.method == "GGN" else 4 * 12 * 36
-    assert found["flops"][-1] == pytest.approx(6 * plain + trials)
+    assert curves["flops"][-1] == pytest.approx(6 * plain + trials)
 
 
 def trajectories_result(**changes):
@@ -196,8 +196,8 @@ def test_comparison_accepts_the_measured_curves():
     ],
 )
 def test_comparison_refuses_another_finding(variant, values, words):
-    found = refused(comparison_result({variant: values}))
-    assert len(found) == len(words) and all(any(word in name for name in found) for word in words), found
+    failed = refused(comparison_result({variant: values}))
+    assert len(failed) == len(words) and all(any(word in name for name in failed) for word in words), failed
 
 
 def test_comparison_refuses_equal_costs_and_halvings():

@@ -301,9 +301,9 @@ def test_scaled_theta_agrees_with_the_dense_pencil():
 def test_newton_solves_logistic_regression():
     x = np.random.default_rng(1).normal(size=(40, 3)) * [1.0, 10.0, 100.0]
     problem = rg.Problem(rg.LinearModel(), jnp.zeros(3), x, np.where(x[:, 0] > 0, 0.8, 0.2), rg.LogisticLoss())
-    found = newton(problem)
+    fit = newton(problem)
     assert (
-        np.linalg.norm(np.asarray(x.T @ problem.loss_gradient(problem.outputs(jnp.asarray(found.x)))))
+        np.linalg.norm(np.asarray(x.T @ problem.loss_gradient(problem.outputs(jnp.asarray(fit.x)))))
         < 1e-6 * np.abs(x).sum()
     )
 
