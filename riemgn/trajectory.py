@@ -1,4 +1,4 @@
-"""Trajectory: what `solve`, `iterate` and the flows on an output manifold return, and `SolveError`."""
+"""Trajectory, the result of `solve`, `iterate` and flows on an output manifold; SolveError."""
 
 import html
 import json
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-# The meaning and the unit of each curve over time, for the tables of one trajectory and of whole folders.
+# Meaning and unit of each curve over time, for tables of one trajectory and of whole folders.
 CURVES = {
     "losses": ("loss g(f)", "unit of the loss"),
     "grad_norms": ("norm of the Riemannian gradient |P grad g(f)|", "unit of the loss / unit of y"),
@@ -60,30 +60,30 @@ class Trajectory(eqx.Module):
     Attributes:
 
     - `problem`, `flow`: what was solved. `flow` is the method for `iterate`, and a `ManifoldMethod`
-        for `riemannian_flow`, `output_flow` and `riemannian_gradient_descent`.
+      for `riemannian_flow`, `output_flow` and `riemannian_gradient_descent`.
     - `ts`: times (t,), in the flow's own time. The last one is where the solve ended. For discrete
-        methods they are the sums of the step sizes.
+      methods they are the sums of the step sizes.
     - `params`: flat parameters (t, p). `problem.unflatten(params[i])` gives the PyTree.
     - `outputs`: `f(w_t)`, (t, n).
     - `losses`: `g(f(w_t))`, (t,).
     - `grad_norms`: `|P grad g(f(w_t))|`, (t,), the norm of the Riemannian gradient.
     - `sigma_min`: smallest non-zero singular value of `J(w_t)`, (t,), where the rank at the start
-        decides which one that is. On a damped output manifold `J` is the Jacobian of the graph. If
-        n < p it is the root of an eigenvalue of `K` with relative error 1e-8 while `cond(K)` is
-        below about 2e7 (float64), and comes from an SVD otherwise. `sigma_min` and `grad_norms` are
-        NaN for a matrix-free solve, and for `iterate` with `spectra=False`.
+      decides which one that is. On a damped output manifold `J` is the Jacobian of the graph. If `n
+      < p` it is the root of an eigenvalue of `K` with relative error 1e-8 while `cond(K)` is below
+      about 2e7 (float64), and comes from an SVD otherwise. `sigma_min` and `grad_norms` are NaN for
+      a matrix-free solve, and for `iterate` with `spectra=False`.
     - `error`: `|f(w_t) - f_tight(w_t)|`, (t,), against a second solve at a hundredth of the
-        tolerances. None unless you passed `error=True`.
+      tolerances. None unless you passed `error=True`.
     - `result`: a member of `RESULTS`, for use inside `jit`. `status` is its name.
     - `stats`: number of steps, solver and the reason for choosing it, tolerances, rank, condition
-        number, seconds (with compilation), event time. `stats["per_step"]` holds arrays (steps,).
-        `output_flow` adds `drift` and `distance`, the largest `|psi - f(w)|` over the saved times
-        for the integrated `w` and for the parameters of the nearest point.
+      number, seconds (with compilation), event time. `stats["per_step"]` holds arrays (steps,).
+      `output_flow` adds `drift` and `distance`, the largest `|psi - f(w)|` over the saved times for
+      the integrated `w` and for the parameters of the nearest point.
     - `interpolation`: continuous `w(t)` if you passed `dense=True`, else None.
     - `tight`: the solve that `error` was measured against, else None.
     - `points`: ambient points (t, m) for flows on an output manifold, else None. They differ from
-        `outputs` on a damped manifold, where m = n + p. For `output_flow` they are the integrated
-        states, and `outputs` are their first n components.
+      `outputs` on a damped manifold, where m = n + p. For `output_flow` they are the integrated
+      states, and `outputs` are their first n components.
     """
 
     problem: Problem

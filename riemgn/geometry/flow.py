@@ -1,4 +1,4 @@
-"""The Riemannian gradient flow `psi' = -grad_M g`, with fixed steps and as an ODE in the outputs."""
+"""The Riemannian gradient flow `psi' = -grad_M g`, by fixed steps or as an ODE in the outputs."""
 
 from typing import Any
 
@@ -19,18 +19,14 @@ from ..trajectory import ManifoldMethod, raise_unless_expected, Trajectory
 from .curvature import gradient_and_norm
 from .immersion import Ambient, Immersion, TangentFrame
 from .output_manifold import checked_manifold, OutputManifold
-from .retraction import AbstractRetraction, checked_retraction, ExponentialRetraction, nearest, newton_step
+from .retraction import AbstractRetraction, checked_retraction, nearest, newton_step
 
-# Strictly lower triangular stage matrices and weights. The flow is autonomous, so no nodes are needed.
+# Strictly lower triangular stage matrices and weights. An autonomous flow needs no nodes.
 TABLEAUX: dict[str, tuple[list[list[float]], list[float]]] = {
     "euler": ([[0.0]], [1.0]),
     "heun": ([[0.0, 0.0], [1.0, 0.0]], [0.5, 0.5]),
-    "rk4": (
-        [[0.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
-        [1 / 6, 1 / 3, 1 / 3, 1 / 6],
-    ),
+    "rk4": (np.diag([0.5, 0.5, 1.0], -1).tolist(), [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
 }
-METHODS = (*TABLEAUX, "geodesic_euler")
 RANK_TOL = 1e-5  # relative to the smallest singular value at the start, the default of `solve`
 MAX_STEPS = 4096
 NEWTON_STEPS = 16
@@ -48,25 +44,22 @@ def riemannian_flow(
 ) -> Trajectory:
     """Integrate `psi' = -grad_M g` with fixed steps that stay on the output manifold.
 
-    Each step is an explicit Runge-Kutta step in the chart `c -> F(R(B c))` that the retraction `R`
-    gives at the current point:
+    Each step is an explicit Runge-Kutta step in the chart `c -> F(R(B c))` of the retraction `R`:
 
         c' = -(D_c F(R(B c)))^+ grad_M g(R(B c)),  c(0) = 0
 
-    The step ends at `R(h B sum_i b_i k_i)`. The order is that of the method for every retraction,
-    because the chart is smooth.
+    The order is that of the method for every retraction, because the chart is smooth.
 
     Arguments:
 
     - `manifold`: an `OutputManifold`. The flow starts at `manifold.problem.w0`.
-    - `method`: "euler", "heun" or "rk4", of order 1, 2 and 4; or "geodesic_euler", which is "euler"
-        with the exponential retraction. Defaults to "rk4".
+    - `method`: "euler", "heun" or "rk4" (default), of order 1, 2 and 4.
     - `step_size`: `h > 0`, in the flow's time.
     - `steps`: number of steps.
     - `retraction`: "chart", "corrected", "projection" (default), "exponential", or your own
-        `AbstractRetraction`.
+      `AbstractRetraction`.
     - `throw`: raise `SolveError` if a retraction fails or the Jacobian loses rank. With False you
-        get the trajectory so far.
+      get the trajectory so far.
 
     Returns: a `Trajectory` with `steps + 1` points.
 
@@ -78,32 +71,30 @@ def riemannian_flow(
     >>> round(float(traj.ts[-1]), 9), traj.status
     (5.0, 'successful')
 
-    Reference: Hairer, Lubich, Wanner, Geometric Numerical Integration, 2nd ed. (2006), section IV.5.
+    Reference: Hairer, Lubich, Wanner, Geometric Numerical Integration, 2nd ed. (2006), section
+    IV.5.
     """
     checked_manifold(manifold)
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
-    h, steps = positive("step_size", step_size), checked_steps(steps)
-    geodesic = method == "geodesic_euler"
-    move = ExponentialRetraction() if geodesic else checked_retraction(retraction)
-    tableau = tuple(jnp.asarray(part) for part in TABLEAUX["euler" if geodesic else method])
-    saved, alive = _march(manifold.immersion, move, tableau, jnp.asarray(h), jnp.asarray(steps), padded_length(steps))
-    saved, alive = jax.tree.map(lambda x: np.asarray(x)[: steps + 1], (saved, alive))
-    finite = alive & np.isfinite(saved["points"]).all(1) & np.isfinite(saved["losses"])
-    count, status = steps + 1, "successful"
+    if method not in TABLEAUX:
+        raise ValueError(f"`method` must be one of {', '.join(TABLEAUX)}, got {method!r}.")
+    h, steps, move = positive("step_size", step_size), checked_steps(steps), checked_retraction(retraction)
+    tableau = tuple(map(jnp.asarray, TABLEAUX[method]))
+    count, rows = _march(manifold.immersion, move, tableau, jnp.asarray(h), jnp.asarray(steps), padded_length(steps))
+    saved = {name: np.asarray(value)[: int(count)] for name, value in rows.items()}
+    finite = np.isfinite(saved["points"]).all(1) & np.isfinite(saved["losses"])
+    lost = saved["sigma_min"] < RANK_TOL * saved["sigma_min"][0]
+    status = "successful" if finite.size == steps + 1 else "retraction_failed"
+    valid = finite.size
     if not finite.all():
-        count = int(np.argmin(finite))
-        status = "non_finite" if alive[count] else "retraction_failed"
-    if count == 0:
+        valid, status = int(np.argmin(finite)), "non_finite"
+    if valid == 0:
         raise ValueError(f"The flow must start from finite outputs, got a loss of {saved['losses'][0]}; move `w0`.")
-    lost = np.flatnonzero(saved["sigma_min"][:count] < RANK_TOL * saved["sigma_min"][0])
-    if lost.size:
-        count, status = int(lost[0]) + 1, "rank_lost"
-    saved = {"ts": h * np.arange(count), **{name: value[:count] for name, value in saved.items()}}
+    if lost[:valid].any():
+        valid, status = int(np.argmax(lost)) + 1, "rank_lost"
+    saved = {"ts": h * np.arange(valid), **{name: value[:valid] for name, value in saved.items()}}
     flow = ManifoldMethod("riemannian flow", method, move.name)
-    return raise_unless_expected(
-        manifold_trajectory(manifold, flow, saved, status, num_steps=count - 1, step_size=h), throw
-    )
+    trajectory = manifold_trajectory(manifold, flow, saved, status, num_steps=valid - 1, step_size=h)
+    return raise_unless_expected(trajectory, throw)
 
 
 def checked_steps(steps: Any) -> int:
@@ -121,7 +112,7 @@ def padded_length(steps: int) -> int:
 def manifold_trajectory(
     manifold: OutputManifold, flow: ManifoldMethod, saved: dict[str, Any], status: str, **stats: Any
 ) -> Trajectory:
-    """The `Trajectory` of `saved` rows "ts", "params", "points", "losses", "grad_norms", "sigma_min"."""
+    """The `Trajectory` of saved rows, with the statistics that all methods on a manifold have."""
     saved = {name: jnp.asarray(value) for name, value in saved.items()}
     common = {"solver": flow.variant, "retraction": flow.retraction, "rank": manifold.dim}
     common["event_time"] = None if status == "successful" else float(saved["ts"][-1])
@@ -136,61 +127,77 @@ def manifold_trajectory(
     )
 
 
+class PointData(eqx.Module):
+    """A point of `M`: its tangent frame at `w`, and the loss and `grad_M g` at `psi`."""
+
+    frame: TangentFrame
+    psi: Ambient
+    gradient: Ambient
+    norm: Scalar
+    loss: Scalar
+    sigma: Scalar
+
+    def __init__(self, immersion: Immersion, w: Weights, psi: Ambient | None = None):
+        problem = immersion.problem
+        self.frame, self.psi = immersion.frame(w), immersion(w) if psi is None else psi
+        self.gradient, self.norm = gradient_and_norm(immersion, self.frame, self.psi)
+        self.loss, self.sigma = problem.loss(self.psi[: problem.n], problem.y), self.frame.min_singular_value()
+
+    @property
+    def row(self) -> dict[str, Array]:
+        """What a trajectory saves."""
+        values = (self.frame.w, self.psi, self.loss, self.norm, self.sigma)
+        return dict(zip(("params", "points", "losses", "grad_norms", "sigma_min"), values, strict=True))
+
+
+def empty_rows(row: dict[str, Array], length: int) -> dict[str, Array]:
+    """Zero arrays for `length` rows."""
+    return {name: jnp.zeros((length, *value.shape), value.dtype) for name, value in row.items()}
+
+
 @eqx.filter_jit
 def _march(immersion: Immersion, retraction: AbstractRetraction, tableau, h: Scalar, steps: Array, length: int):
-    """Scan over the steps. Rows after the last step, or after a failed step, are not computed."""
+    """Take up to `steps` steps while the parameters are finite: the rows, and their number."""
 
-    def advance(carry, i):
-        w, alive = carry
-        alive = alive & jnp.all(jnp.isfinite(w))
-        frame = immersion.frame(w)
-        point = immersion(w)
-        gradient, norm = gradient_and_norm(immersion, frame, point)
-        row = {
-            "params": w,
-            "points": point,
-            "losses": immersion.problem.objective(w),
-            "grad_norms": norm,
-            "sigma_min": frame.min_singular_value(),
-        }
-        move = alive & (i < steps) & (norm > 0)
-        after = jax.lax.cond(move, lambda: _step(immersion, retraction, frame, gradient, tableau, h), lambda: w)
-        return (after, alive), (row, alive)
+    def body(state):
+        w, count, rows = state
+        at = PointData(immersion, w)
+        rows = {name: rows[name].at[count].set(value) for name, value in at.row.items()}
+        move = (count < steps) & (at.norm > 0)
+        return jax.lax.cond(move, lambda: _step(immersion, retraction, at, tableau, h), lambda: w), count + 1, rows
 
-    def advance_or_skip(carry, i):
-        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        return jax.lax.cond(i <= steps, advance, lambda carry, i: (carry, nothing), carry, i)
+    def unfinished(state):
+        w, count, _ = state
+        return (count <= steps) & jnp.all(jnp.isfinite(w))
 
-    start = (immersion.problem.w0, jnp.array(True))
-    shapes = jax.eval_shape(advance, start, jnp.zeros((), int))[1]
-    return jax.lax.scan(advance_or_skip, start, jnp.arange(length))[1]
+    w0 = immersion.problem.w0
+    row = jax.eval_shape(lambda: PointData(immersion, w0).row)
+    return jax.lax.while_loop(unfinished, body, (w0, jnp.zeros((), int), empty_rows(row, length)))[1:]
 
 
-def _step(
-    immersion: Immersion, retraction: AbstractRetraction, frame: TangentFrame, gradient: Ambient, tableau, h: Scalar
-) -> Weights:
-    """One Runge-Kutta step in the chart of the retraction at `frame.w`."""
-    matrix, weights = tableau
+def _step(immersion: Immersion, retraction: AbstractRetraction, at: PointData, tableau, h: Scalar) -> Weights:
+    """One Runge-Kutta step in the chart of the retraction at a point."""
+    frame, (matrix, weights) = at.frame, tableau
 
     def chart(c):
         w = retraction(immersion, frame, frame.basis @ c)
-        point = immersion(w)
-        return point, (w, point)
+        psi = immersion(w)
+        return psi, (w, psi)
 
     def velocity(c):
-        jac, (w, point) = jax.jacfwd(chart, has_aux=True)(c)
-        v = -gradient_and_norm(immersion, immersion.frame(w), point)[0]
+        jac, (w, psi) = jax.jacfwd(chart, has_aux=True)(c)
+        v = -gradient_and_norm(immersion, immersion.frame(w), psi)[0]
         q, r = jnp.linalg.qr(jac)
         return jax.scipy.linalg.solve_triangular(r, q.T @ v)
 
-    first = -frame.components(gradient)  # the chart's derivative at c = 0 is B
+    first = -frame.components(at.gradient)  # the chart's derivative at c = 0 is B
     stages = jnp.zeros((weights.size, first.size), first.dtype).at[0].set(first)
     if weights.size > 1:
         stages = jax.lax.fori_loop(1, weights.size, lambda i, k: k.at[i].set(velocity(h * (matrix[i] @ k))), stages)
     return retraction(immersion, frame, frame.basis @ (h * (weights @ stages)))
 
 
-# --- the flow as an ODE in the outputs -------------------------------------------------------------------------------
+# --- the flow as an ODE in the outputs ------------------------------------------------------------
 
 
 class _Args(eqx.Module):
@@ -214,30 +221,30 @@ def output_flow(
 ) -> Trajectory:
     """Integrate `psi' = -P grad g(psi)` as an ODE in the ambient point `psi`.
 
-    At each evaluation the parameters of the nearest point of `M` are computed from `psi`. The
-    projector `P` is taken there and `grad g` at `psi`. This shares neither state nor linear algebra
-    with `solve(problem, GaussNewtonFlow())`, so you can use it to check that both give the same
-    outputs (Statement C1).
+    `P` is the projector at the nearest point of `M`, which is computed at each evaluation. This shares
+    neither state nor linear algebra with `solve(problem, GaussNewtonFlow())`, so you can use it to
+    check that both give the same outputs (Statement C1).
 
-    The distance of `psi` from `M` is constant along the exact flow. If it exceeds
-    `sqrt(rtol) (1 + |psi_0|)`, then `psi` has crossed an edge of `M`, where the chart is singular. The
-    flow ends there with "rank_lost", or with "retraction_failed" if the chart is regular.
+    The distance of `psi` from `M` is constant along the exact flow. If it exceeds `sqrt(rtol) (1 +
+    |psi_0|)`, then `psi` has crossed an edge of `M`, where the chart is singular. The flow ends
+    there with "rank_lost", or with "retraction_failed" if the chart is regular.
 
     Arguments:
 
     - `manifold`: an `OutputManifold`. The flow starts at `manifold.problem.w0`.
     - `t1`: end time > 0. Defaults to 20.
     - `ts`: increasing times in [0, t1] to save at. Defaults to 129 equally spaced times. Between
-        steps the solver interpolates, with a larger error than that of a step. If you need the last
-        digits at a time, end the flow there.
-    - `rtol`, `atol`: tolerances of one step, for example `rtol=1e-8`. `rtol` is relative to `psi`,
-        and `atol` is in units of the outputs. In float32 `rtol` is at least 1e-5.
+      steps the solver interpolates, with a larger error than that of a step. If you need the last
+      digits at a time, end the flow there.
+    - `rtol`, `atol`: tolerances of one step, relative to `psi` and in units of the outputs. In
+      float32 `rtol` is at least 1e-5.
     - `throw`: raise `SolveError` if the Jacobian loses rank or all 4096 steps are used. With False
-        you get the trajectory so far.
-    - `error`: integrate again at a hundredth of the tolerances. The result is `Trajectory.tight`, and
-        `Trajectory.error` is the difference of the outputs.
+      you get the trajectory so far.
+    - `error`: integrate again at a hundredth of the tolerances. The result is `Trajectory.tight`,
+      and `Trajectory.error` is the difference of the outputs.
 
-    Returns: a `Trajectory`, with `points` the states `psi` and `params` those of the nearest points.
+    Returns: a `Trajectory`, with `points` the states `psi` and `params` those of the nearest
+    points.
 
     Raises: `ValueError` for wrong arguments; `SolveError` on numerical trouble if `throw`.
 
@@ -306,7 +313,7 @@ def _status(solution, rank_fell: bool, finite: bool) -> str:
 
 
 def _nearest(psi: Ambient, w: Weights, args: _Args) -> Weights:
-    """Parameters of the nearest point, by Newton's method from parameters so near that no line search is needed."""
+    """Parameters of the nearest point, by Newton's method from nearby parameters."""
 
     def body(state):
         w, _, count = state
@@ -369,16 +376,7 @@ def _start(immersion: Immersion):
 
 def _row(args: _Args, psi: Ambient, w: Weights) -> dict[str, Array]:
     """The saved quantities at a state and the parameters of its nearest point."""
-    immersion = args.immersion
-    frame = immersion.frame(w)
-    return {
-        "params": w,
-        "points": psi,
-        "losses": immersion.problem.loss(psi[: immersion.problem.n], immersion.problem.y),
-        "grad_norms": gradient_and_norm(immersion, frame, psi)[1],
-        "distance": jnp.linalg.norm(psi - immersion(w)),
-        "sigma_min": frame.min_singular_value(),
-    }
+    return {**PointData(args.immersion, w, psi).row, "distance": jnp.linalg.norm(psi - args.immersion(w))}
 
 
 @eqx.filter_jit
@@ -394,5 +392,5 @@ def _sample(args: _Args, states: dict[str, Float[Array, "t _"]]) -> dict[str, Ar
 
 @eqx.filter_jit
 def _row_beyond_edge(args: _Args, psi: Ambient, start: Weights) -> dict[str, Array]:
-    """The row at a state beyond an edge of `M`, where Newton's method without a line search fails."""
+    """The row at a state beyond an edge of `M`, where Newton's method needs a line search."""
     return _row(args, psi, nearest(args.immersion, psi, start, args.tol))

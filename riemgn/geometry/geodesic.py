@@ -1,18 +1,19 @@
-"""Geodesics, exponential map, parallel transport and logarithm, by an adaptive integrator; Christoffel symbols are never formed.
+"""Geodesics, exponential map, parallel transport and logarithm, without Christoffel symbols.
 
     w'' = -J^+ D^2 F[w', w']        b' = -J^+ D^2 F[w', b]
 
-Beside the parameters `w`, `a = w'`, `b` the ambient `psi' = J a` and `theta' = J b` are carried, and the step is controlled by the error of these
-alone, so that it does not depend on the coordinates of the parameters.
+The integrator also carries the ambient `psi' = J w'` and `theta' = J b`. Their error alone controls
+the step, so the step does not depend on the coordinates of the parameters.
 """
 
+from typing import NamedTuple
+
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Flag, Scalar, Times, Weights
+from .._types import Scalar, Times, Weights
 from .immersion import Ambient, Immersion, TangentFrame
 
 MAX_STEPS = 4096
@@ -24,13 +25,15 @@ def default_tolerance() -> float:
     return 1e-11 if jnp.zeros(()).dtype == jnp.float64 else 1e-5
 
 
-class Curve(eqx.Module):
-    """A geodesic at the times asked for: `params` (t, p), transported coordinates `carried` (t, p), NaN where it had ended; whether it arrived."""
+class Curve(NamedTuple):
+    """A geodesic at the requested times, NaN after the integrator stopped.
+
+    `params`, their `velocity` and the `transported` vector in coordinates, each (t, p).
+    """
 
     params: Float[Array, "t p"]
     velocity: Float[Array, "t p"]
-    carried: Float[Array, "t p"]
-    arrived: Flag
+    transported: Float[Array, "t p"]
 
 
 def _field(t, y, immersion):
@@ -50,11 +53,12 @@ def _ambient_norm(scaled_error):
 
 
 def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient, ts: Times, rtol: Scalar) -> Curve:
-    """The geodesic from `frame.w` with velocity `u`, and `v` transported along it, at the increasing times `ts` from 0 on."""
+    """The geodesic with velocity `u`, and `v` transported along it, at increasing times."""
     psi = immersion(frame.w)
     y0 = {"w": frame.w, "a": frame.coordinates(u), "b": frame.coordinates(v), "psi": psi, "theta": jnp.zeros_like(psi)}
-    # absolute tolerance on the scale of the curve: its length and the size of what is carried
+    # The absolute tolerance is relative to the length of the curve.
     scale = jnp.maximum(jnp.linalg.norm(u) * jnp.max(jnp.abs(ts)), jnp.finfo(psi.dtype).tiny ** 0.5)
+    atol = 0.1 * rtol * jnp.minimum(scale, 1.0)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_field),
         diffrax.Dopri8(),
@@ -63,35 +67,37 @@ def integrate(immersion: Immersion, frame: TangentFrame, u: Ambient, v: Ambient,
         dt0=None,
         y0=y0,
         args=immersion,
-        saveat=diffrax.SaveAt(ts=ts, fn=lambda t, y, args: {"w": y["w"], "a": y["a"], "b": y["b"]}),
-        stepsize_controller=diffrax.PIDController(
-            rtol=rtol, atol=0.1 * rtol * jnp.minimum(scale, 1.0), norm=_ambient_norm
-        ),
+        saveat=diffrax.SaveAt(ts=ts, fn=lambda t, y, args: (y["w"], y["a"], y["b"])),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=_ambient_norm),
         adjoint=diffrax.ForwardMode(),
         max_steps=MAX_STEPS,
         throw=False,
     )
-    ys = jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys)
-    return Curve(ys["w"], ys["a"], ys["b"], jnp.all(jnp.isfinite(ys["w"])))
+    return Curve(*jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), solution.ys))
+
+
+def points(immersion: Immersion, frame: TangentFrame, u: Ambient, ts: Times, rtol: Scalar) -> Float[Array, "t p"]:
+    """The parameters of the geodesic with velocity `u` at increasing times."""
+    return integrate(immersion, frame, u, jnp.zeros_like(u), ts, rtol).params
 
 
 def exp(immersion: Immersion, frame: TangentFrame, u: Ambient, rtol: Scalar) -> Weights:
-    """`exp(u)`: the parameters reached after unit time; NaN where the integrator did not arrive."""
-    return integrate(immersion, frame, u, jnp.zeros_like(u), jnp.ones(1, u.dtype), rtol).params[-1]
+    """`exp(u)`, the parameters after unit time. NaN if the integrator did not reach it."""
+    return points(immersion, frame, u, jnp.ones(1, u.dtype), rtol)[-1]
 
 
 def transport(immersion: Immersion, frame: TangentFrame, u: Ambient, direction: Ambient, rtol: Scalar) -> Ambient:
-    """`u` transported parallel along the geodesic `exp(t direction)` to t = 1."""
+    """Parallel transport of `u` along the geodesic `exp(t direction)` to t = 1."""
     curve = integrate(immersion, frame, direction, u, jnp.ones(1, u.dtype), rtol)
-    return jax.jvp(immersion, (curve.params[-1],), (curve.carried[-1],))[1]
+    return jax.jvp(immersion, (curve.params[-1],), (curve.transported[-1],))[1]
 
 
 def log(immersion: Immersion, frame: TangentFrame, other: Weights, rtol: Scalar) -> tuple[Ambient, Scalar]:
-    """`log`: the initial velocity of the geodesic that reaches `F(other)` at unit time, by shooting; and how far from there it ended.
+    """`log`, the initial velocity of the geodesic to `F(other)`, and how far from it shooting ended.
 
-    The unknowns are the components `c` of the velocity in the basis of the tangent space, so that a rank-deficient chart is no obstacle. Gauss-Newton
-    on `miss(c) = F(exp(B c)) - F(other)` with step halving, from the tangent part of the chord stretched to the chord's length; it stops where a
-    step is below `100 eps` of the velocity.
+    Shooting by Gauss-Newton with step halving on `miss(c) = F(exp(B c)) - F(other)`. The unknowns
+    `c` are components in the basis of the tangent space, so the chart may be rank-deficient. The
+    start is the tangent part of the chord, stretched to the length of the chord.
     """
     target = immersion(other)
     chord = target - immersion(frame.w)
@@ -109,7 +115,7 @@ def log(immersion: Immersion, frame: TangentFrame, other: Weights, rtol: Scalar)
         trial = c + share * step
         jac, value = jax.jacfwd(miss, has_aux=True)(trial)
         size = jnp.linalg.norm(value)
-        better = size < best  # a geodesic that left the chart misses by NaN, which is no better
+        better = size < best  # False for the NaN of a geodesic that left the chart
         q, r = jnp.linalg.qr(jac)
         new_step = -jax.scipy.linalg.solve_triangular(r, q.T @ value)
         c, best = jnp.where(better, trial, c), jnp.where(better, size, best)

@@ -1,4 +1,4 @@
-"""Riemannian gradient descent on the output manifold: Armijo's rule, Barzilai-Borwein steps, or a fixed step."""
+"""Riemannian gradient descent on the output manifold, with three step rules."""
 
 import equinox as eqx
 import jax
@@ -6,18 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._types import Count, Flag, Scalar, Weights
+from .._types import Count, Flag, Scalar
 from .._validation import positive
 from ..result import EXPECTED
 from ..trajectory import ManifoldMethod, raise_unless_expected, Trajectory
-from .curvature import gradient_and_norm
-from .flow import checked_steps, manifold_trajectory, padded_length, RANK_TOL
-from .immersion import Ambient, Form, Immersion, lower_index, TangentFrame
+from .flow import checked_steps, empty_rows, manifold_trajectory, padded_length, PointData, RANK_TOL
+from .immersion import Ambient, Form, Immersion, lower_index
 from .output_manifold import checked_manifold, OutputManifold
 from .retraction import AbstractRetraction, checked_retraction
 
-# Sufficient decrease, as a share of the slope. On a parabola 1/4 accepts steps up to 1.5 times the exact one, so that
-# doubling the last step finds one between 0.75 and 1.5 times. Barzilai-Borwein steps need the freedom of 1e-4.
+# Sufficient decrease, as a share of the slope. On a parabola 1/4 accepts up to 1.5 times the exact
+# step, so doubling the last step finds one between 0.75 and 1.5 times. Barzilai-Borwein steps need
+# the freedom of 1e-4.
 SUFFICIENT_DECREASE = {"armijo": 0.25, "barzilai_borwein": 1e-4}
 MEMORY = 0.85  # Zhang and Hager's weight of the previous losses, for Barzilai-Borwein steps
 MAX_TRIALS = 50
@@ -36,30 +36,29 @@ def riemannian_gradient_descent(
 ) -> Trajectory:
     """Minimise the loss `g` on the output manifold by `psi -> R(-t u)` with `u = grad_M g`.
 
-    A trial step `t` is halved until `g(R(-t u)) <= C - c t |u|^2`. If rounding hides the difference of
-    the losses, the slope at the new point decides: `<grad_M g(R(-t u)), u> >= (2 c - 1) |u|^2`, which
-    is equivalent on a parabola.
+    A trial step `t` is halved until `g(R(-t u)) <= C - c t |u|^2`. If rounding hides the difference
+    of the losses, the slope at the new point decides: `<grad_M g(R(-t u)), u> >= (2 c - 1) |u|^2`,
+    which is equivalent on a parabola.
 
     Arguments:
 
     - `manifold`: an `OutputManifold`. The descent starts at `manifold.problem.w0`.
-    - `step`: the step rule. Defaults to "armijo".
-        "armijo" takes `c = 1/4` and `C = g`, so the loss never rises by more than rounding. The first
-        trial `|u|^2 / Hess g[u, u]` is exact on a flat manifold. Later trials are twice the last step.
-        "barzilai_borwein" tries `<s, s> / <s, y>` and `<s, y> / <y, y>` in turn, where `s` is the last
-        step and `y` the change of the gradient, both projected to the new tangent space. It takes
-        `c = 1e-4` and Zhang and Hager's mean of the losses for `C`, so the loss may rise for a while.
-        A number is the step that is always taken.
+    - `step`: the step rule. Defaults to "armijo". "armijo" takes `c = 1/4` and `C = g`, so the loss
+      never rises by more than rounding. The first trial `|u|^2 / Hess g[u, u]` is exact on a flat
+      manifold. Later trials are twice the last step. "barzilai_borwein" tries `<s, s> / <s, y>` and
+      `<s, y> / <y, y>` in turn, where `s` is the last step and `y` the change of the gradient, both
+      projected to the new tangent space. It takes `c = 1e-4` and Zhang and Hager's mean of the
+      losses for `C`, so the loss may rise for a while. A number is the step that is always taken.
     - `retraction`: "chart", "corrected", "projection" (default), "exponential", or your own
-        `AbstractRetraction`.
+      `AbstractRetraction`.
     - `steps`: maximum number of steps. Defaults to 500.
     - `grad_tol`: stop when `|u|` is at most `grad_tol` times its value at the start.
     - `throw`: raise `SolveError` on numerical trouble. With False you get the trajectory so far.
-        Reaching `steps` does not raise.
+      Reaching `steps` does not raise.
 
-    Returns: a `Trajectory` with status "gradient_tolerance_met", "step_limit", "line_search_failed",
-    "retraction_failed", "non_finite" or "rank_lost". Its times are the sums of the step sizes, which
-    are in `stats["per_step"]["step_size"]`.
+    Returns: a `Trajectory` with status "gradient_tolerance_met", "step_limit",
+    "line_search_failed", "retraction_failed", "non_finite" or "rank_lost". Its times are the sums
+    of the step sizes, which are in `stats["per_step"]["step_size"]`.
 
     Raises: `ValueError` for wrong arguments; `SolveError` on numerical trouble if `throw`.
 
@@ -69,8 +68,8 @@ def riemannian_gradient_descent(
     >>> traj.status, round(float(traj.losses[-1]), 9)
     ('gradient_tolerance_met', 0.5)
 
-    Reference: Iannazzo and Porcelli, IMA J. Numer. Anal. 38 (2018); Zhang and Hager, SIAM J. Optim. 14
-    (2004); Hager and Zhang, SIAM J. Optim. 16 (2005), for the slope in place of the loss.
+    Reference: Iannazzo and Porcelli, IMA J. Numer. Anal. 38 (2018); Zhang and Hager, SIAM J. Optim.
+    14 (2004); Hager and Zhang, SIAM J. Optim. 16 (2005), for the slope in place of the loss.
     """
     checked_manifold(manifold)
     if isinstance(step, str) and step not in SUFFICIENT_DECREASE:
@@ -100,26 +99,6 @@ def riemannian_gradient_descent(
     return raise_unless_expected(trajectory, throw, (*EXPECTED, "step_limit"))
 
 
-class _Point(eqx.Module):
-    """A point of `M`: its tangent frame, `psi`, the gradient `u` and its norm, the loss."""
-
-    frame: TangentFrame
-    point: Ambient
-    gradient: Ambient
-    norm: Scalar
-    loss: Scalar
-    sigma: Scalar
-
-    def row(self) -> dict[str, Array]:
-        return {
-            "params": self.frame.w,
-            "points": self.point,
-            "losses": self.loss,
-            "grad_norms": self.norm,
-            "sigma_min": self.sigma,
-        }
-
-
 class _Search(eqx.Module):
     """The next trial step, the reference loss `C`, and the weight of that mean."""
 
@@ -129,21 +108,15 @@ class _Search(eqx.Module):
 
 
 class _State(eqx.Module):
-    """The current point, the next search, and all rows so far. `failure` is an index of `FAILURES`."""
+    """The current point and all rows so far. `failure` is an index of `FAILURES`."""
 
-    point: _Point
+    point: PointData
     search: _Search
     count: Count
     evaluations: Count
     failure: Count
     saved: dict[str, Array]
     step_sizes: Array
-
-
-def _point(immersion: Immersion, w: Weights) -> _Point:
-    frame, point = immersion.frame(w), immersion(w)
-    gradient, norm = gradient_and_norm(immersion, frame, point)
-    return _Point(frame, point, gradient, norm, immersion.problem.objective(w), frame.min_singular_value())
 
 
 @eqx.filter_jit
@@ -156,17 +129,17 @@ def _descend(
     grad_tol: Scalar,
     length: int,
 ) -> _State:
-    first = _point(immersion, immersion.problem.w0)
+    first = PointData(immersion, immersion.problem.w0)
 
-    def accepts(old: _Point, search: _Search, new: _Point, t: Scalar) -> Flag:
+    def accepts(old: PointData, search: _Search, new: PointData, t: Scalar) -> Flag:
         share = SUFFICIENT_DECREASE.get(rule, 0.0)
         rounding = 8 * jnp.finfo(new.loss.dtype).eps * jnp.abs(search.reference)
         hidden = jnp.abs(new.loss - search.reference) <= rounding
         by_slope = old.gradient @ lower_index(immersion.form, new.gradient) >= (2 * share - 1) * old.norm**2
         return jnp.where(hidden, by_slope, new.loss <= search.reference - share * t * old.norm**2)
 
-    def line_search(old: _Point, search: _Search):
-        """Halve the trial until it is accepted: the step, whether it is accepted, the point, the number of trials."""
+    def line_search(old: PointData, search: _Search):
+        """Halve the trial until accepted: the step, whether accepted, the point, the trials."""
 
         def unfinished(state):
             _, accepted, _, trials = state
@@ -175,7 +148,7 @@ def _descend(
         def shorten(state):
             t, _, _, trials = state
             t = jnp.where(trials == 0, t, 0.5 * t)
-            new = _point(immersion, retraction(immersion, old.frame, -t * old.gradient))
+            new = PointData(immersion, retraction(immersion, old.frame, -t * old.gradient))
             accepted = jnp.array(True) if rule == "fixed" else accepts(old, search, new, t)
             return t, accepted, new, trials + 1
 
@@ -191,7 +164,7 @@ def _descend(
         count = state.count + moved
         saved = {
             name: state.saved[name].at[count].set(jnp.where(moved, value, state.saved[name][count]))
-            for name, value in new.row().items()
+            for name, value in new.row.items()
         }
         step_sizes = state.step_sizes.at[state.count].set(t)
         search = _next_search(immersion, rule, state, new, t, count)
@@ -200,14 +173,14 @@ def _descend(
     def unfinished(state: _State) -> Flag:
         return (state.point.norm > grad_tol * first.norm) & (state.count < steps) & (state.failure == 0)
 
-    saved = {name: jnp.zeros((length, *row.shape), row.dtype).at[0].set(row) for name, row in first.row().items()}
+    saved = {name: rows.at[0].set(first.row[name]) for name, rows in empty_rows(first.row, length).items()}
     search = _Search(fixed if rule == "fixed" else _flat_step(immersion, first), first.loss, jnp.ones_like(first.loss))
     zero = jnp.zeros((), int)
     start = _State(first, search, zero, zero, zero, saved, jnp.zeros(length, first.loss.dtype))
     return jax.lax.while_loop(unfinished, body, start)
 
 
-def _next_search(immersion: Immersion, rule: str, state: _State, new: _Point, t: Scalar, count: Count) -> _Search:
+def _next_search(immersion: Immersion, rule: str, state: _State, new: PointData, t: Scalar, count: Count) -> _Search:
     old, search = state.point, state.search
     if rule != "barzilai_borwein":
         return _Search(search.trial if rule == "fixed" else 2 * t, new.loss, search.weight)
@@ -217,9 +190,9 @@ def _next_search(immersion: Immersion, rule: str, state: _State, new: _Point, t:
     return _Search(trial, (MEMORY * search.weight * search.reference + new.loss) / weight, weight)
 
 
-def _flat_step(immersion: Immersion, at: _Point) -> Scalar:
+def _flat_step(immersion: Immersion, at: PointData) -> Scalar:
     """`|u|^2 / Hess g[u, u]`: the exact step along the gradient if `M` were flat."""
-    curvature = jnp.sum(immersion.loss_hessian(at.point) * at.gradient**2)
+    curvature = jnp.sum(immersion.loss_hessian(at.psi) * at.gradient**2)
     return jnp.where(curvature > 0, at.norm**2 / curvature, 1.0)
 
 

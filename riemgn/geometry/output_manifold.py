@@ -1,4 +1,4 @@
-"""OutputManifold: the image `M = F(W)` of a problem's outputs as a Riemannian submanifold. A face with checked arguments; the numerics lie below."""
+"""OutputManifold: the outputs `M = F(W)` of a problem as a Riemannian submanifold."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,54 +6,61 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._repr import setting_text
 from .._types import Key, Params, Scalar, Weights
 from .._validation import is_traced
 from ..linalg import singular_values
 from ..problem import Problem
 from . import curvature, geodesic
-from .immersion import Ambient, Form, Immersion, lower_index, TangentFrame
+from .immersion import Ambient, checked_form, Immersion, lower_index, TangentFrame
 from .rank import choose_rank, rank_report, RankPolicy, RankReport
 from .retraction import AbstractRetraction, checked_retraction, nearest
 
 
 class GeometryError(RuntimeError):
-    """A geodesic, projection or logarithm that did not arrive; the sentence says where it stopped and what to try."""
+    """A geodesic, projection, logarithm or retraction did not converge."""
 
 
 class OutputManifold(eqx.Module):
-    """The submanifold `M = f(W)` of R^n with the metric induced from R^n, near the problem's starting point.
+    """The submanifold `M = f(W)` of R^n with the induced metric, near the starting point.
 
-    `T M = range J`,  `P = J J^+`,  `grad_M g = P grad g`: the Gauss-Newton flow is the Riemannian gradient flow of `g` on `M`.
+    `T M = range J`,  `P = J J^+`,  `grad_M g = P grad g`. So the Gauss-Newton flow is the
+    Riemannian gradient flow of `g` on `M`.
 
-    A point of `M` is named by its parameters, flat (p,) or a PyTree like `problem.params`: `f` need not be injective. Tangent and normal vectors are
-    ambient, shape (m,). Methods work under `jax.jit`, `jax.vmap` and forward-mode derivatives. Called with plain arrays they are compiled once and
-    complain about vectors that are not tangent and points where the chart is singular; inside a transformation nothing can be checked.
+    You name a point of `M` by its parameters, flat (p,) or a PyTree like `problem.params`, because
+    `f` need not be injective. Tangent and normal vectors are ambient, shape (m,). Methods work
+    under `jax.jit`, `jax.vmap` and forward-mode derivatives. If you call them with concrete arrays,
+    they raise `ValueError` for vectors that are not tangent and for singular points of the chart.
+    Inside a transformation nothing is checked, and a failed computation gives NaN.
 
     Arguments:
 
     - `problem`: gives `f`, the loss `g` and the starting point `w0`.
-    - `rank`: the dimension of `M`, decided once at `w0`: None counts the singular values of `J` above `max(m, p) eps s_max`; `"full"` asks for
-        `min(m, p)`; an integer asks for so many; a number in (0, 1) is a tolerance relative to `s_max`.
-    - `damping`: with `rho > 0` the manifold is the graph `w -> (f(w), sqrt(rho) (w - w0))` in R^(n + p), immersed everywhere, with metric
-        `J^T J + rho I`; its Riemannian gradient flow is the Levenberg-Marquardt flow.
-    - `ambient`: symmetric form `Q` of a constant ambient inner product, (m,) diagonal or (m, m); it may be indefinite as long as it is positive
-        on tangent vectors, as for the hyperboloid in Minkowski space. By default Euclidean.
+    - `rank`: the dimension of `M`, decided once at `w0`. None (default) counts the singular values
+      of `J` above `max(m, p) eps s_max`, where `s_max` is the largest. `"full"` requires `min(m,
+      p)`, an integer requires that many, and a number in (0, 1) is a tolerance relative to `s_max`.
+    - `damping`: with `rho > 0` the manifold is the graph `w -> (f(w), sqrt(rho) (w - w0))` in R^(n
+      + p). It is immersed everywhere, has the metric `J^T J + rho I`, and its Riemannian gradient
+      flow is the Levenberg-Marquardt flow. Defaults to 0.
+    - `ambient`: symmetric form `Q` of a constant ambient inner product, (m,) diagonal or (m, m). It
+      may be indefinite if it is positive on tangent vectors, for example in Minkowski space.
+      Defaults to the Euclidean form.
 
-    Raises: `ValueError` for a policy the Jacobian cannot meet, negative damping, a form that does not fit.
+    Raises: `ValueError` for a rank that the Jacobian does not have, negative damping, or a wrong
+    form.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> sphere = rg.OutputManifold(rg.task.sphere(radius=2.0))
     >>> w = sphere.problem.w0
-    >>> u, v = sphere.push_forward(w, jnp.array([1.0, 0.0])), sphere.push_forward(w, jnp.array([0.0, 1.0]))
+    >>> u, v = (sphere.push_forward(w, e) for e in jnp.eye(2))
     >>> round(float(sphere.sectional_curvature(w, u, v)), 5)
     0.25
 
-    Reference: theory.md section 2; Cayci, arXiv:2412.14031v4.
+    Reference: Statements, geometry; Cayci, arXiv:2412.14031v4.
     """
 
     immersion: Immersion
@@ -67,42 +74,47 @@ class OutputManifold(eqx.Module):
         if not 0 <= float(damping) < float("inf"):
             raise ValueError(f"`damping` must be >= 0 and finite, got {damping}.")
         rho = jnp.asarray(damping, dtype=float) if damping else None
-        undecided = Immersion(problem, None, rho, dim=problem.p)
-        form = _checked_form(ambient, undecided.m)
-        spectrum = np.asarray(_spectrum(undecided, problem.w0))
-        dim = choose_rank(spectrum, (undecided.m, undecided.p), rank)
+        full = Immersion(problem, None, rho, dim=problem.p)
+        form = checked_form(ambient, full.m)
+        dim = choose_rank(np.asarray(_spectrum(full, problem.w0)), (full.m, full.p), rank)
         self.immersion = Immersion(problem, form, rho, dim=dim)
         self.policy = rank
         if form is not None:
-            least = float(np.linalg.eigvalsh(np.asarray(_inner_on_basis(self.immersion, problem.w0)))[0])
-            if not least > 0:
+            smallest = float(np.linalg.eigvalsh(np.asarray(_inner_on_basis(self.immersion, problem.w0)))[0])
+            if not smallest > 0:
                 raise ValueError(
-                    f"`ambient` must be positive definite on the tangent space at `w0`, got a least eigenvalue of {least:.3g} there."
+                    f"`ambient` must be positive on tangent vectors, got the eigenvalue {smallest:.3g} at `w0`."
                 )
 
     def __hash__(self) -> int:
         return id(self)  # `jax.jit(manifold.exp)` hashes the bound method, and arrays have no hash
 
-    # --- what it is ---------------------------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        form = None if self.immersion.form is None else eqx.tree_pformat(self.immersion.form)
+        damping = "" if self.immersion.damping is None else f", damping={setting_text(self.immersion.damping)}"
+        model = setting_text(self.problem.model)
+        return f"OutputManifold(dim={self.dim}, ambient_dim={self.ambient_dim}, {model}, form={form}{damping})"
+
+    # --- sizes, points and rank -------------------------------------------------------------------
 
     @property
     def problem(self) -> Problem:
-        """The problem whose outputs this is."""
+        """The problem that gives the outputs."""
         return self.immersion.problem
 
     @property
     def dim(self) -> int:
-        """Dimension of the manifold, the rank held everywhere."""
+        """Dimension of the manifold, the same at all points."""
         return self.immersion.dim
 
     @property
     def ambient_dim(self) -> int:
-        """Dimension m of the space around: n, or n + p for the graph."""
+        """Dimension m of the ambient space: n, or n + p for the graph."""
         return self.immersion.m
 
     @property
     def p(self) -> int:
-        """Number of parameters; above `dim` where the chart is over-complete."""
+        """Number of parameters. It is above `dim` if the chart is rank-deficient."""
         return self.immersion.p
 
     def embed(self, params: Params) -> Ambient:
@@ -114,49 +126,43 @@ class OutputManifold(eqx.Module):
         return _objective(self.immersion, self._weights(params))
 
     def rank_report(self, params: Params | None = None) -> RankReport:
-        """Kept and dropped singular values at a point, by default the starting point; `print` it."""
+        """Kept and dropped singular values at a point. Defaults to `w0`."""
         w = self.problem.w0 if params is None else self._weights(params)
         spectrum = np.asarray(_spectrum(self.immersion, w))
         return rank_report(spectrum, (self.ambient_dim, self.p), self.policy, self.dim)
 
-    # --- points -------------------------------------------------------------------------------------------------------
-
     def project(self, target: ArrayLike, start: Params | None = None, tol: float = 1e-12) -> Weights:
-        """Parameters of the point of `M` nearest to an ambient point (m,): Newton's method downhill from `start`, by default `w0`.
+        """Parameters of the point of `M` nearest to an ambient point (m,).
 
-        A local minimum of the distance: the sheet of `M` that `start` lies on. `tol` bounds the tangent part of the residual, relative to
-        `1 + |z - F|`.
+        Newton's method finds a local minimum of the distance, on the sheet of `M` through `start`
+        (default `w0`). `tol` bounds the tangent part of the residual relative to 1 plus its length.
 
-        Raises: `GeometryError` where the iteration ends with a larger tangent part than `sqrt(tol)`.
+        Raises: `GeometryError` if the tangent part is still larger than `sqrt(tol)`.
         """
-        z, w = self._vector("target", target), self.problem.w0 if start is None else self._weights(start)
-        nearest_params, residual = _project(self.immersion, z, w, jnp.asarray(tol))
+        w, residual = _project(self.immersion, self._vector("target", target), self._start(start), jnp.asarray(tol))
         if _concrete(residual) and not float(residual) <= tol**0.5:
             raise GeometryError(
-                f"The projection stopped where the residual still has a tangent part of {float(residual):.3g} relative to its length; "
-                "start nearer, or damp the chart."
+                f"The projection stopped with a tangent part of {float(residual):.3g} relative to the residual; "
+                "pass a nearer `start`, or damp the manifold."
             )
-        return nearest_params
+        return w
 
     def belongs(self, point: ArrayLike, atol: float = 1e-8, start: Params | None = None) -> Bool[Array, ""]:
         """Whether an ambient point (m,) lies within `atol` of the sheet of `M` through `start`."""
-        z, w = self._vector("point", point), self.problem.w0 if start is None else self._weights(start)
-        return _distance(self.immersion, z, w)[1] <= atol
+        return _distance(self.immersion, self._vector("point", point), self._start(start))[1] <= atol
 
     def point(self, point: ArrayLike, atol: float = 1e-8, start: Params | None = None) -> Weights:
         """Parameters of an ambient point (m,) of `M`.
 
-        Raises: `ValueError` with the distance where the point is not on the sheet of `M` through `start`.
+        Raises: `ValueError` with the distance if the point is farther than `atol` from the sheet of
+        `M` through `start`.
         """
-        z, w = self._vector("point", point), self.problem.w0 if start is None else self._weights(start)
-        params, distance = _distance(self.immersion, z, w)
+        w, distance = _distance(self.immersion, self._vector("point", point), self._start(start))
         if _concrete(distance) and not float(distance) <= atol:
-            raise ValueError(
-                f"The point is not on the manifold: it lies {float(distance):.3g} off the sheet through the start, more than {atol:g}."
-            )
-        return params
+            raise ValueError(f"The point is {float(distance):.3g} off the manifold, more than {atol:g}; use `project`.")
+        return w
 
-    # --- tangent space ------------------------------------------------------------------------------------------------
+    # --- tangent space and metric -----------------------------------------------------------------
 
     def to_tangent(self, params: Params, vector: ArrayLike) -> Ambient:
         """`P v`, the orthogonal projection of an ambient vector on the tangent space."""
@@ -171,8 +177,8 @@ class OutputManifold(eqx.Module):
         return jnp.linalg.norm(self.normal_part(params, vector)) <= atol
 
     def projector(self, params: Params) -> Float[Array, "m m"]:
-        """`P` as a matrix; `to_tangent` applies it without forming it."""
-        return self._at(_projector, params)
+        """`P` as a matrix. `to_tangent` applies it without forming it."""
+        return self._at(TangentFrame.projector, params)
 
     def inner(self, u: ArrayLike, v: ArrayLike) -> Scalar:
         """`<u, v>` in the ambient form."""
@@ -183,7 +189,7 @@ class OutputManifold(eqx.Module):
         return jnp.sqrt(self.inner(u, u))
 
     def tangent_coordinates(self, params: Params, u: ArrayLike) -> Weights:
-        """`J^+ u`, the shortest velocity of the parameters (p,) whose image is the tangent part of `u`."""
+        """`J^+ u`, the shortest velocity of the parameters (p,) with that tangent part."""
         return self._at(TangentFrame.coordinates, params, ambient={"u": u})
 
     def push_forward(self, params: Params, velocity: ArrayLike) -> Ambient:
@@ -194,18 +200,18 @@ class OutputManifold(eqx.Module):
         return _push_forward(self.immersion, self._weights(params), velocity)
 
     def random_tangent(self, params: Params, *, key: Key) -> Ambient:
-        """A tangent vector of unit length, uniform on the unit sphere of the tangent space."""
-        return self._at(_random_tangent, params, rest=(key,))
-
-    # --- metric and derivatives of the loss ---------------------------------------------------------------------------
+        """A random tangent vector, uniform on the unit sphere of the tangent space."""
+        return self._at(TangentFrame.random_unit, params, rest=(key,))
 
     def metric_matrix(self, params: Params) -> Float[Array, "p p"]:
-        """`G = J^T Q J`, the induced metric in the chart. For display: solving with it squares the condition number."""
+        """`G = J^T Q J`, the metric in the chart. Solving with it squares `cond(J)`."""
         return self._at(curvature.metric_matrix, params)
 
     def christoffels(self, params: Params) -> Float[Array, "p p p"]:
-        """`Gamma^k_ij`, contravariant index first. Geodesics and transport do without them."""
+        """`Gamma^k_ij`, upper index first. Geodesics and transport do not need them."""
         return self._at(curvature.christoffels, params)
+
+    # --- derivatives of the loss, curvature -------------------------------------------------------
 
     def riemannian_grad(self, params: Params) -> Ambient:
         """`grad_M g = P grad g`, shape (m,)."""
@@ -219,65 +225,60 @@ class OutputManifold(eqx.Module):
         """`Hess_M g[u]`, the tangent vector with `<Hess_M g[u], v> = Hess_M g[u, v]`."""
         return self._at(curvature.riemannian_hessp, params, tangent={"u": u})
 
-    # --- curvature ----------------------------------------------------------------------------------------------------
-
     def second_fundamental_form(self, params: Params, u: ArrayLike, v: ArrayLike) -> Ambient:
         """`II(u, v) = (I - P) D^2 f[J^+ u, J^+ v]`, a normal vector."""
         return self._at(curvature.second_fundamental_form, params, tangent={"u": u, "v": v})
 
     def shape_operator(self, params: Params, normal: ArrayLike, u: ArrayLike) -> Ambient:
-        """`S_N u`, the tangent vector with `<S_N u, v> = <N, II(u, v)>`; the tangent part of `normal` is ignored."""
+        """`S_N u` with `<S_N u, v> = <N, II(u, v)>`, for the normal part N of `normal`."""
         return self._at(curvature.shape_operator, params, tangent={"u": u}, ambient={"normal": normal})
 
     def mean_curvature(self, params: Params) -> Ambient:
-        """`H = (1 / dim) trace II`, a normal vector; of length 1 / R on a sphere of radius R."""
+        """`H = (1 / dim) trace II`, a normal vector of length 1 / R on a sphere."""
         return self._at(curvature.mean_curvature, params)
 
     def curvature(self, params: Params, u: ArrayLike, v: ArrayLike, z: ArrayLike) -> Ambient:
-        """`R(u, v) z`, with the sign for which `<R(u, v) v, u>` is positive on a sphere."""
+        """`R(u, v) z`, with the sign that makes `<R(u, v) v, u>` positive on a sphere."""
         return self._at(curvature.curvature, params, tangent={"u": u, "v": v, "z": z})
 
     def sectional_curvature(self, params: Params, u: ArrayLike, v: ArrayLike) -> Scalar:
-        """Curvature of the plane of `u` and `v`, by the Gauss equation; NaN where they are parallel."""
+        """Curvature of the plane of `u` and `v`. NaN if they are parallel."""
         return self._at(curvature.sectional_curvature, params, tangent={"u": u, "v": v})
 
-    # --- moving -------------------------------------------------------------------------------------------------------
+    # --- geodesics and retractions ----------------------------------------------------------------
 
     def exp(self, params: Params, u: ArrayLike, rtol: float | None = None) -> Weights:
-        """Parameters (p,) of `exp(u)`: the geodesic with velocity `u` after unit time.
+        """Parameters (p,) of `exp(u)`, the geodesic with velocity `u` after unit time.
 
-        Raises: `GeometryError` where the geodesic leaves the chart.
+        Raises: `GeometryError` if the geodesic leaves the chart.
         """
-        reached = self._at(geodesic.exp, params, tangent={"u": u}, rest=(_tolerance(rtol),))
-        return _arrived(reached, "geodesic")
+        return _checked_finite(self._at(geodesic.exp, params, {"u": u}, rest=(_tolerance(rtol),)), "geodesic")
 
     def geodesic(self, params: Params, u: ArrayLike, ts: ArrayLike, rtol: float | None = None) -> Float[Array, "t p"]:
-        """Parameters along the geodesic with velocity `u`, at the increasing times `ts >= 0`; NaN where it had ended, inside a transformation.
+        """Parameters along the geodesic with velocity `u`, at increasing times `ts >= 0`.
 
-        Raises: `GeometryError` where it leaves the chart; `ValueError` for times that decrease or are negative.
+        Raises: `GeometryError` if it leaves the chart; `ValueError` for wrong times.
         """
         times = jnp.asarray(ts, dtype=float)
-        if (
-            times.ndim != 1
-            or times.size == 0
-            or (_concrete(times) and not (float(times[0]) >= 0 and bool(jnp.all(jnp.diff(times) > 0))))
-        ):
+        increasing = times.ndim == 1 and times.size > 0
+        if increasing and _concrete(times):
+            increasing = float(times[0]) >= 0 and bool(jnp.all(jnp.diff(times) > 0))
+        if not increasing:
             raise ValueError(
                 f"`ts` must be increasing times >= 0, got {np.asarray(times) if _concrete(times) else times.shape}."
             )
-        return _arrived(
-            self._at(_geodesic_params, params, tangent={"u": u}, rest=(times, _tolerance(rtol))), "geodesic"
-        )
+        params = self._at(geodesic.points, params, {"u": u}, rest=(times, _tolerance(rtol)))
+        return _checked_finite(params, "geodesic")
 
     def parallel_transport(
         self, params: Params, u: ArrayLike, direction: ArrayLike, rtol: float | None = None
     ) -> Ambient:
-        """`u` transported parallel along `exp(t direction)` to t = 1: a tangent vector at `exp(params, direction)`.
+        """Parallel transport of `u` along `exp(t direction)` to t = 1, a tangent vector at the end.
 
-        Raises: `GeometryError` where the geodesic leaves the chart.
+        Raises: `GeometryError` if the geodesic leaves the chart.
         """
-        moved = self._at(geodesic.transport, params, tangent={"u": u, "direction": direction}, rest=(_tolerance(rtol),))
-        return _arrived(moved, "transport")
+        vectors = {"u": u, "direction": direction}
+        return _checked_finite(self._at(geodesic.transport, params, vectors, rest=(_tolerance(rtol),)), "transport")
 
     def log(self, params: Params, other: Params, rtol: float | None = None) -> Ambient:
         """The tangent vector `u` with `exp(params, u) = other`, by shooting from the chord.
@@ -285,41 +286,40 @@ class OutputManifold(eqx.Module):
         Raises: `GeometryError` with the distance at which shooting stopped.
         """
         u, miss = self._at(geodesic.log, params, rest=(self._weights(other), _tolerance(rtol)))
-        if _concrete(miss):
-            reach = 1e-6 if u.dtype == jnp.float64 else 1e-2
-            if not float(miss) <= reach * (1 + float(jnp.linalg.norm(u))):
-                raise GeometryError(
-                    f"No geodesic to the other point was found: shooting stopped {float(miss):.3g} short of it. Choose nearer points."
-                )
+        reach = 1e-6 if u.dtype == jnp.float64 else 1e-2
+        if _concrete(miss) and not float(miss) <= reach * (1 + float(jnp.linalg.norm(u))):
+            raise GeometryError(f"Shooting stopped {float(miss):.3g} short of the other point; choose nearer points.")
         return u
 
     def dist(self, params: Params, other: Params, rtol: float | None = None) -> Scalar:
-        """Geodesic distance `|log|`, of the geodesic that shooting finds."""
+        """Geodesic distance `|log|`, the length of the geodesic that shooting finds."""
         return self.norm(self.log(params, other, rtol))
 
     def retract(self, params: Params, u: ArrayLike, retraction: str | AbstractRetraction = "chart") -> Weights:
-        """Parameters (p,) of the retraction of a tangent vector: "chart", "corrected", "projection", "exponential", or a retraction of your own.
+        """Parameters (p,) of the retraction of a tangent vector.
 
-        Raises: `ValueError` for an unknown retraction; `GeometryError` where it did not arrive.
+        `retraction` is "chart" (default), "corrected", "projection", "exponential", or your own
+        `AbstractRetraction`.
+
+        Raises: `ValueError` for an unknown retraction; `GeometryError` if the retraction fails.
         """
         retraction = checked_retraction(retraction)
-        return _arrived(
-            self._at(_retract, params, tangent={"u": u}, rest=(retraction,)), f"{retraction.name} retraction"
-        )
+        return _checked_finite(self._at(retraction, params, {"u": u}), f"{retraction.name} retraction")
 
-    # --- checked arguments --------------------------------------------------------------------------------------------
+    # --- checked arguments ------------------------------------------------------------------------
+
+    def _start(self, start: Params | None) -> Weights:
+        return self.problem.w0 if start is None else self._weights(start)
 
     def _weights(self, params: Params) -> Weights:
         if isinstance(params, jax.Array | np.ndarray | list) and np.shape(params) == (self.p,):
             return jnp.asarray(params, dtype=float)
-        expected = [leaf.shape for leaf in jax.tree.leaves(self.problem.params)]
-        if (
-            jax.tree.structure(params) != jax.tree.structure(self.problem.params)
-            or [np.shape(leaf) for leaf in jax.tree.leaves(params)] != expected
-        ):
-            shapes = [np.shape(leaf) for leaf in jax.tree.leaves(params)]
+        shapes, expected = (
+            [np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (params, self.problem.params)
+        )
+        if jax.tree.structure(params) != jax.tree.structure(self.problem.params) or shapes != expected:
             raise ValueError(
-                f"A point is named by its parameters, flat of shape {(self.p,)} or like problem.params; got shapes {shapes}."
+                f"A point must be parameters, flat of shape {(self.p,)} or like problem.params; got shapes {shapes}."
             )
         return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), params))[0]
 
@@ -337,32 +337,25 @@ class OutputManifold(eqx.Module):
         ambient: dict | None = None,
         rest: tuple = (),
     ):
-        """`kernel(immersion, frame, *tangent, *ambient, *rest)` at a point, after a look at the point and the tangent vectors."""
+        """`kernel(immersion, frame, *tangent, *ambient, *rest)` after checks."""
         tangents = {name: self._vector(name, value) for name, value in (tangent or {}).items()}
         others = [self._vector(name, value) for name, value in (ambient or {}).items()]
         w = self._weights(params)
-        value, inverse_condition_bound, normal_fractions = _evaluate(
-            kernel, self.immersion, w, tuple(tangents.values()), (*others, *rest)
-        )
-        if _concrete(inverse_condition_bound):
-            self._complain_singular(w, float(inverse_condition_bound))
-        for (name, vector), fraction in zip(tangents.items(), normal_fractions, strict=True):
-            # what rounding in a projector leaves, with room for a vector that was projected at a point reached by a solver
-            if _concrete(fraction) and not float(fraction) <= 10 * float(jnp.finfo(vector.dtype).eps) ** 0.5:
-                raise ValueError(
-                    f"`{name}` is not tangent: its normal part is {float(fraction):.3g} of its length. Use to_tangent first."
-                )
-        return value
-
-    def _complain_singular(self, w: Weights, inverse_condition_bound: float) -> None:
+        vectors = tuple(tangents.values())
+        value, bound, normal_fractions = _evaluate(kernel, self.immersion, w, vectors, (*others, *rest))
         eps = float(jnp.finfo(w.dtype).eps)
-        if inverse_condition_bound > max(self.ambient_dim, self.p) * eps:
-            return
-        report = self.rank_report(w)
-        raise ValueError(
-            f"Singular chart point: of the {self.dim} singular values kept the smallest is {report.kept[-1]:.3g} beside a largest of "
-            f"{report.kept[0]:.3g}. Choose another point, a lower rank, or damping."
-        )
+        if _concrete(bound) and float(bound) <= max(self.ambient_dim, self.p) * eps:
+            kept = self.rank_report(w).kept
+            raise ValueError(
+                f"Singular chart point: the smallest of the {self.dim} singular values is {kept[-1]:.3g}, the largest "
+                f"{kept[0]:.3g}. Choose another point, a lower rank, or damping."
+            )
+        for name, fraction in zip(tangents, normal_fractions, strict=True):
+            # A vector projected at a point that a solver found has a small normal part.
+            if _concrete(fraction) and not float(fraction) <= 10 * eps**0.5:
+                part = f"its normal part is {float(fraction):.3g} of its length"
+                raise ValueError(f"`{name}` is not tangent: {part}. Use to_tangent first.")
+        return value
 
 
 def checked_manifold(manifold: Any) -> OutputManifold:
@@ -372,14 +365,14 @@ def checked_manifold(manifold: Any) -> OutputManifold:
     return manifold
 
 
-def _concrete(value) -> bool:
+def _concrete(value: Any) -> bool:
     return not is_traced(value)
 
 
-def _arrived(value: Array, what: str) -> Array:
+def _checked_finite(value: Array, operation: str) -> Array:
     if _concrete(value) and not bool(jnp.all(jnp.isfinite(value))):
         raise GeometryError(
-            f"The {what} did not arrive: the chart became singular or the steps ran out on the way. Take a shorter vector, or damp."
+            f"The {operation} failed: the chart became singular or the steps ran out. Take a shorter vector, or damp."
         )
     return value
 
@@ -391,31 +384,16 @@ def _tolerance(rtol: float | None) -> Scalar:
     return jnp.asarray(rtol, dtype=float)
 
 
-def _checked_form(ambient: ArrayLike | None, m: int) -> Form:
-    if ambient is None:
-        return None
-    form = np.asarray(ambient, dtype=float)
-    if form.shape not in ((m,), (m, m)) or not np.isfinite(form).all():
-        raise ValueError(f"`ambient` must be finite of shape {(m,)} or {(m, m)}, got shape {form.shape}.")
-    if form.ndim == 2 and not np.allclose(form, form.T, rtol=1e-12, atol=0):
-        raise ValueError(f"`ambient` must be symmetric, got an asymmetry of {np.abs(form - form.T).max():.3g}.")
-    return jnp.asarray(form)
-
-
 @eqx.filter_jit
 def _evaluate(kernel, immersion, w, tangents, rest):
-    """The kernel's value, the frame's inverse_condition_bound, and for each tangent argument the share of its length that is normal."""
+    """The kernel's value, a bound of `1 / cond(J)`, the normal fractions of tangent vectors."""
     frame = immersion.frame(w)
-    normal_fractions = [
-        jnp.linalg.norm(frame.normal_part(u)) / jnp.maximum(jnp.linalg.norm(u), jnp.finfo(u.dtype).tiny)
-        for u in tangents
-    ]
-    first = (
-        (frame,)
-        if kernel in (TangentFrame.tangent_part, TangentFrame.normal_part, TangentFrame.coordinates)
-        else (immersion, frame)
-    )
-    return kernel(*first, *tangents, *rest), frame.inverse_condition_bound(), normal_fractions
+    tiny = jnp.finfo(w.dtype).tiny
+    fractions = [jnp.linalg.norm(frame.normal_part(u)) / jnp.maximum(jnp.linalg.norm(u), tiny) for u in tangents]
+    methods = ("tangent_part", "normal_part", "coordinates", "projector", "random_unit")
+    of_frame = any(kernel is getattr(TangentFrame, name) for name in methods)
+    first = (frame,) if of_frame else (immersion, frame)
+    return kernel(*first, *tangents, *rest), frame.inverse_condition_bound(), fractions
 
 
 _embed = eqx.filter_jit(lambda immersion, w: immersion(w))
@@ -436,20 +414,3 @@ def _project(immersion, z, start, tol):
 def _distance(immersion, z, start):
     w = nearest(immersion, z, start, jnp.asarray(1e-12))
     return w, jnp.linalg.norm(z - immersion(w))
-
-
-def _projector(immersion, frame):
-    return jax.vmap(frame.tangent_part, 1, 1)(jnp.eye(immersion.m, dtype=frame.basis.dtype))
-
-
-def _random_tangent(immersion, frame, key):
-    components = jr.normal(key, (immersion.dim,))
-    return frame.orthonormal() @ (components / jnp.linalg.norm(components))
-
-
-def _geodesic_params(immersion, frame, u, ts, rtol):
-    return geodesic.integrate(immersion, frame, u, jnp.zeros_like(u), ts, rtol).params
-
-
-def _retract(immersion, frame, u, retraction):
-    return retraction(immersion, frame, u)

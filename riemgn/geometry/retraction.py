@@ -1,4 +1,4 @@
-"""Retractions: ways to move along a tangent vector and stay on the manifold, each with its order stated.
+"""Retractions, which move along a tangent vector and stay on the manifold; and the nearest point.
 
 A retraction of order q agrees with the geodesic up to `|R(t u) - exp(t u)| = O(t^(q + 1))`.
 """
@@ -20,10 +20,10 @@ MAX_HALVINGS = 40
 
 
 class AbstractRetraction(eqx.Module):
-    """`R(u)` at a point: `R(0)` is the point, `DR(0)` the identity.
+    """`R(u)` at a point: `R(0)` is the point and `DR(0)` the identity.
 
-    - `order`: the order of agreement with the geodesic; `math.inf` for the geodesic itself.
-    - `name`: the word `OutputManifold.retract` knows it by.
+    - `order`: order of agreement with the geodesic, `math.inf` for the geodesic itself.
+    - `name`: the name that `OutputManifold.retract` accepts.
     """
 
     order: eqx.AbstractClassVar[float]
@@ -35,9 +35,10 @@ class AbstractRetraction(eqx.Module):
 
 
 class ChartRetraction(AbstractRetraction):
-    """`R(u) = F(w + J^+ u)`: a straight line in the parameters; first order in general, no solve beyond the frame's.
+    """`R(u) = F(w + J^+ u)`: a straight line in the parameters. First order, and the cheapest.
 
-    Reference: theory.md section 2 (a).
+    Reference: Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), section
+    4.1.
     """
 
     order: ClassVar[float] = 1
@@ -48,9 +49,11 @@ class ChartRetraction(AbstractRetraction):
 
 
 class CorrectedRetraction(AbstractRetraction):
-    """`R(u) = F(w + a - 1/2 J^+ D^2 F[a, a])`, `a = J^+ u`: the chart with the geodesic's acceleration; second order, one extra solve.
+    """`R(u) = F(w + a - 1/2 J^+ D^2 F[a, a])` with `a = J^+ u`. Second order, one more solve.
 
-    Reference: theory.md section 2; the "geodesic acceleration" of Transtrum and Sethna, arXiv:1207.4999.
+    The correction is the geodesic's acceleration.
+
+    Reference: the "geodesic acceleration" of Transtrum and Sethna, arXiv:1207.4999.
     """
 
     order: ClassVar[float] = 2
@@ -62,13 +65,14 @@ class CorrectedRetraction(AbstractRetraction):
 
 
 class ProjectionRetraction(AbstractRetraction):
-    """`R(u) = argmin_{psi in M} |F(w) + u - psi|`: metric projection; second order.
+    """`R(u) = argmin_{psi in M} |F(w) + u - psi|`: the metric projection. Second order.
 
     Arguments:
 
-    - `tol`: the inner iteration stops where the tangent part of the residual is below `tol` times `1 + |u|`.
+    - `tol`: the inner iteration stops when the tangent part of the residual is below `tol` times 1
+      plus the length of the residual. Defaults to 1e-12.
 
-    Reference: theory.md section 2 (b); Absil and Malick, SIAM J. Optim. 22 (2012), section 4.
+    Reference: Absil and Malick, SIAM J. Optim. 22 (2012), section 4.
     """
 
     tol: Scalar
@@ -79,8 +83,8 @@ class ProjectionRetraction(AbstractRetraction):
         self.tol = jnp.asarray(tol, dtype=float)
 
     def __call__(self, immersion: Immersion, frame: TangentFrame, u: Ambient) -> Weights:
-        w, arrived = descend(immersion, immersion(frame.w) + u, frame.w + frame.coordinates(u), self.tol)
-        return jnp.where(arrived, w, jnp.nan)
+        w, converged = descend(immersion, immersion(frame.w) + u, frame.w + frame.coordinates(u), self.tol)
+        return jnp.where(converged, w, jnp.nan)
 
 
 class ExponentialRetraction(AbstractRetraction):
@@ -88,9 +92,10 @@ class ExponentialRetraction(AbstractRetraction):
 
     Arguments:
 
-    - `rtol`: relative tolerance of one step; by default 1e-11 in float64.
+    - `rtol`: relative tolerance of one step. Defaults to 1e-11 in float64 and 1e-5 in float32.
 
-    Reference: Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), section 5.4.
+    Reference: Absil, Mahony, Sepulchre, Optimization Algorithms on Matrix Manifolds (2008), section
+    5.4.
     """
 
     rtol: Scalar
@@ -117,50 +122,50 @@ def checked_retraction(retraction: Any) -> AbstractRetraction:
     if isinstance(retraction, AbstractRetraction):
         return retraction
     if not isinstance(retraction, str) or retraction not in RETRACTIONS:
-        raise ValueError(
-            f"`retraction` must be one of {', '.join(RETRACTIONS)} or an AbstractRetraction, got {retraction!r}."
-        )
+        names = ", ".join(RETRACTIONS)
+        raise ValueError(f"`retraction` must be one of {names} or an AbstractRetraction, got {retraction!r}.")
     return RETRACTIONS[retraction]()
 
 
 def newton_step(immersion: Immersion, frame: TangentFrame, target: Ambient) -> tuple[Weights, Ambient]:
-    """A descent step for `1/2 |F(w) - z|^2` from `frame.w`, (p,), and the gradient it stems from, (m,).
+    """A descent step (p,) for `1/2 |F(w) - z|^2`, and its gradient in the basis (k,).
 
-    In the basis of the tangent space the Hessian is `S - <(I - P)(z - F), II(b_i, b_j)>`; where it is not positive definite the second term is
-    left out, which is a Gauss-Newton step.
+    The Hessian in the basis of the tangent space is `S - <(I - P)(z - F), II(b_i, b_j)>`. If it is
+    not positive definite, the second term is left out, which gives a Gauss-Newton step.
     """
     residual = target - immersion(frame.w)
     gradient = frame.basis.T @ lower_index(immersion.form, residual)
-    inner = jnp.eye(immersion.dim, dtype=residual.dtype) if frame.inner_on_basis is None else frame.inner_on_basis
+    identity = jnp.eye(immersion.dim, dtype=residual.dtype)
+    inner = identity if frame.inner_on_basis is None else frame.inner_on_basis
     normal = lower_index(immersion.form, frame.normal_part(residual))
 
-    def bent(direction):
-        return frame.covector_components(immersion.pulled_second_derivative(frame.w, normal, frame.lift(direction)))
+    def curvature_term(direction):
+        second = immersion.pulled_second_derivative(frame.w, normal, frame.lift(direction))
+        return frame.covector_components(second)
 
-    hessian = inner - jax.vmap(bent)(jnp.eye(immersion.dim, dtype=residual.dtype))
+    hessian = inner - jax.vmap(curvature_term)(identity)
     factor = jnp.linalg.cholesky(0.5 * (hessian + hessian.T))
-    usable = jnp.all(jnp.isfinite(factor))
-    factor = jnp.where(usable, factor, jnp.linalg.cholesky(inner))
+    factor = jnp.where(jnp.all(jnp.isfinite(factor)), factor, jnp.linalg.cholesky(inner))
     return frame.lift(jax.scipy.linalg.cho_solve((factor, True), gradient)), gradient
 
 
 def nearest(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) -> Weights:
-    """Parameters of the point of `M` nearest to `target`, found downhill from `start`; see `descend`."""
+    """Parameters of the point of `M` nearest to `target`; see `descend`."""
     return descend(immersion, target, start, tol)[0]
 
 
 def descend(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) -> tuple[Weights, Flag]:
-    """Parameters where the descent on the distance to `target` from `start` ended, and whether it arrived at a nearest point.
+    """Minimise the distance to `target`: the last parameters, and whether it converged.
 
-    Newton on `1/2 |F(w) - z|^2` along the manifold with step halving; stops where the tangent part of the residual is below `tol (1 + |z - F|)`.
-    It arrived where that part is below `sqrt(tol) (1 + |z - F|)`; then a last full step is taken from a constant, which makes derivatives with
-    respect to `target` those of the exact projection.
+    Newton's method on `1/2 |F(w) - z|^2` along the manifold with step halving. It stops when the
+    tangent part of the residual is below `tol (1 + |z - F|)`, and has converged if that part is
+    below `sqrt(tol) (1 + |z - F|)`. A last full step from a constant gives derivatives with respect
+    to `target` that are those of the exact projection.
     """
-    form = immersion.form
 
     def merit(w):
         residual = target - immersion(w)
-        return 0.5 * residual @ lower_index(form, residual)
+        return 0.5 * residual @ lower_index(immersion.form, residual)
 
     def body(state):
         w, _, count = state
@@ -170,23 +175,23 @@ def descend(immersion: Immersion, target: Ambient, start: Weights, tol: Scalar) 
         slope = gradient @ frame.components(jax.jvp(immersion, (w,), (step,))[1])
         rounding = 8 * jnp.finfo(value.dtype).eps * (jnp.abs(value) + jnp.abs(slope))
 
-        def too_long(halving):
-            length, halvings = halving
-            now = merit(w + length * step)
-            return ~(now <= value - 1e-4 * length * slope + rounding) & (halvings < MAX_HALVINGS)
+        def too_long(state):
+            length, halvings = state
+            decreases = merit(w + length * step) <= value - 1e-4 * length * slope + rounding
+            return ~decreases & (halvings < MAX_HALVINGS)
 
-        length, halvings = jax.lax.while_loop(
-            too_long, lambda h: (0.5 * h[0], h[1] + 1), (jnp.ones((), value.dtype), 0)
-        )
+        start = (jnp.ones((), value.dtype), 0)
+        length, halvings = jax.lax.while_loop(too_long, lambda h: (0.5 * h[0], h[1] + 1), start)
         accepted = halvings < MAX_HALVINGS
         residual_norm = jnp.linalg.norm(target - immersion(w))
         done = (jnp.linalg.norm(gradient) <= tol * (1 + residual_norm)) | ~accepted
         return jnp.where(accepted, w + length * step, w), done, count + 1
 
+    def unfinished(state):
+        return ~state[1] & (state[2] < MAX_NEWTON_STEPS)
+
     target_value, target = target, jax.lax.stop_gradient(target)
-    w, _, _ = jax.lax.while_loop(
-        lambda s: ~s[1] & (s[2] < MAX_NEWTON_STEPS), body, (jax.lax.stop_gradient(start), jnp.array(False), 0)
-    )
+    w, *_ = jax.lax.while_loop(unfinished, body, (jax.lax.stop_gradient(start), jnp.array(False), 0))
     step, gradient = newton_step(immersion, immersion.frame(w), target_value)
-    arrived = jnp.linalg.norm(gradient) <= jnp.sqrt(tol) * (1 + jnp.linalg.norm(target - immersion(w)))
-    return jnp.where(arrived, w + step, w), arrived
+    converged = jnp.linalg.norm(gradient) <= jnp.sqrt(tol) * (1 + jnp.linalg.norm(target - immersion(w)))
+    return jnp.where(converged, w + step, w), converged

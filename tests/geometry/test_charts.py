@@ -312,7 +312,7 @@ BAD = [
     (lambda: from_geomstats(SPHERE, [1.0, 0.5, 0, 0]), "Hypersphere: X.T X differs from the identity by 0.25"),
     (lambda: from_geomstats(STIEFEL, np.ones((4, 2))), "Stiefel: X.T X differs from the identity by 4"),
     (lambda: from_geomstats(HYPERBOLOID, [-1.0, 0, 0, 0]), "Hyperboloid: x_0 differs .* by 2"),
-    (lambda: from_geomstats(SPD, np.diag([1.0, -0.5, 2])), "SPDMatrices: its least eigenvalue is -0.5"),
+    (lambda: from_geomstats(SPD, np.diag([1.0, -0.5, 2])), "SPDMatrices: its smallest eigenvalue is -0.5"),
     (lambda: from_geomstats(SPD, np.eye(3) + np.eye(3, k=1)), "differs from its transpose by 1"),
     (lambda: embedded_problem(STIEFEL, np.ones(8)), r"shape of a point, \(4, 2\), got \(8,\)"),
     (lambda: embedded_problem(SPHERE, [1.0], lambda point, x: point), r"targets' shape \(1,\), got \(4,\)"),

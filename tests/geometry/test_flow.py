@@ -49,15 +49,10 @@ def test_a_map_that_is_no_retraction_has_no_order():
     assert abs(measured_order("heun", scaled(1.1))) < 0.2
 
 
-def test_geodesic_euler_is_euler_along_geodesics():
-    traj, same = (
-        riemannian_flow(sphere(), name, step_size=0.3, steps=4, retraction="exponential")
-        for name in ("geodesic_euler", "euler")
-    )
-    assert np.array_equal(traj.points, same.points) and traj.flow.retraction == "exponential"
-    # every step turns by h |grad| / R along a great circle
+def test_a_step_along_a_geodesic_turns_by_its_length():
+    traj = riemannian_flow(sphere(), "euler", step_size=0.3, steps=4, retraction="exponential")
     turned = RADIUS * np.arccos(np.sum(traj.points[:-1] * traj.points[1:], axis=1) / RADIUS**2)
-    assert np.allclose(turned, 0.3 * traj.grad_norms[:-1], rtol=1e-9)
+    assert np.allclose(turned, 0.3 * traj.grad_norms[:-1], rtol=1e-9) and traj.flow.retraction == "exponential"
 
 
 @pytest.mark.parametrize(

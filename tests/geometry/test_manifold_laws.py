@@ -489,7 +489,7 @@ def test_a_base_point_lies_on_its_manifold_to_1e_8(factor, taken):
         else:
             with pytest.raises(ValueError, match=r"`base_point` must lie on .* differs from .* by 1\.01e-08"):
                 from_geomstats(space, point)
-    with pytest.raises(ValueError, match="its least eigenvalue is 0"):
+    with pytest.raises(ValueError, match="its smallest eigenvalue is 0"):
         from_geomstats(SPD, np.zeros((2, 2)))
 
 

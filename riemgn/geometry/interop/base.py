@@ -231,7 +231,7 @@ def _log(immersion, w, other):
 
 def _transport(immersion, w, u, direction):
     curve = geodesic.integrate(immersion, immersion.frame(w), direction, u, jnp.ones(1, u.dtype), _tolerance())
-    return curve.params[-1], push_forward(immersion, curve.params[-1], curve.carried[-1])
+    return curve.params[-1], push_forward(immersion, curve.params[-1], curve.transported[-1])
 
 
 def _scalar_curvature(immersion, w):
