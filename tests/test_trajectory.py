@@ -1,7 +1,9 @@
-"""Trajectories as pandas tables and xarray data sets."""
+"""Trajectory: status and message, what is printed, tables and data sets."""
 
 import json
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,3 +92,62 @@ def test_curves_of_a_sweep_have_the_same_names_and_units(flowed, tmp_path):
     for name in set(curves.data_vars) - {"ts"}:
         assert curves[name].attrs == one[name].attrs
     assert curves["losses"].isel(run=0, time=-1).item() == pytest.approx(float(flowed.losses[-1]), rel=1e-6)
+
+
+# --- status, message and printing ------------------------------------------------------------------
+
+CIRCLE = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
+
+
+@pytest.fixture(scope="module")
+def flow() -> rg.Trajectory:
+    return rg.solve(CIRCLE, rg.GaussNewtonFlow(), t1=5.0)
+
+
+@pytest.fixture(scope="module")
+def iterates() -> rg.Trajectory:
+    return rg.iterate(CIRCLE, rg.GaussNewton(step_size=1.0), steps=20)
+
+
+@pytest.fixture(scope="module")
+def descent() -> rg.Trajectory:
+    return rg.riemannian_gradient_descent(rg.OutputManifold(CIRCLE), retraction="chart")
+
+
+def test_a_status_has_a_sentence(flow, iterates, descent):
+    assert (flow.status, flow.message) == ("successful", "The flow reached t1 = 5.")
+    assert (iterates.status, iterates.message) == ("successful", "All 20 steps were taken.")
+    assert descent.status == "gradient_tolerance_met" and "`grad_tol`" in descent.message
+    assert flow.succeeded and iterates.succeeded and descent.succeeded
+
+
+def test_a_solve_in_trouble_says_why():
+    with pytest.raises(rg.SolveError, match=r"`max_steps` .*\(stopped at t = .*pass throw=False") as caught:
+        rg.solve(CIRCLE, rg.GaussNewtonFlow(), t1=5.0, max_steps=2)
+    stopped = caught.value.trajectory
+    assert stopped.status == "step_limit" and not stopped.succeeded and stopped.message in str(caught.value)
+
+
+def test_repr_is_short_and_print_fits_80_columns(flow, iterates, descent):
+    for traj in (flow, iterates, descent):
+        assert repr(traj).startswith("Trajectory(") and len(repr(traj)) < 240 and "\n" not in repr(traj)
+        lines = str(traj).splitlines()
+        assert max(map(len, lines)) <= 80 and traj.status in str(traj)
+        assert any(line.split()[0] == "loss" and line.split()[-1] == f"{float(traj.losses[-1]):.6g}" for line in lines)
+        assert traj._repr_html_().startswith("<table>") and traj.status in traj._repr_html_()
+    assert "20 steps" in str(iterates) and "armijo" in repr(descent)
+
+
+def test_traced_and_batched_trajectories_print_their_shapes(flow):
+    batched = jax.tree.map(lambda x: x[None] if eqx.is_array(x) else x, flow)
+    assert "f64[1,129" in str(batched) and "f64[1,129" in batched._repr_html_()
+    printed = []
+    jax.jit(lambda ts: printed.append(repr(eqx.tree_at(lambda t: t.ts, flow, ts))))(flow.ts)
+    assert "ts=f64[129]" in printed[0]
+
+
+def test_a_geometric_trajectory_can_be_exported(descent):
+    data = descent.to_xarray()
+    assert data.attrs["flow"] == "riemannian gradient descent" and data.attrs["solver"] == "armijo"
+    assert data["step_size"].size == descent.ts.size - 1 and "points" in descent.arrays()
+    assert np.array_equal(descent.to_pandas()["losses"], descent.losses)

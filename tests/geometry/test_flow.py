@@ -18,7 +18,7 @@ def net(alpha: float = 3.0) -> rg.Problem:
     return rg.teacher_student(n=20, width=2, cond=2.0, inputs=2, noise=0.1, alpha=alpha, key=jax.random.key(28))
 
 
-# --- fixed steps -----------------------------------------------------------------------------------------------------
+# --- fixed steps -----
 
 
 def measured_order(method: str, retraction) -> float:
@@ -96,7 +96,7 @@ def test_fixed_steps_at_the_edge_of_the_manifold(retraction, stops):
     assert bool(np.any(np.diff(traj.losses) > 0)) is not stops
 
 
-# --- the flow as an ODE in the outputs (Statement C1) -----------------------------------------------------------------
+# --- the flow as an ODE in the outputs (Statement C1) -----
 
 
 def gap(traj, other) -> float:
@@ -184,7 +184,7 @@ def test_output_flow_without_steps_left_says_so(monkeypatch):
     assert short.status == "step_limit" and short.ts.size == 2 and 0 < short.ts[-1] < 5 and short.points[-1, 0] > 1
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
+# --- bad input -----
 
 
 def endless() -> OutputManifold:
