@@ -1,4 +1,4 @@
-"""Charts of geomstats' sphere, hyperboloid, Stiefel and SPD manifolds, as targets or constraints."""
+"""Charts of geomstats' spheres, hyperboloids, Stiefel and SPD manifolds."""
 
 import abc
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def _as_floats(value: ArrayLike) -> Array:
 
 
 class AbstractEmbeddedChart(AbstractModel):
-    """A smooth, injective parametrisation `v -> psi(v)` of a manifold N, with `psi(0)` the base point.
+    """A smooth, injective parametrisation `v -> psi(v)` of a manifold N around a base point `psi(0)`.
 
     As a model it ignores its inputs: `chart(v, x) = psi(v)`. So the outputs of a problem with this
     model lie on N.

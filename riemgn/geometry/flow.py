@@ -221,9 +221,9 @@ def output_flow(
 ) -> Trajectory:
     """Integrate `psi' = -P grad g(psi)` as an ODE in the ambient point `psi`.
 
-    `P` is the projector at the nearest point of `M`, which is computed at each evaluation. This shares
-    neither state nor linear algebra with `solve(problem, GaussNewtonFlow())`, so you can use it to
-    check that both give the same outputs (Statement C1).
+    `P` is the projector at the nearest point of `M`, which is computed at each evaluation. This
+    shares neither state nor linear algebra with `solve(problem, GaussNewtonFlow())`, so you can use
+    it to check that both give the same outputs (Statement C1).
 
     The distance of `psi` from `M` is constant along the exact flow. If it exceeds `sqrt(rtol) (1 +
     |psi_0|)`, then `psi` has crossed an edge of `M`, where the chart is singular. The flow ends

@@ -93,7 +93,7 @@ def transport(immersion: Immersion, frame: TangentFrame, u: Ambient, direction: 
 
 
 def log(immersion: Immersion, frame: TangentFrame, other: Weights, rtol: Scalar) -> tuple[Ambient, Scalar]:
-    """`log`, the initial velocity of the geodesic to `F(other)`, and how far from it shooting ended.
+    """`log`, the initial velocity of the geodesic to `F(other)`, and the distance missed.
 
     Shooting by Gauss-Newton with step halving on `miss(c) = F(exp(B c)) - F(other)`. The unknowns
     `c` are components in the basis of the tangent space, so the chart may be rank-deficient. The

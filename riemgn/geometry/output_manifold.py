@@ -92,7 +92,7 @@ class OutputManifold(eqx.Module):
     def __repr__(self) -> str:
         form = None if self.immersion.form is None else eqx.tree_pformat(self.immersion.form)
         damping = "" if self.immersion.damping is None else f", damping={setting_text(self.immersion.damping)}"
-        model = setting_text(self.problem.model)
+        model = self.problem.model.short_name
         return f"OutputManifold(dim={self.dim}, ambient_dim={self.ambient_dim}, {model}, form={form}{damping})"
 
     # --- sizes, points and rank -------------------------------------------------------------------

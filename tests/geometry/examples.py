@@ -32,7 +32,7 @@ def manifold_of(model, start, outputs: int, **options) -> OutputManifold:
 
 
 def line(height: float = 0.0, start: float = 1.0) -> OutputManifold:
-    """`psi = (w, 0)` with the target (0, height): the loss is `(w^2 + height^2) / 2`, the exact step 1."""
+    """`psi = (w, 0)` with the target (0, height): the exact step is 1."""
     problem = rg.Problem(
         lambda w, x: jnp.stack([w[0], 0.0 * w[0]]), jnp.array([start]), jnp.zeros((2, 1)), jnp.array([0.0, height])
     )
@@ -66,12 +66,12 @@ def stereographic(params, x):
 
 
 def sphere() -> OutputManifold:
-    """The sphere in a chart whose straight lines are no geodesics; it is regular at the point nearest to the target."""
+    """The sphere in a chart whose straight lines are no geodesics."""
     return OutputManifold(rg.Problem(stereographic, jnp.array([0.1, 0.7]), jnp.zeros((3, 1)), TARGET))
 
 
 def sphere_flow(t: float) -> np.ndarray:
-    """The flow runs along the great circle through the target: `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`."""
+    """On the great circle through the target `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`."""
     problem = sphere().problem
     start, pole = np.asarray(problem.outputs(problem.w0)) / RADIUS, TARGET / REACH
     phi = 2 * np.arctan(np.tan(np.arccos(start @ pole) / 2) * np.exp(-REACH / RADIUS * t))
@@ -83,14 +83,14 @@ def tangents(manifold: OutputManifold, w, count: int, seed: int = 0, length: flo
     return [length * np.asarray(manifold.random_tangent(w, key=jax.random.key(seed + i))) for i in range(count)]
 
 
-# --- closed forms of whole manifolds -----
+# --- closed forms of whole manifolds --------------------------------------------------------------
 
 MINKOWSKI = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class Closed:
-    """A manifold with its closed forms on ambient arrays. The base point comes last, as in geomstats."""
+    """A manifold with its closed forms on ambient arrays. The base point comes last."""
 
     manifold: OutputManifold
     points: list[np.ndarray]  # parameters
@@ -110,7 +110,7 @@ def _of_geomstats(space, manifold: OutputManifold, points, curvature: float) -> 
 
 
 def _stiefel(n: int, p: int) -> Closed:
-    """The Euclidean metric, which geomstats does not have: Edelman, Arias and Smith (1998), section 2.2."""
+    """The Euclidean metric, by Edelman, Arias and Smith (1998), section 2.2."""
     manifold = OutputManifold(embedded_problem(load("geomstats.geometry.stiefel").Stiefel(n, p), np.eye(n, p)))
 
     def exp(u, point):
@@ -138,7 +138,7 @@ def cone(point, rows=4, columns=3):
 
 
 def _cone_parts(u, point):
-    """The radial part and the two parts `r a'`, `r b'` of a tangent vector of the rank-one matrices."""
+    """The radial part and the two parts `r a'`, `r b'` of a tangent vector."""
     (_, a, b), u = cone(point), u.reshape(4, 3)
     return a @ u @ b, u @ b - (a @ u @ b) * a, u.T @ a - (a @ u @ b) * b
 
@@ -215,5 +215,5 @@ def immersed(name: str) -> tuple[OutputManifold, np.ndarray]:
 
 @eqx.filter_jit
 def carry(immersion, w, u, v, ts):
-    """A geodesic at `ts`: parameters, their velocity, and `v` transported, the last two in coordinates."""
+    """A geodesic at `ts`: parameters, their velocity, and the coordinates of `v` transported."""
     return tuple(integrate(immersion, immersion.frame(w), u, v, ts, jnp.asarray(1e-11)))

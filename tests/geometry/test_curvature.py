@@ -9,8 +9,19 @@ import scipy.linalg
 
 import riemgn as rg
 from riemgn.geometry import curvature
-from tests.geometry.examples import carry, closed, CLOSED, cone, IMMERSED, immersed, LENGTHS, MINKOWSKI
-from tests.geometry.examples import rng, tangents, TORUS
+from tests.geometry.examples import (
+    carry,
+    CLOSED,
+    closed,
+    cone,
+    IMMERSED,
+    immersed,
+    LENGTHS,
+    MINKOWSKI,
+    rng,
+    tangents,
+    TORUS,
+)  # fmt: skip
 from tests.helpers import relative_error, tanh_net
 
 # --- closed forms ---------------------------------------------------------------------------------
@@ -115,7 +126,7 @@ def tensors(immersion, w):
 
 @pytest.mark.parametrize("name", IMMERSED)
 def test_tensors_satisfy_gauss_and_codazzi(name):
-    """Metric compatibility, Gauss by derivatives of the Christoffel symbols, normality of II, Codazzi."""
+    """Also metric compatibility, and II is normal and symmetric."""
     manifold, w = immersed(name)
     form = MINKOWSKI if name == "hyperboloid" else np.ones(manifold.ambient_dim)
     t = {key: np.asarray(value) for key, value in tensors(manifold.immersion, jnp.asarray(w)).items()}
@@ -160,7 +171,7 @@ def test_second_fundamental_form_shape_operator_and_hessian_agree(name):
 
 @pytest.mark.parametrize("name", ["hyperboloid", "damped net"])
 def test_hessian_is_the_second_difference_along_geodesics(name):
-    """`|g(exp(t u)) - g - t dg(u) - t^2 / 2 Hess[u, u]| = O(t^3)`; without curvature only O(t^2)."""
+    """`|g(exp(t u)) - g - t dg(u) - t^2 / 2 Hess[u, u]| = O(t^3)`."""
     manifold, w = immersed(name)
     (u,) = tangents(manifold, w, 1, length=LENGTHS[name])
     ts = 0.2 * 0.5 ** np.arange(5.0)
@@ -174,7 +185,7 @@ def test_hessian_is_the_second_difference_along_geodesics(name):
 
 
 def test_gradient_decays_at_the_rate_of_the_hessian():
-    """Statement C4: `-1/2 d/dt log |u|^2 = Hess_M g[u, u] / |u|^2` for `u = grad_M g` along the flow."""
+    """Statement C4: `-1/2 d/dt log |u|^2 = Hess_M g[u, u] / |u|^2`, `u = grad_M g`."""
     manifold = rg.OutputManifold(tanh_net(20, (2, 2, 1), seed=2))
     w = manifold.problem.w0
     u = manifold.riemannian_grad(w)

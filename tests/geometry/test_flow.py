@@ -1,4 +1,4 @@
-"""The Riemannian gradient flow: orders against closed forms, and the flow in the outputs against `solve`."""
+"""The Riemannian gradient flow: orders of fixed steps, and `output_flow` against `solve`."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def net(alpha: float = 3.0) -> rg.Problem:
     return rg.teacher_student(n=20, width=2, cond=2.0, inputs=2, noise=0.1, alpha=alpha, key=jax.random.key(28))
 
 
-# --- fixed steps -----
+# --- fixed steps ----------------------------------------------------------------------------------
 
 
 def measured_order(method: str, retraction) -> float:
@@ -90,13 +90,13 @@ def test_a_trajectory_in_trouble_keeps_what_was_reached():
     ("retraction", "stops"), [("chart", False), ("corrected", False), ("projection", True), ("exponential", True)]
 )
 def test_fixed_steps_at_the_edge_of_the_manifold(retraction, stops):
-    """The page of limits says so: steps in the parameters cross the edge, and then the loss rises."""
+    """Steps in the parameters cross the edge, and then the loss rises (page of limits)."""
     traj = riemannian_flow(parabola(-1.0), "euler", step_size=0.1, steps=50, retraction=retraction, throw=False)
     assert traj.status == ("retraction_failed" if stops else "successful")
     assert bool(np.any(np.diff(traj.losses) > 0)) is not stops
 
 
-# --- the flow as an ODE in the outputs (Statement C1) -----
+# --- the flow as an ODE in the outputs (Statement C1) ---------------------------------------------
 
 
 def gap(traj, other) -> float:
@@ -184,7 +184,7 @@ def test_output_flow_without_steps_left_says_so(monkeypatch):
     assert short.status == "step_limit" and short.ts.size == 2 and 0 < short.ts[-1] < 5 and short.points[-1, 0] > 1
 
 
-# --- bad input -----
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def endless() -> OutputManifold:

@@ -1,4 +1,4 @@
-"""Riemannian gradient descent: accepted steps in closed form, known minimisers, and how a descent ends."""
+"""Riemannian gradient descent: accepted steps in closed form, minimisers, and endings."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def steps_of(traj: rg.Trajectory) -> list[float]:
 
 
 def ill_conditioned() -> tuple[OutputManifold, np.ndarray]:
-    """A linear model in an ambient metric of condition 1000, and the minimiser of the squared loss."""
+    """A linear model in an ambient metric of condition 1000, and the minimiser."""
     problem = rg.task.linear(20, 5, 1e2, key=jax.random.key(0))
     matrix, y = np.asarray(problem.x), np.asarray(problem.y)
     return OutputManifold(problem, ambient=np.logspace(0, 3, 20)), matrix @ np.linalg.lstsq(matrix, y, rcond=None)[0]
@@ -36,7 +36,7 @@ def descents() -> dict[str, rg.Trajectory]:
     }
 
 
-# --- step rules ------------------------------------------------------------------------------------------------------
+# --- step rules -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("step", "limit"), [("armijo", 1 + 0.5**0.5), ("barzilai_borwein", 1 + (1 - 2e-4) ** 0.5)])
@@ -112,7 +112,7 @@ def test_descent_finds_the_nearest_point_of_the_sphere(step):
     assert np.allclose(np.diff(traj.ts), steps_of(traj)) and traj.params.shape == (traj.ts.size, 2)
 
 
-# --- how a descent ends ----------------------------------------------------------------------------------------------
+# --- how a descent ends ---------------------------------------------------------------------------
 
 
 def test_a_descent_stops_at_its_gradient_tolerance():

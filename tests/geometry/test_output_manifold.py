@@ -40,7 +40,7 @@ def test_vectors_are_tangent_up_to_rounding():
 
 
 def test_a_chart_is_singular_at_its_rounding_error():
-    """`psi = (w_1, w_2^2, 0)`: the ratio `2 w_2` of the singular values must exceed `max(m, p) eps`."""
+    """`psi = (w_1, w_2^2, 0)`: the ratio `2 w_2` must exceed `max(m, p) eps`."""
     manifold = manifold_of(lambda w, x: jnp.stack([w[0], w[1] ** 2, 0 * w[0]]), [1.0, 1.0], 3)
     limit = 3 * EPS / 2
     assert manifold.to_tangent([1.0, 1.01 * limit], UP + 1) == pytest.approx([1.0, 1.0, 0.0])
@@ -76,8 +76,8 @@ def test_a_point_can_be_a_pytree_a_list_or_an_array():
 
 def test_repr_fits_in_three_lines():
     net = OutputManifold(tanh_net(20, (2, 2, 1)), damping=0.5)
-    assert repr(net).startswith("OutputManifold(dim=9, ambient_dim=29, MLP(") and repr(net).endswith("damping=0.5)")
-    assert len(repr(net)) < 240 and "form=f64[3]" in repr(OutputManifold(SPHERE.problem, ambient=np.ones(3)))
+    assert repr(net) == "OutputManifold(dim=9, ambient_dim=29, MLP 2-2-1 tanh, form=None, damping=0.5)"
+    assert "form=f64[3]" in repr(OutputManifold(SPHERE.problem, ambient=np.ones(3)))
 
 
 # --- damping --------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_projection_is_the_nearest_point(name):
 
 
 def test_projection_on_a_network_agrees_with_scipy():
-    """The local minimum that scipy's trust region finds from the same start, at 0.5 in the weights."""
+    """The local minimum that scipy's trust region finds from the same start."""
     m = manifold("net")
     w0, generator = m.problem.w0, rng(0)
     z = np.asarray(m.embed(w0 + 0.5 * generator.standard_normal(m.p) / np.sqrt(m.p)))
@@ -160,7 +160,7 @@ def test_projection_on_a_network_agrees_with_scipy():
 
 
 def test_a_projection_without_a_nearest_point_is_refused():
-    """Noise ten times the outputs makes the weights diverge; positive definite matrices are an open set."""
+    """Large noise makes the weights diverge. Positive definite matrices are an open set."""
     m = manifold("net")
     point = np.asarray(m.embed(m.problem.w0))
     z = point + 10 * np.linalg.norm(point) * rng(5).standard_normal(point.size)
