@@ -84,8 +84,8 @@ def damped_direction(
 
     def ill_conditioned():
         scale = jnp.where(share > 0, share, 1.0)
-        found = _ill_conditioned(True, jac, loss_gradient, jnp.asarray(rho, jac.dtype) / scale, rank)
-        return found._replace(w_dot=found.w_dot / scale)
+        direction = _ill_conditioned(True, jac, loss_gradient, jnp.asarray(rho, jac.dtype) / scale, rank)
+        return direction._replace(w_dot=direction.w_dot / scale)
 
     safe = share * squared_norm(jac) <= max_condition * rho
     nothing = Direction(jnp.zeros(jac.shape[1], jac.dtype), jnp.array(0), jnp.array(size))
