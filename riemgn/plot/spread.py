@@ -14,7 +14,7 @@ from .style import figure_for, FLOW_TITLES, style, width_of
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1)), (0, (1, 1)))
 SHAPES = ("o", "s", "^", "D", "v", "*", "x", "P")
-PANEL = (4.6, 3.3)  # inches; the legend lies below
+PANEL = (4.6, 3.3)  # inches; the legend is below
 
 
 @dataclass(frozen=True, eq=False)

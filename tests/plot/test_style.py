@@ -15,7 +15,7 @@ from riemgn.plot import checks, manifold, spread
 from riemgn.plot.style import BOUND, FLOW_STYLES, OTHER_FLOW
 
 MIN_DISTANCE = 20.0  # CIELAB; a just noticeable difference of two patches is 2.3
-# Machado, Oliveira, Fernandes, IEEE Trans. Vis. Comput. Graph. 15 (2009), severity 1.0, on linear RGB
+# Machado, Oliveira, Fernandes, IEEE Trans. Vis. Comput. Graph. 15 (2009), severity 1.0, linear RGB
 DEFICIENCIES = {
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],

@@ -56,7 +56,7 @@ def check_retraction(
     laws: list[SlopeLaw | ValueLaw] = []
     notes: list[str] = []
     if exp is None:
-        notes.append("not compared with the exponential map: there is none")
+        notes.append("not compared with the exponential map: the manifold has none")
     else:
 
         def gap(t):
@@ -91,8 +91,8 @@ def check_geodesic(manifold: Any, point: Point, curve: Callable[[float], Point] 
 
     Returns: a `Check`.
 
-    Raises: `ValueError` if there is neither a curve nor an exponential map, or neither a projection
-    nor Christoffel symbols.
+    Raises: `ValueError` if a curve and an exponential map are both missing, or a projection and
+    Christoffel symbols.
 
     >>> import riemgn as rg
     >>> from riemgn.geometry import check_geodesic

@@ -124,7 +124,7 @@ def check_metric(manifold: Any, point: Point, *, key: Key | None = None, **optio
         laws.append(ValueLaw("free of torsion", relative(symbols - symbols.swapaxes(-1, -2), symbols), bound))
     dist = implemented(functions.dist, point, functions.retract(point, TRIAL * u))
     if dist is None:
-        notes.append("length not compared with a distance: there is none")
+        notes.append("length not compared with a distance: the manifold has none")
     else:
         speed = functions.norm(point, u)
 

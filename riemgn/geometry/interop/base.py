@@ -139,7 +139,7 @@ class InducedMetric(abc.ABC):
     def parallel_transport(self, tangent_vec, base_point, direction=None, end_point=None):
         """Transport a vector on the geodesic with velocity `direction`, or to `end_point`."""
         if direction is None and end_point is None:
-            raise ValueError("`parallel_transport` got neither a direction nor an end point; pass one of them.")
+            raise ValueError("`parallel_transport` needs a direction or an end point, got none of them.")
         velocity = self.log(end_point, base_point) if direction is None else direction
         space, params = self._space, self._space.parameters(base_point)
         vectors = (space._ambient(v, params) for v in (tangent_vec, velocity))

@@ -22,7 +22,7 @@ class ParameterChart(OutputGeometry, ImmersedSet):
     Points and tangent vectors are (..., p), and the immersion is `f`. Derivatives come from JAX, so
     geomstats' numpy backend is enough. `to_tangent` is the identity, and `tangent_coordinates` maps
     ambient vectors to coordinates. If p exceeds the dimension of `M`, the metric is degenerate, and
-    a velocity stands for the shortest one with the same image.
+    a velocity represents the shortest one with the same image.
 
     Arguments:
 
