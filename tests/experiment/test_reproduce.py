@@ -200,7 +200,7 @@ def test_item_without_data_does_not_stop_the_others(papers, capsys):
 def test_missing_setting_of_a_figure_is_reported(papers, capsys):
     (papers / "line.py").write_text(MODULE.replace("SLOPE", "2.0").replace('"alpha", "rho", ', ""))
     status, out, _ = reproduce(capsys, "--quick", "--out", "here")
-    assert status == 1 and "not run" in out and "missing: alpha, rho" in out
+    assert status == 1 and "not run" in out and "lacks alpha, rho" in out
 
 
 def test_missing_data_set_gives_status_1_only_for_a_named_item(papers, capsys):
