@@ -1,4 +1,4 @@
-"""Data sets by name or by file, split, scaled and recorded; synthetic ones with a prescribed condition number."""
+"""Data sets by name or from a file, and synthetic data with a prescribed condition number."""
 
 from .dataset import DataSet as DataSet, load_data as load_data
 from .sources import DATASETS as DATASETS, DataUnavailableError as DataUnavailableError

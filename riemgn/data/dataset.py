@@ -1,4 +1,4 @@
-"""`load_data`: a data set split, completed, encoded and scaled, with a record of all of it."""
+"""`load_data`: read a data set, split, impute, encode and scale it, and record how."""
 
 import hashlib
 import os
@@ -10,29 +10,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from .labels import MAX_CATEGORIES
-from .sources import read_source, Table
+from .sources import MAX_CATEGORIES, read_source, Table
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Inputs and targets as float64 arrays, with a record of where they came from; unpacks as `x, y`.
+    """Inputs and targets as float64 arrays, with a record of their origin; unpacks as `x, y`.
 
-    Arguments:
-        name: the set's name, or the file name of a user's table.
-        x: training inputs, (n, d).
-        y: training targets, (n,) or (n, k) for one-hot classes.
-        x_test: test inputs, (m, d), scaled with the statistics of `x`; m = 0 without a test part.
-        y_test: test targets, (m,) or (m, k).
-        feature_names: the d columns of `x`.
-        record: plain values that json can write: source, rows, seed, split, target, missing, features, scaling,
-            dropped_constant, text, sha256 (of the four arrays).
+    - `name`: name of the set, or the file name of your table.
+    - `x`: training inputs (n, d).
+    - `y`: training targets (n,), or (n, k) for one-hot classes.
+    - `x_test`: test inputs (m, d), scaled with the statistics of `x`. m = 0 without a test part.
+    - `y_test`: test targets (m,) or (m, k).
+    - `feature_names`: the d columns of `x`.
+    - `record`: JSON-compatible values: name, source, rows, seed, split, target, missing, features,
+      scaling, dropped_constant, text and sha256 (of the four arrays).
 
-    Example:
-        >>> import riemgn as rg
-        >>> x, y = rg.load_data("diabetes")
-        >>> x.shape, y.shape
-        ((442, 10), (442,))
+    >>> import riemgn as rg
+    >>> x, y = rg.load_data("diabetes")
+    >>> x.shape, y.shape
+    ((442, 10), (442,))
     """
 
     name: str
@@ -60,43 +57,43 @@ def load_data(
     missing: str = "mean",
     drop_constant: bool = True,
 ) -> DataSet:
-    """A data set by name (see `DATASETS`) or a user's table (a path ending in .csv or .csv.gz), ready for a `Problem`.
+    """Load a data set by name (see `DATASETS`) or from your table, ready for a `Problem`.
 
-    `x <- (x - mean) / scale`, columnwise, with mean and standard deviation of the training rows alone; a real target
-    likewise.
+    Columns are standardised, `x <- (x - mean) / scale`, with the mean and standard deviation of the
+    training rows, and so is a real target. riemgn looks for the set in scikit-learn's bundled sets,
+    then for files in `data_dir` or in the folder of the environment variable RIEMGN_DATA, then on
+    the network. Text columns become one-hot columns without the first category, because all of
+    them would sum to a constant and make the Jacobian rank deficient.
 
-    Looked up in scikit-learn's bundled sets, then as files in `data_dir` or the folder named by the environment
-    variable RIEMGN_DATA, then over the network, where scikit-learn keeps a copy. Text columns become one-hot columns
-    without the first category, the reference: with it they would sum to a constant and cost the Jacobian a rank.
-
-    Of the set `letter`, one file, the last quarter is the test part, as is the custom: 15000 + 5000 rows, where the code of arXiv:2404.14875 takes
-    LIBSVM's scaled files of 10500 + 5000. Where a set comes as a training and a test file, both must have the same labels; a part drawn by
-    `test_fraction` or `subset` may lack some.
+    For the set `letter`, the last quarter of the file is the test part (15000 + 5000 rows). The
+    code of arXiv:2404.14875 uses other files, with 10500 + 5000 rows.
 
     Arguments:
-        name: a key of `DATASETS`, or a path.
-        data_dir: folder with one sub-folder a set, such as `letter/letter-recognition.data`.
-        subset: number of training rows to keep, drawn without replacement; the test part stays whole.
-        seed: of the split and the subset.
-        standardize: whether to centre and scale the columns of `x`; False leaves them as stored (pixels in [0, 1]).
-        standardize_target: the same for a real target; class targets are never scaled.
-        test_fraction: in [0, 1); 0 keeps the test part the set is distributed with, if any; more redraws it from all
-            rows.
-        target: "value" (a real target, or the class index 0, 1, ...), "onehot", "binary:LABEL" (1 for that class, else
-            0); for a table also "COLUMN", "COLUMN:onehot" and so on, by default the last column. None means "value".
-        missing: "mean" imputes the mean of the training rows (a text: the category "missing"), "drop" leaves out the
-            row; a row without target is always left out.
-        drop_constant: whether to leave out columns that are constant on the training rows.
 
-    Raises:
-        ValueError: an argument or a file is wrong; one sentence quotes it.
-        DataUnavailableError: the set needs files or a network; one sentence says which files and where.
+    - `name`: a key of `DATASETS`, or a path that ends in .csv or .csv.gz.
+    - `data_dir`: folder with one sub-folder per set, for example `letter/letter-recognition.data`.
+    - `subset`: number of training rows to draw without replacement. The test part is not reduced.
+    - `seed`: seed of the split and the subset (default 0).
+    - `standardize`: whether to centre and scale the columns of `x` (default True). With False they
+      are as stored, for example pixels in [0, 1].
+    - `standardize_target`: the same for a real target. Class targets are never scaled.
+    - `test_fraction`: in [0, 1). With 0 (default) you get the test part of the distributed set, if
+      any. A larger value draws a new test part from all rows.
+    - `target`: "value" (default: a real target or the class index), "onehot" or "binary:LABEL" (1
+      for that class, else 0). For a table also "COLUMN" (default: the last) or "COLUMN:onehot".
+    - `missing`: "mean" (default) imputes the mean of the training rows, or for text the category
+      "missing". "drop" removes the row. A row without target is always removed.
+    - `drop_constant`: whether to drop columns that are constant in training (default True).
 
-    Example:
-        >>> import riemgn as rg
-        >>> data = rg.load_data("digits", subset=64, target="onehot", test_fraction=0.2)
-        >>> data.y.shape, data.y_test.shape
-        ((64, 10), (360, 10))
+    Returns: a `DataSet`.
+
+    Raises: `ValueError` for a wrong argument or file, and `DataUnavailableError` if the set needs
+    files or a network that it cannot find.
+
+    >>> import riemgn as rg
+    >>> data = rg.load_data("digits", subset=64, target="onehot", test_fraction=0.2)
+    >>> data.y.shape, data.y_test.shape
+    ((64, 10), (360, 10))
     """
     _check_options(subset, seed, test_fraction, missing)
     table = read_source(str(name), data_dir, target)
@@ -116,40 +113,40 @@ def load_data(
 
 def _check_options(subset: int | None, seed: int, test_fraction: float, missing: str) -> None:
     if subset is not None and (isinstance(subset, bool) or not isinstance(subset, int | np.integer) or subset < 1):
-        raise ValueError(f"`subset` must be a whole number of rows >= 1 or None, got {subset!r}.")
+        raise ValueError(f"`subset` must be an integer >= 1 or None, got {subset!r}.")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ValueError(f"`seed` must be a whole number in [0, 2**32), got {seed!r}.")
+        raise ValueError(f"`seed` must be an integer in [0, 2**32), got {seed!r}.")
     if not isinstance(test_fraction, int | float | np.number) or not 0 <= test_fraction < 1:
-        raise ValueError(f"`test_fraction` must lie in [0, 1), got {test_fraction!r}.")
+        raise ValueError(f"`test_fraction` must be in [0, 1), got {test_fraction!r}.")
     if missing not in ("mean", "drop"):
         raise ValueError(f"`missing` must be 'mean' or 'drop', got {missing!r}.")
 
 
 def _without_missing(table: Table, missing: str) -> tuple[Table, dict[str, Any]]:
-    """Leave out the rows without target and, if asked, the rows with any missing value."""
+    """Drop the rows without target, and with `missing="drop"` all rows with a missing value."""
     import pandas as pd
 
-    holes = table.features.isna()
+    is_missing = table.features.isna()
     no_target = pd.isna(table.target)
-    gone = no_target | holes.any(axis=1).to_numpy() if missing == "drop" else no_target
-    counts = {str(column): int(count) for column, count in holes.sum().items() if count}
+    dropped = no_target | is_missing.any(axis=1).to_numpy() if missing == "drop" else no_target
+    counts = {str(column): int(count) for column, count in is_missing.sum().items() if count}
     record = {
         "policy": missing, "values": sum(counts.values()), "columns": counts,
-        "rows_dropped": int(gone.sum()), "rows_without_target": int(no_target.sum()),
+        "rows_dropped": int(dropped.sum()), "rows_without_target": int(no_target.sum()),
     }  # fmt: skip
-    if gone.all():
+    if dropped.all():
         raise ValueError(
-            f"No row of '{table.source['name']}' is left after leaving out {gone.sum()} rows with missing values."
+            f"No row of '{table.source['name']}' is left after dropping {dropped.sum()} rows with missing values."
         )
-    test_rows = int((~gone[len(gone) - table.test_rows :]).sum())
-    features = table.features[~gone].reset_index(drop=True)
-    return replace(table, features=features, target=table.target[~gone], test_rows=test_rows), record
+    test_rows = int((~dropped[len(dropped) - table.test_rows :]).sum())
+    features = table.features[~dropped].reset_index(drop=True)
+    return replace(table, features=features, target=table.target[~dropped], test_rows=test_rows), record
 
 
 def _split(
     rows: int, test_rows: int, test_fraction: float, subset: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Sorted row numbers of the training and of the test part."""
+    """Return the sorted row numbers of the training part and the test part, and a record."""
     train, test = np.arange(rows - test_rows), np.arange(rows - test_rows, rows)
     kind = "as distributed" if test_rows else "none"
     if test_fraction > 0:
@@ -163,14 +160,8 @@ def _split(
         raise ValueError(f"`subset` = {subset} is more than the {len(train)} training rows.")
     if subset is not None:
         train = np.sort(np.random.default_rng(seed).choice(train, subset, replace=False))
-    record = {
-        "kind": kind,
-        "test_fraction": float(test_fraction),
-        "subset": subset,
-        "train": len(train),
-        "test": len(test),
-    }
-    return train, test, record
+    sizes = {"train": len(train), "test": len(test)}
+    return train, test, {"kind": kind, "test_fraction": float(test_fraction), "subset": subset, **sizes}
 
 
 def _encode_target(
@@ -185,11 +176,8 @@ def _encode_target(
         y, y_test = table.target[train].astype(float), table.target[test].astype(float)
         mean, scale = (float(y.mean()), float(y.std())) if standardize else (0.0, 1.0)
         scale = scale or 1.0
-        return (
-            (y - mean) / scale,
-            (y_test - mean) / scale,
-            {"encoding": "value", "classes": None, "mean": mean, "scale": scale},
-        )
+        record = {"encoding": "value", "classes": None, "mean": mean, "scale": scale}
+        return (y - mean) / scale, (y_test - mean) / scale, record
     index = np.array([table.classes.index(label) for label in table.target])
     word, _, label = encoding.partition(":")
     if word == "binary" and label in table.classes:
@@ -209,7 +197,7 @@ def _encode_target(
 def _encode_features(
     table: Table, train: np.ndarray, test: np.ndarray, standardize: bool, drop_constant: bool
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], dict[str, Any]]:
-    """Impute, encode text, drop constant columns, scale: every statistic is of the training rows."""
+    """Impute, encode text, drop constant columns and scale, using the training rows only."""
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
@@ -227,7 +215,7 @@ def _encode_features(
         dropped += [] if new_names else [str(column)]
     x, x_test = parts
     if drop_constant:
-        # A spread below rounding is noise, which scaling would blow up to unit size.
+        # A range below the rounding error counts as constant, because scaling would amplify it.
         varies = np.ptp(x, axis=0) > 64 * np.finfo(float).eps * np.abs(x).max(axis=0)
         dropped = [n for n, keep in zip(names, varies, strict=True) if not keep] + dropped
         names = [n for n, keep in zip(names, varies, strict=True) if keep]
@@ -244,21 +232,21 @@ def _encode_features(
 
 
 def _transformed(transformer: Any, rows: np.ndarray) -> np.ndarray:
-    """The rows as a fitted transformer of scikit-learn gives them back; it refuses to take none."""
+    """Apply a fitted transformer of scikit-learn, which does not accept an empty array."""
     return transformer.transform(rows) if len(rows) else rows
 
 
 def _one_hot(column: Any, train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], list[str], dict[str, Any]]:
-    """One column a category but the first; a category that the training rows lack becomes the reference."""
+    """Encode all categories except the first; unknown test categories count as the first."""
     from sklearn.preprocessing import OneHotEncoder
 
     values = column.fillna("missing").astype(str).to_numpy(object)[:, None]
     if len(set(values[:, 0])) > MAX_CATEGORIES:
-        found = f"{len(set(values[:, 0]))} different texts such as '{values[0, 0]}'"
-        raise ValueError(f"The text column '{column.name}' has {found}, at most {MAX_CATEGORIES} are allowed.")
+        texts = f"{len(set(values[:, 0]))} different texts such as '{values[0, 0]}'"
+        raise ValueError(f"The text column '{column.name}' has {texts}, but at most {MAX_CATEGORIES} are allowed.")
     encoder = OneHotEncoder(drop="first", handle_unknown="ignore", sparse_output=False).fit(values[train])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # unknown categories: counted in the record instead
+        warnings.simplefilter("ignore", UserWarning)  # about unknown categories, which the record counts
         empty = np.zeros((0, len(encoder.categories_[0]) - 1))
         parts = [np.asarray(encoder.transform(values[rows])) if len(rows) else empty for rows in (train, test)]
     categories = [str(c) for c in encoder.categories_[0]]

@@ -1,9 +1,10 @@
-"""The data sets by name: bundled with scikit-learn, as files in a folder, over the network; and a user's own table."""
+"""Sources of data: scikit-learn, files in a folder, the network, or your own table."""
 
 import difflib
 import os
 import socket
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
@@ -12,10 +13,9 @@ from typing import Any, cast
 import numpy as np
 
 from .files import Frame, read_idx, read_table
-from .labels import as_classes, check_labels
 
 DATASETS: dict[str, str] = {
-    "diabetes": "442 x 10, disease progression (a real target); bundled with scikit-learn",
+    "diabetes": "442 x 10, disease progression (real target); bundled with scikit-learn",
     "digits": "1797 x 64, 8x8 images of handwritten digits, 10 classes; bundled with scikit-learn",
     "wine": "178 x 13, chemical analysis, 3 classes; bundled with scikit-learn",
     "breast_cancer": "569 x 30, cell nuclei, 2 classes (0 malignant, 1 benign); bundled with scikit-learn",
@@ -25,7 +25,7 @@ DATASETS: dict[str, str] = {
     "fashion_mnist": "70000 x 784, 28x28 images of clothes in [0, 1], 10 classes; files or network",
     "pendigits": "7494 + 3498 x 16, pen strokes of digits, 10 classes; files or network",
     "letter": "15000 + 5000 x 16, printed capital letters, 26 classes; file or network",
-    "avila": "10430 + 10437 x 10, copyists of a medieval Bible, 12 classes; files (UCI repository)",
+    "avila": "10430 + 10437 x 10, scribes of a medieval Bible, 12 classes; files (UCI repository)",
 }
 _IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _FILES: dict[str, tuple[str, ...]] = {
@@ -49,26 +49,34 @@ _OPENML: dict[str, str] = {
     "pendigits": "pendigits",
     "letter": "letter",
 }
-_IDX_TRAIN_ROWS = 60000  # OpenML keeps the order of the distributed files, training rows first
+_DIGITS = "0123456789"
+_LABELS: dict[str, str] = {
+    "mnist": _DIGITS,
+    "fashion_mnist": _DIGITS,
+    "pendigits": _DIGITS,
+    "letter": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "avila": "ABCDEFGHIWXY",
+}
+MAX_CATEGORIES = 50  # a column with more categories is an identifier or free text
+_IDX_TRAIN_ROWS = 60000  # OpenML has the training rows first
 _FETCH_TIMEOUT_SECONDS = 30.0
 
 
 class DataUnavailableError(ValueError):
-    """A data set is neither bundled nor in the named folder, and the network did not give it either."""
+    """A data set is neither bundled nor in the folder, and could not be downloaded."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A set as read.
+    """A data set before encoding.
 
-    Arguments:
-        features: one row a sample, columns float64, bytes or text, NaN where missing.
-        target: real numbers, or class labels as text.
-        classes: the sorted labels, None for a real target.
-        source: where it came from, plain values.
-        test_rows: how many of the last rows are the test part it is distributed with.
-        unit: the size of one step of a stored integer, 1 / 255 for pixels.
-        encoding: how the user wants the target.
+    - `features`: one row per sample, columns float64, bytes or text, NaN if missing.
+    - `target`: real numbers, or class labels as text.
+    - `classes`: the sorted labels, None for a real target.
+    - `source`: the origin, as JSON-compatible values.
+    - `test_rows`: number of the last rows that are the distributed test part.
+    - `unit`: size of one step of a stored integer, 1 / 255 for pixels.
+    - `encoding`: the encoding of the target that the user wants.
     """
 
     features: Frame
@@ -81,12 +89,12 @@ class Table:
 
 
 def read_source(name: str, data_dir: str | os.PathLike[str] | None, target: str | None) -> Table:
-    """The set called `name`, or the table at that path; `target` is described at `load_data`."""
+    """Read the set `name`, or the table at that path, see `load_data`."""
     if name.endswith((".csv", ".csv.gz")):
         return _read_user_table(Path(name).expanduser(), target)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        matches = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean '{matches[0]}'? " if matches else ""
         raise ValueError(
             f"Unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, or a path ending in .csv or .csv.gz."
         )
@@ -115,16 +123,16 @@ def _read_bundled(name: str) -> Table:
 
 
 def _find(name: str, folder: Path | None) -> dict[str, Path]:
-    """The files of a set that lie in `folder/name`, or in the folder itself if that is its name; each plain or gzip."""
+    """Return the files of a set, plain or gzip, in `folder/name` or in a folder of that name."""
     if folder is None:
         return {}
     base = folder if folder.name == name and not (folder / name).is_dir() else folder / name
-    found = {}
+    files = {}
     for file in _FILES[name]:
         for path in (base / file, base / f"{file}.gz"):
             if path.is_file():
-                found.setdefault(file, path)
-    return found
+                files.setdefault(file, path)
+    return files
 
 
 def _read_files(name: str, paths: dict[str, Path]) -> Table:
@@ -135,10 +143,10 @@ def _read_files(name: str, paths: dict[str, Path]) -> Table:
     columns = _UCI_COLUMNS.get(name)
     if columns and _FILES[name][0] not in paths:
         raise ValueError(
-            f"The training file '{_FILES[name][0]}' of '{name}' is missing beside '{next(iter(paths.values()))}'."
+            f"The training file '{_FILES[name][0]}' of '{name}' is missing next to '{next(iter(paths.values()))}'."
         )
     text = ("ocean_proximity",) if columns is None else () if name == "pendigits" else ("class",)
-    parts, digests = zip(*(read_table(path, columns, text, ended=True) for path in paths.values()), strict=True)
+    parts, digests = zip(*(read_table(path, columns, text, complete=True) for path in paths.values()), strict=True)
     source = _file_source(name, list(paths.values()), digests)
     frame = pd.concat(parts, ignore_index=True)
     if columns is None:
@@ -174,7 +182,7 @@ def _read_idx_pairs(name: str, paths: dict[str, Path]) -> Table:
                 f"'{paths[image_file]}' and '{paths[label_file]}' are not images with one label each: {shapes}."
             )
         if images and pixels[0].size != images[0].shape[1]:
-            sizes = f"{pixels[0].size} pixels, {images[0].shape[1]} expected"
+            sizes = f"{pixels[0].size} pixels, not {images[0].shape[1]}"
             raise ValueError(f"The images of '{paths[image_file]}' have {sizes} as in '{paths[_IDX_FILES[0]]}'.")
         images.append(pixels.reshape(len(pixels), -1))
         labels.append(marks)
@@ -203,21 +211,21 @@ def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
 
     if name not in (*_OPENML, "california_housing"):
         raise _unavailable(name, folder, "it cannot be fetched by name, download it from the UCI repository")
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(patience or _FETCH_TIMEOUT_SECONDS)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout or _FETCH_TIMEOUT_SECONDS)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn announces each retry: the sentence below says it once
+            warnings.simplefilter("ignore")  # scikit-learn warns about each retry
             if name == "california_housing":
                 bunch = sklearn.datasets.fetch_california_housing(n_retries=1)
             else:
                 bunch = sklearn.datasets.fetch_openml(_OPENML[name], version=1, as_frame=True, n_retries=1)
-    except (OSError, ValueError, HTTPException) as trouble:
-        cause = " ".join(str(trouble).split()).rstrip(".")[:200]
-        raise _unavailable(name, folder, f"fetching it failed ({type(trouble).__name__}: {cause})") from None
+    except (OSError, ValueError, HTTPException) as error:
+        cause = " ".join(str(error).split()).rstrip(".")[:200]
+        raise _unavailable(name, folder, f"fetching it failed ({type(error).__name__}: {cause})") from None
     finally:
-        socket.setdefaulttimeout(patience)
-    bunch = cast(Bunch, bunch)  # a tuple only where `return_X_y` asks for it
+        socket.setdefaulttimeout(timeout)
+    bunch = cast(Bunch, bunch)  # it is a tuple only with `return_X_y`
     source = {
         "name": name,
         "kind": "fetched",
@@ -236,8 +244,8 @@ def _fetch(name: str, folder: str | os.PathLike[str] | None) -> Table:
 def _unavailable(name: str, folder: str | os.PathLike[str] | None, cause: str) -> DataUnavailableError:
     layout = ", ".join(f"{name}/{file}" for file in _FILES[name])
     where = f"not in the folder '{folder}'" if folder is not None else "not bundled and no folder was named"
-    cure = f"put {layout} (plain or .gz) into a folder and name that folder with --data-dir, data_dir= or RIEMGN_DATA"
-    return DataUnavailableError(f"The data set '{name}' is {where}, and {cause}: {cure}.")
+    remedy = f"put {layout} (plain or .gz) into a folder and name that folder with --data-dir, data_dir= or RIEMGN_DATA"
+    return DataUnavailableError(f"The data set '{name}' is {where}, and {cause}: {remedy}.")
 
 
 def _read_user_table(path: Path, target: str | None) -> Table:
@@ -257,3 +265,57 @@ def _read_user_table(path: Path, target: str | None) -> Table:
     if values.dtype != object and encoding in (None, "value"):
         return Table(features, values.to_numpy(), None, source, encoding=encoding)
     return Table(features, *as_classes(values.to_numpy(), column), source, encoding=encoding)
+
+
+def as_classes(labels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return labels as text (None if missing) and the sorted classes; numbers sort as numbers.
+
+    Raises: `ValueError` for more than `MAX_CATEGORIES` classes.
+    """
+    text, classes = _as_text(labels)
+    if len(classes) > MAX_CATEGORIES:
+        raise ValueError(
+            f"The target '{name}' has {len(classes)} different classes, but at most {MAX_CATEGORIES} are allowed."
+        )
+    return text, classes
+
+
+def check_labels(name: str, paths: list[Path], parts: list[np.ndarray], place: Callable[[int, int], str]) -> None:
+    """Check that every label belongs to the set, and that both parts have the same labels.
+
+    Arguments:
+
+    - `name`: the set.
+    - `paths`: the one or two files with labels.
+    - `parts`: the labels in each file, NaN if missing.
+    - `place`: function `(part, row) -> text` that names the line for an error.
+
+    Raises: `ValueError` that names the file and the place of the first wrong label.
+    """
+    import pandas as pd
+
+    allowed = _LABELS[name]
+    texts = [_as_text(part)[0].astype(str) for part in parts]
+    for i, labels in enumerate(texts):
+        for row in np.flatnonzero(~np.isin(labels, list(allowed)))[:1]:
+            problem = (
+                "the label is missing"
+                if pd.isna(parts[i][row])
+                else f"the label '{labels[row]}' is not one of those of '{name}', {', '.join(allowed)}"
+            )
+            raise ValueError(f"'{paths[i]}', {place(i, row)}: {problem}.")
+    for i, other in ((1, 0), (0, 1)) if len(texts) == 2 else ():
+        for row in np.flatnonzero(~np.isin(texts[i], texts[other]))[:1]:
+            raise ValueError(
+                f"'{paths[i]}', {place(i, row)}: the label '{texts[i][row]}' does not occur in '{paths[other]}'."
+            )
+
+
+def _as_text(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    import pandas as pd
+
+    present = pd.notna(labels)
+    distinct = sorted(set(labels[present].tolist()))
+    words = {c: str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in distinct}
+    text = np.array([words[c] if ok else None for c, ok in zip(labels.tolist(), present, strict=True)], dtype=object)
+    return text, tuple(words.values())
