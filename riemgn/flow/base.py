@@ -56,9 +56,9 @@ class AbstractFlow(eqx.Module):
         `solve` decides `rank`, the number of non-zero singular values of `J`, once, at the start.
         """
 
-    @abc.abstractmethod
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         """Return what the flow lowers: `g(f(w))`, plus the penalty if the flow has one."""
+        return problem.objective(w)
 
     @abc.abstractmethod
     def initial_rates(self, problem: Problem, point: Linearisation, singular_values: Array, rank: Rank) -> InitialRates:
@@ -77,7 +77,7 @@ class AbstractSpectralFlow(AbstractFlow):
     - `damping`: the schedule for `rho`. Flows without damping hold `ConstantDamping(0)`.
     - `whitens`: True if the flow uses the loss Hessian. Default False.
 
-    Reference: Statements, definitions; Statement C10.
+    Reference: Statements, definitions and C10.
     """
 
     damping: eqx.AbstractVar[AbstractDamping]
@@ -114,9 +114,6 @@ class AbstractSpectralFlow(AbstractFlow):
         whitened = self.preconditioned(point)
         w_dot = self.direction(whitened, self.damping(t, whitened, rank), rank)
         return w_dot, point.jac @ w_dot
-
-    def objective(self, problem: Problem, w: Weights) -> Scalar:
-        return problem.objective(w)
 
     def initial_rates(self, problem: Problem, point: Linearisation, singular_values: Array, rank: Rank) -> InitialRates:
         """Return the extremes of the rates `phi(s_i^2) Hess g` of the outputs."""

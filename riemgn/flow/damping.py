@@ -30,7 +30,7 @@ class AbstractDamping(eqx.Module):
 
     @abc.abstractmethod
     def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
-        """Return `rho` at time `t` and `point`; `rank` singular values of `J` count as non-zero."""
+        """Return `rho` at time `t` and `point`, where `J` has the numerical rank `rank`."""
 
 
 class ConstantDamping(AbstractDamping):

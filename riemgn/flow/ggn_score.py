@@ -42,7 +42,7 @@ class GGNScoreFlow(AbstractFlow):
     >>> bool(flow.objective(problem, traj.params[-1]) < flow.objective(problem, traj.params[0]))
     True
 
-    Reference: derived; the step is that of Adeoye, Petersen, Bemporad, arXiv:2404.14875.
+    Reference: derived from the step of Adeoye, Petersen, Bemporad, arXiv:2404.14875.
     """
 
     penalty: AbstractPenalty

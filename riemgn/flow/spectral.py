@@ -38,7 +38,7 @@ class GradientFlow(AbstractSpectralFlow):
     >>> rg.GradientFlow().name
     'gf'
 
-    Reference: Statements, definitions; Statement C10.
+    Reference: Statements, definitions and C10.
     """
 
     damping: AbstractDamping
@@ -65,16 +65,15 @@ class GradientFlow(AbstractSpectralFlow):
 class GaussNewtonFlow(AbstractSpectralFlow):
     """Gauss-Newton flow, `w' = -J^+ grad g(f(w))`, with gain `phi(s) = 1`.
 
-    It is the Riemannian gradient flow of `g` on the set of outputs `M = f(W)`. `J^+` is the
-    pseudo-inverse of the rank that `J` has at the start, which gives the velocity of minimum norm.
-    The solve stops with status `rank_lost` if `J` loses that rank.
+    It is the Riemannian gradient flow of `g` on the set of outputs `M = f(W)`. `J^+` has the rank
+    of `J` at the start, and the solve stops with status `rank_lost` if `J` loses that rank.
 
     >>> import riemgn as rg
     >>> problem = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
     >>> rg.solve(problem, rg.GaussNewtonFlow(), t1=1.0).ts[-1].item()
     1.0
 
-    Reference: Cayci, arXiv:2412.14031v4; Statements C1 and C6.
+    Reference: Cayci, arXiv:2412.14031v4, and Statements C1 and C6.
     """
 
     damping: AbstractDamping
@@ -116,8 +115,8 @@ class LevenbergMarquardtFlow(_DampedFlow):
 
     Arguments:
 
-    - `damping`: `rho`, in units of the eigenvalues of `K = J J^T`; a number or a schedule such as
-      `ExponentialDamping`.
+    - `damping`: `rho`, a number or a schedule such as `ExponentialDamping`, in units of the
+      eigenvalues of `K = J J^T`.
     - `matrix_free`: a `MatrixFree` solves by products with `J`, for large n and p. None (default)
       forms `J`.
 
@@ -127,7 +126,7 @@ class LevenbergMarquardtFlow(_DampedFlow):
     >>> rg.LevenbergMarquardtFlow(0.1)
     LevenbergMarquardtFlow(damping=0.1)
 
-    Reference: Cayci, arXiv:2412.14031v4; Statements C7 and C8.
+    Reference: Cayci, arXiv:2412.14031v4, and Statements C7 and C8.
     """
 
     matrix_free: MatrixFree | None
@@ -148,8 +147,8 @@ class GeneralizedGaussNewtonFlow(_DampedFlow):
 
     Arguments:
 
-    - `damping`: `rho`, in units of the eigenvalues of `B^{1/2} K B^{1/2}`; a number (default 0) or
-      a schedule such as `ExponentialDamping`.
+    - `damping`: `rho`, a number (default 0) or a schedule such as `ExponentialDamping`, in units of
+      the eigenvalues of `B^{1/2} K B^{1/2}`.
 
     Raises: `ValueError` for damping that is negative or not finite.
 
@@ -172,9 +171,8 @@ class GeneralizedGaussNewtonFlow(_DampedFlow):
 class InterpolatedFlow(_DampedFlow):
     """Flow between Gauss-Newton and gradient, `w' = -((1 - rho) J^T J + rho I)^{-1} J^T grad g`.
 
-    Its gain is `phi(s) = s / ((1 - rho) s + rho)`: Gauss-Newton for `rho = 0`, gradient flow for
-    `rho = 1`. It takes the path of Levenberg-Marquardt with damping `rho / (1 - rho)`, but
-    `1 / (1 - rho)` times as fast.
+    Its gain is `phi(s) = s / ((1 - rho) s + rho)`. It takes the path of Levenberg-Marquardt with
+    damping `rho / (1 - rho)`, but `1 / (1 - rho)` times as fast.
 
     Arguments:
 
@@ -182,7 +180,7 @@ class InterpolatedFlow(_DampedFlow):
 
     Raises: `ValueError` for `mix` outside [0, 1].
 
-    Reference: Statements, definitions; Statement D5.
+    Reference: Statements, definitions and D5.
     """
 
     name: ClassVar[str] = "interpolated"

@@ -17,7 +17,7 @@ from ..flow import AbstractFlow
 from ..problem import Problem
 from ..result import EXPECTED
 from ..trajectory import SolveError, Trajectory
-from .integrate import Arguments, integrate
+from .integrate import integrate
 from .plan import check_types, evaluate_start, make_plan, Plan, Settings, Start
 from .solve import final_state, run_plan, sample_rows, TIGHTER, trajectory_of, with_error
 
@@ -29,7 +29,7 @@ MAX_STACKED_STEPS = 256
 
 
 class BatchError(SolveError):
-    """Some members of a batch failed; `trajectories` holds all members, in order."""
+    """Some members of a batch failed. `trajectories` holds all members in order."""
 
     def __init__(self, trajectories: list[Trajectory], failed: list[int]):
         super().__init__(trajectories[failed[0]])
@@ -89,7 +89,7 @@ def solve_batch(
 
     Returns: the trajectories in the order of the problems.
 
-    Raises: `ValueError` for wrong arguments, such as problems of different structure; `SolveError`.
+    Raises: `ValueError` for wrong arguments, such as problems of different structure.
 
     >>> import riemgn as rg
     >>> circles = [rg.task.circle(angle=a) for a in (0.5, 1.0)]
@@ -130,7 +130,7 @@ def _run_in_threads(pool: ThreadPoolExecutor, plans: list[Plan], start_time: flo
 
 
 def _run_stacked(pool: ThreadPoolExecutor, plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory]:
-    """Stack the plans of each solver; run finished and slow members by the programs of `solve`."""
+    """Stack the plans of each solver, and run finished and slow members as `solve` does."""
     results: dict[int, Trajectory | None] = {}
     run = functools.partial(_run_chunk, start_time=start_time, tighter=tighter)
     for members in _groups(plans):
@@ -150,7 +150,7 @@ def _groups(plans: list[Plan]) -> list[list[int]]:
 
 
 def _in_threads(pool: ThreadPoolExecutor, function: Callable, items: Sequence) -> list:
-    """Map `function` over the items; the first one runs alone, so that only one thread compiles."""
+    """Map `function` over the items. The first one runs alone, so that only one thread compiles."""
     return [function(items[0]), *pool.map(function, items[1:])]
 
 
@@ -161,26 +161,14 @@ def _in_chunks(function: Callable[[list], list], items: list) -> list:
     return [result for part in chunks for result in function([*part, *part[:1] * (size - len(part))])[: len(part)]]
 
 
-@eqx.filter_jit
-def _starts_program(stacked) -> Start:
-    return eqx.filter_vmap(evaluate_start)(*stacked)
+_BY_MEMBER = eqx.if_array(0)
+_starts_program = eqx.filter_jit(eqx.filter_vmap(evaluate_start))
+_sample_program = eqx.filter_jit(eqx.filter_vmap(sample_rows))
+_integrate_program = eqx.filter_jit(eqx.filter_vmap(integrate, in_axes=(_BY_MEMBER, _BY_MEMBER, *[None] * 5)))
 
 
 def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
-    return _unstack(_starts_program(_stack(pairs)), len(pairs))
-
-
-@eqx.filter_jit
-def _integrate_program(args: Arguments, solver, numbers: tuple, max_steps: int, step_to_ts: bool):
-    def one(args, solver):
-        return integrate(args, solver, numbers, max_steps, step_to_ts, False, False)
-
-    return eqx.filter_vmap(one)(args, solver)
-
-
-@eqx.filter_jit
-def _sample_program(args: Arguments, saved, ends):
-    return eqx.filter_vmap(sample_rows)(args, saved, ends)
+    return _unstack(_starts_program(*_stack(pairs)), len(pairs))
 
 
 def _run_chunk(plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory | None]:
@@ -188,7 +176,7 @@ def _run_chunk(plans: list[Plan], start_time: float, tighter: float) -> list[Tra
     settings, args = plans[0].settings, _stack([plan.args for plan in plans])
     steps = min(settings.max_steps, MAX_STACKED_STEPS)
     solver, numbers = _stack([plan.solver for plan in plans]), plans[0].numbers(tighter)
-    solutions = _integrate_program(args, solver, numbers, steps, settings.step_to_ts)
+    solutions = _integrate_program(args, solver, numbers, steps, settings.step_to_ts, False, False)
     each = _unstack(solutions, len(plans))
     ends = [final_state(plan.args, solution) for plan, solution in zip(plans, each, strict=True)]
     sampled = _sample_program(args, solutions.ys[0], np.stack([end.y["w"] for end in ends]))

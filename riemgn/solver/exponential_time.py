@@ -24,11 +24,11 @@ class _InExponentialTime(diffrax.AbstractTerm):
     rate: Scalar
 
     def vf(self, t, y, args):
-        remaining = 1 - t
-        slope = self.term.vf(self.start - jnp.log(remaining) / self.rate, y, args)
-        return jax.tree.map(lambda v: v / (self.rate * remaining), slope)
+        slope = self.term.vf(self.start - jnp.log(1 - t) / self.rate, y, args)
+        return jax.tree.map(lambda v: v / (self.rate * (1 - t)), slope)
 
     def contr(self, t0, t1, **kwargs):
+        # the term knows the direction of time, so an ODETerm cannot replace it
         return self.term.contr(t0, t1, **kwargs)
 
     def prod(self, vf, control):
@@ -63,7 +63,7 @@ class ExponentialTime(WrappedSolver):
     Arguments:
 
     - `solver`: an explicit Runge-Kutta method such as `diffrax.Dopri8()`.
-    - `rate`: the common decay rate, in units of 1 / t, default 1; a number or a scalar array.
+    - `rate`: the common decay rate, a number or scalar array, in units of 1 / t (default 1).
 
     Raises: `ValueError` for another kind of solver.
 
@@ -73,7 +73,7 @@ class ExponentialTime(WrappedSolver):
     >>> rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=20.0, solver=solver).status
     'successful'
 
-    Reference: Statement C6; the change of time per step is derived.
+    Reference: Statement C6.
     """
 
     solver: diffrax.AbstractERK

@@ -55,11 +55,6 @@ class LowRankPart(eqx.Module):
     share: Scalar
     damping: Scalar
 
-    def weights(self, c: Scalar) -> tuple[Outputs, Outputs]:
-        """Return the square root of `D = a I + c B`, and `D^{-1/2} c B`, both (n,)."""
-        root = jnp.sqrt(self.share + c * self.curvature)
-        return root, jnp.where(root > 0, c * self.curvature / jnp.where(root > 0, root, 1.0), 0.0)
-
 
 class WideStage(AbstractStageMatrix):
     """`M^{-1} v = v - J^T L (L K L + rho I)^{-1} R J v` for n < p, by one n x n Cholesky factor.
@@ -149,7 +144,9 @@ def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
     True
     """
     n, p = part.jac.shape
-    left, right = part.weights(c)
+    # `D^{1/2}` and `D^{-1/2} c B` with `D = a I + c B`
+    left = jnp.sqrt(part.share + c * part.curvature)
+    right = jnp.where(left > 0, c * part.curvature / jnp.where(left > 0, left, 1.0), 0.0)
     identity = jnp.eye(min(n, p), dtype=part.jac.dtype)
     if n < p:
         kernel = left[:, None] * kernel_of(part.jac) * left

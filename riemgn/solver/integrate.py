@@ -24,8 +24,8 @@ STIFF_GAINS = (0.1, 0.5)
 class Limits(eqx.Module):
     """Thresholds of events and steps, as arrays so that other values do not recompile.
 
-    - `sigma`, `radius`, `loss`: thresholds of `rank_lost`, `ball_left` and `loss_tolerance_met`;
-      `loss` is that of `g - infimum`.
+    - `sigma`, `radius`, `loss`: thresholds of `rank_lost`, `ball_left` and (for the loss minus
+      `infimum`) `loss_tolerance_met`.
     - `margin`: smallest margin at the start.
     - `min_step`: shortest step.
     - `watched`: names of the events in use.
@@ -41,7 +41,7 @@ class Limits(eqx.Module):
 
 
 class Arguments(eqx.Module):
-    """What the vector field and the events read; `rank` is the rank of `J` at the start."""
+    """What the vector field and the events read. `rank` is the rank of `J` at the start."""
 
     problem: Problem
     flow: AbstractFlow
@@ -67,16 +67,12 @@ def _margin_sigma(w, args):
     return spectrum(args.problem.linearise(w, formed=False).jac)[args.rank - 1] / args.limits.sigma - 1
 
 
-def _margin_radius(w, args):
-    return 1 - jnp.linalg.norm(w - args.problem.w0) / args.limits.radius
-
-
-def _margin_loss(w, args):
-    return (args.problem.objective(w) - args.limits.infimum) / args.limits.loss - 1
-
-
 # by result code: positive before the event, 0 at the event
-MARGINS = {"rank_lost": _margin_sigma, "ball_left": _margin_radius, "loss_tolerance_met": _margin_loss}
+MARGINS = {
+    "rank_lost": _margin_sigma,
+    "ball_left": lambda w, args: 1 - jnp.linalg.norm(w - args.problem.w0) / args.limits.radius,
+    "loss_tolerance_met": lambda w, args: (args.problem.objective(w) - args.limits.infimum) / args.limits.loss - 1,
+}
 
 
 @eqx.filter_jit
@@ -106,7 +102,7 @@ def locate(args: Arguments, last_step):
 def integrate(args: Arguments, solver, numbers, max_steps: int, step_to_ts: bool, dense: bool, progress: bool):
     """Integrate from `problem.w0` at time 0.
 
-    Explicit solvers of intrinsic flows carry `psi' = J w'` beside `w`. Then `psi` and its gap to
+    Explicit solvers of intrinsic flows carry `psi' = J w'` with `w`. Then `psi` and its gap to
     `f(w)` control the step, otherwise `w` does.
 
     Arguments:

@@ -1,7 +1,6 @@
 """iterate(problem, method, steps=...) -> Trajectory: take the steps of a discrete method."""
 
 import dataclasses
-import math
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..method import AbstractMethod, check_use, MethodState
 from ..problem import Problem
 from ..result import RESULTS
 from ..trajectory import raise_unless_expected, sample, Trajectory
-from .sharding import device_count
+from .plan import stats_at_start
 
 
 def iterate(
@@ -62,7 +61,7 @@ def iterate(
     Returns: a `Trajectory` whose `flow` is the method. `stats["per_step"]` holds one array (steps,)
     for each number that the method reports. Entry k belongs to the step from `w_k` to `w_{k+1}`.
 
-    Raises: `ValueError` for wrong arguments; `SolveError` if `throw` and the iteration failed.
+    Raises: `ValueError` for wrong arguments, `SolveError` if `throw` and the iteration failed.
 
     >>> import riemgn as rg
     >>> traj = rg.iterate(rg.task.circle(radius=2.0, target=1.0), rg.GaussNewton(), steps=20)
@@ -83,8 +82,9 @@ def iterate(
         None if step_tol is None else jnp.asarray(positive("step_tol", step_tol)),
     )
     key = jr.key(0) if key is None else key
-    sigma_start = (float(s[int(rank) - 1]) if int(rank) else 0.0) if spectra else math.nan
-    stats = _initial_stats(problem, spectra, s, int(rank), sigma_start) | {"save_every": save_every}
+    sigma_start, stats = stats_at_start(problem, s, int(rank), spectra)
+    stats |= {"solver": "iterate", "solver_reason": "a discrete method", "save_every": save_every}
+    stats["accuracy"] = f"{problem.w0.dtype} rounding"
 
     def run(w0: Weights, began: float) -> Trajectory:
         saves = steps // save_every if int(rank) else 0
@@ -126,7 +126,7 @@ def _run(
     saves: int,
     stride: int,
 ):
-    """Take all steps in one scan of scans; steps after the end change nothing.
+    """Take all steps in one scan of scans. Steps after the end change nothing.
 
     Returns: the last carry, parameters, times and step counts of the saved points, and the reports.
     """
@@ -173,20 +173,6 @@ def _start(problem: Problem, spectra: bool):
     point = problem.linearise(problem.w0, formed=False)
     s = spectrum(point.jac)
     return s, numerical_rank(s, (problem.n, problem.p)), problem.loss(point.outputs, problem.y), infimum
-
-
-def _initial_stats(problem: Problem, spectra: bool, s: np.ndarray, rank: int, sigma_start: float) -> dict[str, Any]:
-    return {
-        "solver": "iterate",
-        "solver_reason": "a discrete method",
-        "rank": rank if spectra else None,
-        "cond": (float(s[0]) / sigma_start if rank else math.inf) if spectra else None,
-        "dropped_singular_values": [float(v) for v in s[rank:]] if spectra else [],
-        "dtype": str(problem.w0.dtype),
-        "device": str(jax.devices()[0].platform),
-        "devices": device_count(problem),
-        "accuracy": f"{problem.w0.dtype} rounding",
-    }
 
 
 def _trajectory(

@@ -163,7 +163,7 @@ def make_plan(problem: Problem, flow: AbstractFlow, start: Start, settings: Sett
         ts, reason_saved = np.asarray(times_until(None, settings.t1, count)), f"{count} by default: {why}"
     rtol, branch, formed = max(settings.rtol, finest_tolerance()), int(start.rates.branch), flow.matrix_free is None
     raised = f"float32: rtol raised from {settings.rtol:g} to {rtol:g}"
-    sigma_start = (float(s[rank - 1]) if rank else 0.0) if formed else math.nan
+    sigma_start, start_stats = stats_at_start(problem, s, rank, formed)
     limits = _limits(flow, start, sigma_start, settings)
     status = "non_finite"
     if np.isfinite(loss) and np.all(np.isfinite(s)):
@@ -175,16 +175,24 @@ def make_plan(problem: Problem, flow: AbstractFlow, start: Start, settings: Sett
         "saved_times": reason_saved,
         "rtol": rtol,
         "atol": settings.atol,
-        "rank": rank if formed else None,
-        "cond": (float(s[0]) / sigma_start if rank else math.inf) if formed else None,
-        "dropped_singular_values": [float(v) for v in s[rank:]] if formed else [],
-        "dtype": str(problem.w0.dtype),
-        "device": str(jax.devices()[0].platform),
-        "devices": device_count(problem),
+        **start_stats,
         "accuracy": f"rtol {rtol:g}" if rtol == settings.rtol else raised,
     }
     args = Arguments(problem, flow, np.maximum(np.asarray(start.rank), 1), limits)  # pyright: ignore[reportArgumentType]
     return Plan(settings, args, solver, ts, rtol, sigma_start, status, stats)  # pyright: ignore[reportArgumentType]
+
+
+def stats_at_start(problem: Problem, s: np.ndarray, rank: int, formed: bool) -> tuple[float, dict[str, Any]]:
+    """Return the smallest non-zero singular value at the start, and the statistics of `J` there."""
+    sigma = (float(s[rank - 1]) if rank else 0.0) if formed else math.nan
+    return sigma, {
+        "rank": rank if formed else None,
+        "cond": (float(s[0]) / sigma if rank else math.inf) if formed else None,
+        "dropped_singular_values": [float(v) for v in s[rank:]] if formed else [],
+        "dtype": str(problem.w0.dtype),
+        "device": str(jax.devices()[0].platform),
+        "devices": device_count(problem),
+    }
 
 
 def _status_at_start(flow: AbstractFlow, limits: Limits, loss: float, rank: int) -> str | None:
@@ -195,7 +203,7 @@ def _status_at_start(flow: AbstractFlow, limits: Limits, loss: float, rank: int)
 
 
 def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) -> Limits:
-    """Return the events and thresholds; `sigma` is the smallest singular value at the start."""
+    """Return the events and thresholds. `sigma` is the smallest singular value at the start."""
     radius = math.inf if settings.ball_radius is None else settings.ball_radius
     loss, infimum = 1.0 if settings.loss_tol is None else settings.loss_tol, float(start.infimum)
     margins = {}

@@ -73,13 +73,13 @@ def solve(
 
     Returns: a `Trajectory`.
 
-    Raises: `ValueError` for wrong arguments; `SolveError` if `throw` and the solve failed.
+    Raises: `ValueError` for wrong arguments, `SolveError` if `throw` and the solve failed.
 
     >>> import riemgn as rg
     >>> rg.solve(rg.task.circle(radius=2.0, target=1.0), rg.GaussNewtonFlow(), t1=5.0).status
     'successful'
 
-    Reference: Cayci, arXiv:2412.14031v4 (flows); Statements C3 (coordinates), C14 (singular set).
+    Reference: Cayci, arXiv:2412.14031v4, and Statements C3 (coordinates) and C14 (singular set).
     """
     start_time = time.perf_counter()
     settings = Settings(t1, rtol, atol, ts, solver, rank_tol, ball_radius, loss_tol, max_steps, step_to_ts)
@@ -173,7 +173,7 @@ def trajectory_of(plan: Plan, tighter: float, solution, end: FinalState, sampled
 
 
 def _status(solution, args: Arguments, end: FinalState, sigmas: tuple[float, float], finite: bool) -> str:
-    """Return the status; `sigmas` is the smallest singular value at the start and at the end."""
+    """Return the status. `sigmas` is the smallest singular value at the start and at the end."""
     watched = args.limits.watched
     if end.margins is not None:
         return watched[int(np.argmin(end.margins))]

@@ -319,8 +319,6 @@ def test_other_values_compile_nothing():
     jax.monitoring.register_event_duration_secs_listener(listener)
     rg.solve(small_net(2, 3 * ALPHA), rg.LevenbergMarquardtFlow(0.3), t1=1.0, rtol=1e-7)
     assert compiled == []
-    jax.jit(lambda v: v * 1.2345)(jnp.ones(3))
-    assert compiled  # the counter counts
 
 
 SINGLE = """
@@ -364,26 +362,17 @@ def test_every_program_of_a_solve_is_cached(flow, settings):
 
 BAD_ARGUMENTS = {
     "t1_zero": ({"t1": 0.0}, "`t1` must be positive and finite, got 0.0"),
-    "t1_infinite": ({"t1": math.inf}, "got inf"),
     "t1_text": ({"t1": "long"}, "`t1` must be a number, got 'long'"),
-    "t1_none": ({"t1": None}, "`t1` must be a number, got None"),
     "rtol_negative": ({"rtol": -1e-8}, "`rtol` must be positive and finite, got -1e-08"),
     "atol_zero": ({"atol": 0}, "`atol` must be positive and finite, got 0"),
-    "rank_tol": ({"rank_tol": 0.0}, "`rank_tol` must be positive"),
     "ball_radius": ({"ball_radius": -1.0}, "`ball_radius` must be positive and finite, got -1.0"),
     "loss_tol": ({"loss_tol": math.nan}, "`loss_tol` must be positive and finite, got nan"),
     "ts_decreasing": ({"ts": [1.0, 0.5]}, r"`ts` must increase within \[0, t1 = 20\], got times from 1 to 0.5"),
-    "ts_repeated": ({"ts": [0.5, 0.5]}, "`ts` must increase"),
     "ts_late": ({"ts": [0.0, 21.0]}, "got times from 0 to 21"),
-    "ts_early": ({"ts": [-1.0, 1.0]}, "got times from -1 to 1"),
-    "ts_nan": ({"ts": [0.0, math.nan]}, "`ts` must increase"),
     "ts_empty": ({"ts": []}, r"`ts` must be a non-empty one-dimensional array of times, got shape \(0,\)"),
-    "ts_scalar": ({"ts": 1.0}, r"got shape \(\)"),
-    "ts_text": ({"ts": ["a"]}, "dtype <U1"),
     "max_steps_zero": ({"max_steps": 0}, "`max_steps` must be a positive integer, got 0"),
     "max_steps_float": ({"max_steps": 1e3}, "got 1000.0"),
     "solver_name": ({"solver": "Tsit5"}, "`solver` must be a diffrax solver .* got 'Tsit5'"),
-    "solver_class": ({"solver": diffrax.Tsit5}, "`solver` must be a diffrax solver"),
     "flow_name": ({"flow": "gn"}, r"`flow` must be a flow such as GaussNewtonFlow\(\), got 'gn'"),
     "problem": ({"problem": 3}, "`problem` must be a riemgn.Problem, got int"),
 }
