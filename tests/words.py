@@ -21,8 +21,7 @@ MARKERS = re.compile(
     re.IGNORECASE,
 )
 HELPERS = re.compile(
-    r"\b(you|your|yours|such as|because|for example|for instance|note that|by default|defaults? to)\b",
-    re.IGNORECASE,
+    r"\b(you|your|yours|such as|because|for example|for instance|note that|by default|defaults? to)\b", re.IGNORECASE
 )
 TARGETS = {"markers": (8, False), "semicolons": (50, False), "helping words": (60, True)}
 

@@ -18,13 +18,7 @@ def code_starts(essay: Essay) -> int:
 
 def essay_page(essay: Essay) -> str:
     name, record = essay.item.id, record_of(essay.item)
-    lines = [
-        f"# {essay.title}",
-        "",
-        f"```{{image}} ../pictures/essays/{name}.png",
-        f":alt: {essay.alt}",
-        "```",
-    ]
+    lines = [f"# {essay.title}", "", f"```{{image}} ../pictures/essays/{name}.png", f":alt: {essay.alt}", "```"]
     lines += ["", essay.text, ""]
     if record is not None:
         lines += [

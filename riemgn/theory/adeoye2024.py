@@ -12,16 +12,7 @@ from ..trajectory import Trajectory
 from . import path_quantities
 from .certificate import Conclusion, Findings, Hypothesis
 from .claim import Claim
-from .hypotheses import (
-    by_inspection,
-    flow_is,
-    ON_PATH,
-    reached_end,
-    smooth_model,
-    squared_loss,
-    strictly_convex,
-    TINY,
-)
+from .hypotheses import by_inspection, flow_is, ON_PATH, reached_end, smooth_model, squared_loss, strictly_convex, TINY
 
 BALANCE = "largest |F(w_0) - F(w_t) - int |grad F|^2_{1/G}| / (F(w_0) - F(w_T))"
 NODES = (10, 8)  # Gauss-Legendre nodes between saved times; the difference bounds the error of the first

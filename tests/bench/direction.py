@@ -13,13 +13,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 
 import riemgn as rg
-from riemgn.linalg import (
-    BRANCHES,
-    damped_direction,
-    pseudo_inverse_direction,
-    spectral_direction,
-    thin_svd,
-)
+from riemgn.linalg import BRANCHES, damped_direction, pseudo_inverse_direction, spectral_direction, thin_svd
 from tests.bench.contest import Contender, Contest, Protocol
 from tests.bench.row import Row
 

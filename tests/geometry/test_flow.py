@@ -56,8 +56,7 @@ def test_a_step_along_a_geodesic_turns_by_its_length():
 
 
 @pytest.mark.parametrize(
-    ("method", "factor"),
-    [("euler", 0.5), ("heun", 0.5 + 0.125), ("rk4", 0.5 + 0.125 - 0.5**3 / 6 + 0.5**4 / 24)],
+    ("method", "factor"), [("euler", 0.5), ("heun", 0.5 + 0.125), ("rk4", 0.5 + 0.125 - 0.5**3 / 6 + 0.5**4 / 24)]
 )
 def test_a_step_on_a_line_is_the_taylor_polynomial_of_exp(method, factor):
     traj = riemannian_flow(line(3.0), method, step_size=0.5, steps=3)

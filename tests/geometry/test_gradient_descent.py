@@ -147,14 +147,7 @@ def test_a_step_in_trouble_is_left_out():
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        {"grad_tol": 1.0},
-        {"grad_tol": -1e-9},
-        {"grad_tol": np.nan},
-        {"steps": 0},
-        {"step": -1.0},
-        {"step": "wolfe"},
-    ],
+    [{"grad_tol": 1.0}, {"grad_tol": -1e-9}, {"grad_tol": np.nan}, {"steps": 0}, {"step": -1.0}, {"step": "wolfe"}],
     ids=str,
 )
 def test_bad_input_is_quoted(wrong):

@@ -133,13 +133,7 @@ def energies(trajectory) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("order", "eta", "rho"),
-    [
-        ("cyclic", 1.0, 0.0),
-        ("cyclic", 2.0, 0.0),
-        ("shuffled", 1.0, 0.0),
-        ("random", 0.3, 0.1),
-        ("subset", 1.0, 0.0),
-    ],
+    [("cyclic", 1.0, 0.0), ("cyclic", 2.0, 0.0), ("shuffled", 1.0, 0.0), ("random", 0.3, 0.1), ("subset", 1.0, 0.0)],
 )
 def test_energy_never_increases(order, eta, rho):
     trajectory = iterate(matrix_problem(WIDE), GramGaussNewton(3, eta, rho, order), steps=2 * STEPS, key=KEY)

@@ -64,10 +64,7 @@ def test_local_norm_is_zero_far_from_a_barrier():
 
 @pytest.mark.parametrize(
     "penalty",
-    [
-        SparseGroupPenalty(OstrovskiiBachPenalty(0.5), np.arange(51) % 5),
-        BoxPenalty(PseudoHuberPenalty(0.1), -0.5, 0.5),
-    ],
+    [SparseGroupPenalty(OstrovskiiBachPenalty(0.5), np.arange(51) % 5), BoxPenalty(PseudoHuberPenalty(0.1), -0.5, 0.5)],
     ids=["group", "box"],
 )
 def test_ggn_score_decreases_the_objective(penalty):

@@ -152,11 +152,7 @@ def wrong_jacobian(problem, w):
 
 CORRUPTIONS = {
     "equivalence": ("gradient flow instead of Gauss-Newton", gradient_flow_beside_manifold, None),
-    "dissipation": (
-        "projector replaced by the identity",
-        damped_under,
-        (path_quantities, "dissipation", no_projector),
-    ),
+    "dissipation": ("projector replaced by the identity", damped_under, (path_quantities, "dissipation", no_projector)),
     "invariance": ("gradient flow instead of Gauss-Newton", gradient_flow_in_coordinates, None),
     "rate_identity": ("sign of the curvature term", lambda: evidence("rate_identity"), turned_curvature),
     "underparameterized_convergence": (

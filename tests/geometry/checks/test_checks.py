@@ -160,10 +160,7 @@ METRIC_MISTAKES = {
     "depends on the point": (lambda x, u, v: (1 + x[0]) * (u @ v), "the connection preserves the metric"),
     "wrong unit": (lambda x, u, v: 1.02 * (u @ v), "distance is length"),
     "degenerate": (lambda x, u, v: u[0] * v[0], "positive definite (condition number)"),
-    "indefinite": (
-        lambda x, u, v: u[1] * v[1] + u[2] * v[2] - u[0] * v[0],
-        "positive definite (condition number)",
-    ),
+    "indefinite": (lambda x, u, v: u[1] * v[1] + u[2] * v[2] - u[0] * v[0], "positive definite (condition number)"),
     "not symmetric": (lambda x, u, v: u @ v + 0.1 * (x @ np.cross(u, v)), "symmetric"),
 }
 
