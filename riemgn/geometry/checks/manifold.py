@@ -48,7 +48,7 @@ class ManifoldFunctions(eqx.Module):
     >>> import numpy as np
     >>> from riemgn.geometry import ManifoldFunctions
     >>> plane = ManifoldFunctions(lambda x, u: x + u, to_tangent=lambda x, a: a)
-    >>> plane.inner(np.zeros(2), np.ones(2), np.ones(2))
+    >>> float(plane.inner(np.zeros(2), np.ones(2), np.ones(2)))
     2.0
     """
 

@@ -96,7 +96,7 @@ def check_metric(manifold: Any, point: Point, *, key: Key | None = None, **optio
     >>> import riemgn as rg
     >>> from riemgn.geometry import chart_functions, check_metric
     >>> M = rg.OutputManifold(rg.task.circle())
-    >>> check_metric(chart_functions(M), M.problem.params).passed
+    >>> check_metric(chart_functions(M), M.problem.w0).passed
     True
 
     Reference: Boumal, An Introduction to Optimization on Smooth Manifolds (2023), section 5.4.
