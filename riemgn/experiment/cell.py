@@ -125,7 +125,7 @@ def _solve_batch(batch: Sequence[tuple[Cell, Built]], keep: str, threads: int | 
         return [record for each in batch for record in _solve_batch([each], keep, threads)]
     compiling = _compilation.seconds - before
     seconds = (time.perf_counter() - start - compiling) / len(batch)
-    times = {"seconds": seconds, "compile_seconds": compiling, "lanes": len(batch)}
+    times = {"seconds": seconds, "compile_seconds": compiling, "batch_size": len(batch)}
     return [_record(cell, each, keep, times) for (cell, _), each in zip(batch, trajectories, strict=True)]
 
 

@@ -200,7 +200,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     The columns are the axes (for a single run: data, width, alpha and others), `flow`, `seed`,
     `result`, `message`, `t_end`, the first and last loss, gradient norm and smallest singular
     value, `max_error`, `num_steps`, `n`, `p`, `dtype`, `device`, `seconds` without compilation,
-    `compile_seconds`, `lanes` (runs in the same compiled program), `commit`, and `path` of the
+    `compile_seconds`, `batch_size` (runs in the same compiled program), `commit`, and `path` of the
     record without its suffix. Missing values are NaN. A resumed sweep gives the same table as an
     uninterrupted one, except for `seconds`, `compile_seconds` and `path`.
 
@@ -270,7 +270,7 @@ def _row(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         if name in summary:
             row |= zip((f"{short}_start", f"{short}_end"), summary[name], strict=True)
     row |= {"max_error": summary.get("max_error"), "num_steps": stats.get("num_steps")}
-    last = ("n", "p", "dtype", "device", "seconds", "compile_seconds", "lanes", "commit")
+    last = ("n", "p", "dtype", "device", "seconds", "compile_seconds", "batch_size", "commit")
     return row | {name: metadata.get(name) for name in last} | {"path": str(path)}
 
 

@@ -105,7 +105,7 @@ def test_record_contains_its_origin(complete):
     arrays, metadata = read_record(path.parent, path.name)
     assert arrays.keys() == {"ts", "losses", "grad_norms", "sigma_min"}
     assert metadata["versions"]["jax"] and metadata["dtype"] == "float64" and metadata["stats"]["rtol"] == 1e-8
-    assert metadata["seconds"] > 0 and metadata["compile_seconds"] >= 0 and metadata["lanes"] == 4
+    assert metadata["seconds"] > 0 and metadata["compile_seconds"] >= 0 and metadata["batch_size"] == 4
 
 
 def test_curves_are_one_data_set(complete):
