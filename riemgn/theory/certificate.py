@@ -248,8 +248,8 @@ class Certificate:
     def from_dict(cls, entry: Mapping[str, Any]) -> "Certificate":
         """Rebuild a certificate from `to_dict`, and compute each status again from the numbers.
 
-        If a decisive number is None, because it was not finite, the infinity that gives the stored
-        status takes its place. Other keys are ignored.
+        If a decisive number is `None`, because it was not finite, the infinity that gives the
+        stored status takes its place. Other keys are ignored.
 
         Arguments:
 

@@ -72,13 +72,9 @@ CLAIMS: dict[str, Claim] = {}
 
 
 def register(*claims: Claim) -> None:
-    """Make claims known to `rg.certify` and `rg.claims`, for example your own.
+    """Make your own `claims` known to `rg.certify` and `rg.claims`.
 
-    Arguments:
-
-    - `claims`: each with a name of its own.
-
-    Raises: `ValueError` if a name is taken by another claim.
+    Raises: `ValueError` if another claim has the same name.
     """
     for claim in claims:
         if CLAIMS.setdefault(claim.name, claim) is not claim:
@@ -154,11 +150,9 @@ def certify(
 
 
 def cite(what: Certificate | str | Iterable[Certificate | str]) -> str:
-    """Return BibTeX entries of the papers behind certificates or names of claims, each paper once.
+    """Return BibTeX entries of the papers behind `what`, each paper once.
 
-    Arguments:
-
-    - `what`: a certificate, the name of a claim, or several of either.
+    You can pass a certificate, the name of a claim, or several of either.
 
     Raises: `ValueError` for an unknown claim.
 

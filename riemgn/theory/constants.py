@@ -22,6 +22,7 @@ from ..problem import Problem
 from ..trajectory import Trajectory
 from .loss_convexity import loss_constants, LossConstants
 from .network_bounds import ball_bounds
+from .path_quantities import jacobian
 
 ANALYTIC = "analytic upper bound"
 MEASURED = "measured lower bound"
@@ -96,14 +97,9 @@ def _largest_second_derivative(immersion: Immersion, w: Weights, start: Float[Ar
 def second_derivative_norm(problem: Problem, w: Weights, *, key: Key | None = None, starts: int = 3) -> Constant:
     """Compute `max |D^2 f(w)[a, b]|` over unit vectors by power iteration.
 
-    It is a lower bound and usually the maximum. Because the iteration can stop at a local maximum,
-    it runs from several random starts.
-
-    Arguments:
-
-    - `w`: flat parameters (p,).
-    - `key`: random key of the starts. Defaults to a fixed one.
-    - `starts`: number of starts.
+    Because the iteration can stop at a local maximum, it runs from `starts` random directions,
+    drawn with `key`. The result is a lower bound, and usually the maximum, at flat parameters `w`
+    (p,).
 
     Reference: De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000).
     """
@@ -117,13 +113,8 @@ def measured_lipschitz(
 ) -> Constant:
     """Compute a lower bound of `Lip(Df)` on any ball that contains the path.
 
-    It is the maximum of difference quotients of `J` and of `second_derivative_norm` on the path.
-
-    Arguments:
-
-    - `params`: the path, flat parameters (t, p), such as `traj.params`.
-    - `points`: number of points that are used, equally spaced in index.
-    - `key`: as in `second_derivative_norm`.
+    It is the maximum of difference quotients of `J` and of `second_derivative_norm`, drawn with
+    `key`, over `points` rows of the path `params` (t, p), such as `traj.params`.
 
     Raises: `ValueError` for another shape.
     """
@@ -131,7 +122,7 @@ def measured_lipschitz(
     if rows.ndim != 2 or rows.shape[1] != problem.p or not len(rows):
         raise ValueError(f"`params` must have shape (t, {problem.p}), got {rows.shape}.")
     rows = np.unique(rows[np.unique(np.linspace(0, len(rows) - 1, points).astype(int))], axis=0)
-    jacobians = [np.asarray(_jac(problem, w)) for w in rows]
+    jacobians = [np.asarray(jacobian(problem, w)) for w in rows]
     pairs = combinations(range(len(rows)), 2)
     chords = [np.linalg.norm(jacobians[i] - jacobians[j], 2) / np.linalg.norm(rows[i] - rows[j]) for i, j in pairs]
     second = max(second_derivative_norm(problem, w, key=key).value for w in rows)
@@ -140,18 +131,11 @@ def measured_lipschitz(
     return Constant("Lip(Df)", max(chord, second), f"{formula}, largest over {len(rows)} points of the path", MEASURED)
 
 
-@eqx.filter_jit
-def _jac(problem: Problem, w: Weights) -> Array:
-    return problem.jac(w)
-
-
 @dataclass(frozen=True)
 class ConvergenceBall:
-    """The ball `|w - w0| <= radius` on which `sigma_min(J) >= sigma_start / 2`.
+    """The ball `|w - w0| <= radius` with `radius = sigma_start / (2 L)`, infinite if `L = 0`.
 
-    - `radius`: `r0 = sigma_start / (2 L)`, infinite for a linear model.
-    - `sigma_start`: smallest singular value of `J(w0)`.
-    - `sigma_min`: its lower bound on the ball.
+    - `sigma_start`, `sigma_min`: smallest singular value of `J(w0)`, and its bound on the ball.
     - `lipschitz`: the `L` that was used. It is valid on this ball if it is the analytic one.
     """
 
@@ -164,18 +148,14 @@ class ConvergenceBall:
 def convergence_ball(problem: Problem, lipschitz: Constant | None = None) -> ConvergenceBall:
     """Compute the ball of the theorems, `r0 = sigma_min(J(w0)) / (2 L)`.
 
-    The analytic `L` grows with the ball. `r0` solves `r L(r) = sigma / 2`, so that `L` is valid on
-    its own ball. It does not depend on the output scale.
-
-    Arguments:
-
-    - `lipschitz`: another `L`, such as `measured_lipschitz`.
+    `lipschitz` defaults to the analytic `L`, which grows with the ball. Then `r0` solves
+    `r L(r) = sigma / 2`, so that `L` is valid on its own ball at every output scale.
 
     Raises: `ValueError` for a rank-deficient start, or without an analytic bound.
 
     Reference: Statements C5, D6 and D11.
     """
-    s = singular_values(_jac(problem, problem.w0))
+    s = singular_values(jacobian(problem, problem.w0))
     rank, sigma = int(numerical_rank(s, (problem.n, problem.p))), float(s[-1])
     if rank < s.size:
         raise ValueError(f"The theorems need a Jacobian of full rank {s.size} at the start, got numerical rank {rank}.")
@@ -187,10 +167,6 @@ def convergence_ball(problem: Problem, lipschitz: Constant | None = None) -> Con
 
 def fitting_lipschitz(problem: Problem, sigma: float) -> Constant:
     """Compute the analytic `L` that is valid on its own ball of radius `sigma / (2 L)`.
-
-    Arguments:
-
-    - `sigma`: smallest singular value of `J(w0)`, or an upper bound of it.
 
     Raises: `ValueError` without an analytic bound.
     """
@@ -239,10 +215,9 @@ def swept_scales(claim: str, trajectories: Sequence[Trajectory]) -> Float[np.nda
 class Threshold:
     """An output scale above which a theorem's hypothesis holds.
 
-    - `value`: the threshold `alpha_0`.
-    - `alpha`: the present scale.
+    - `value`, `alpha`: the threshold `alpha_0`, and the present scale.
     - `formula`, `source`: formula, and kind of the Lipschitz constant.
-    - `ball`, `loss`: the constants that entered.
+    - `ball`, `loss`: the constants in the formula.
     """
 
     value: float
@@ -302,11 +277,8 @@ def path_bound(
         p <= n, Gauss-Newton:   2 sqrt(2 gap / ((1 - delta) nu)) / sigma_start
         p > n, every damping:   sqrt(2 gap / nu) / sigma_min
 
-    Arguments:
-
-    - `ball`, `loss`: from `convergence_ball` and `loss_constants`.
-    - `delta`: as in `alpha_threshold`.
-    - `gap`: `g(f(w0)) - g_inf`. Defaults to the larger `g(f(w0)) - inf g`.
+    `ball` and `loss` are those of `alpha_threshold`, as is `delta`. `gap` is `g(f(w0)) - g_inf` and
+    defaults to the larger `g(f(w0)) - inf g`.
 
     Reference: Statements D11 and D6.
     """
@@ -324,9 +296,7 @@ def path_bound(
 def quadratic_constant(lipschitz: Constant, sigma: float) -> Constant:
     """Compute `C = L / (2 sigma_0^2)` of `|r_{k+1}| <= C |r_k|^2` for full Gauss-Newton steps.
 
-    Arguments:
-
-    - `lipschitz`, `sigma`: `L`, and a lower bound `sigma_0 > 0` of the smallest singular value.
+    `lipschitz` is `L`, and `sigma` is `sigma_0 > 0`, the smallest singular value or a lower bound.
 
     Reference: Statement D13.
     """

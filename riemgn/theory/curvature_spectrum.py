@@ -10,11 +10,12 @@ import numpy as np
 import scipy.sparse.linalg
 from jaxtyping import Array, Float
 
-from .._types import Count, Weights
+from .._types import Weights
 from ..geometry.immersion import Immersion, TangentFrame
 from ..linalg import numerical_rank, singular_values
 from ..problem import Problem
 from .constants import Constant
+from .path_quantities import jacobian
 
 DENSE_UP_TO = 300  # number of parameters up to which the Hessian is formed; above, Lanczos uses products
 METHODS = ("auto", "dense", "lanczos")
@@ -118,13 +119,8 @@ def slowest_share(problem: Problem, w: Weights, u: Float[np.ndarray, " n"], *, w
     """Compute the share of `|u|^2` in the slowest modes at `w`.
 
     Near the limit `u_t = sum_i c_i exp(-theta_i t) v_i` with orthonormal `v_i`. If the share is
-    near 1, a Gauss-Newton flow that ends at `w` has reached its final rate.
-
-    Arguments:
-
-    - `w`: flat parameters (p,) near the limit.
-    - `u`: a vector of outputs (n,).
-    - `within`: modes count as slowest if `theta <= (1 + within) theta_min`.
+    near 1, a Gauss-Newton flow that ends at `w` has reached its final rate. `u` is a vector of
+    outputs (n,). Modes count as slowest if `theta <= (1 + within) theta_min`.
 
     Reference: Statement D12.
     """
@@ -138,22 +134,12 @@ def _tangent(problem: Problem, w: Weights, rank: int | None) -> tuple[Immersion,
     w = jnp.asarray(w)
     if w.shape != (problem.p,):
         raise ValueError(f"`w` must have shape {(problem.p,)}, got {w.shape}.")
-    found = int(_rank(problem, w))
+    found = int(numerical_rank(singular_values(jacobian(problem, w)), (problem.n, problem.p)))
     rank = found if rank is None else rank
     if not 0 < rank <= found:
         raise ValueError(f"`rank` must be between 1 and the numerical rank {found} of J(w), got {rank}.")
     immersion = Immersion(problem, None, None, rank)
-    return immersion, _frame(immersion, w)
-
-
-@eqx.filter_jit
-def _rank(problem: Problem, w: Weights) -> Count:
-    return numerical_rank(singular_values(problem.jac(w)), (problem.n, problem.p))
-
-
-@eqx.filter_jit
-def _frame(immersion: Immersion, w: Weights) -> TangentFrame:
-    return immersion.frame(w)
+    return immersion, immersion.frame(w)
 
 
 def _covector(immersion: Immersion, frame: TangentFrame, of_objective: bool) -> tuple[Array, Array]:

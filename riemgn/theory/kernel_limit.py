@@ -44,12 +44,7 @@ def kernel_limit(trajectories: Evidence, x_new: ArrayLike | None = None) -> Find
 
 
 def deviation(traj: Trajectory, x_new: ArrayLike | None) -> float:
-    """Compute the largest difference of the two predictions, in units of `|y - f_0|_inf`.
-
-    Arguments:
-
-    - `x_new`: new inputs, or None for midpoints of neighbouring training inputs.
-    """
+    """Compute the largest difference of the two predictions, in units of `|y - f_0|_inf`."""
     problem = traj.problem
     new = 0.5 * (problem.x + np.roll(np.asarray(problem.x), 1, axis=0)) if x_new is None else np.asarray(x_new)
     at_new = eqx.tree_at(lambda p: (p.x, p.y), problem, (new, np.zeros(len(new) * problem.n // len(problem.x))))

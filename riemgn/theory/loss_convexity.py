@@ -3,12 +3,10 @@
 import math
 from dataclasses import dataclass
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
-from .._types import Scalar
 from ..loss import LOSSES
 from ..problem import Problem
 
@@ -54,7 +52,7 @@ def loss_constants(problem: Problem, outputs: Float[ArrayLike, "t n"] | None = N
     if type(loss) not in LOSSES.values():
         known = f"Constants on the sublevel set are known for {', '.join(LOSSES)}, got {type(loss).__name__}"
         raise ValueError(f"{known}; use its `strong_convexity` and `smoothness`.")
-    gap = max(float(_gap(problem)), 0.0)
+    gap = max(float(problem.objective(problem.w0) - loss.infimum(problem.y)), 0.0)
     if outputs is None:
         low, high = _sublevel_interval(problem, gap / loss.scale(problem.n))
         where = "sublevel set of the start"
@@ -73,7 +71,7 @@ def loss_constants(problem: Problem, outputs: Float[ArrayLike, "t n"] | None = N
 def _curvature(problem: Problem, f: np.ndarray) -> np.ndarray:
     """Diagonal of `Hess g`. At an infinite end its limit is 0 for every loss that has one."""
     finite = np.isfinite(f)
-    return np.where(finite, np.asarray(_loss_hess(problem, jnp.asarray(np.where(finite, f, 0.0)))), 0.0)
+    return np.where(finite, np.asarray(problem.loss_hessian(jnp.asarray(np.where(finite, f, 0.0)))), 0.0)
 
 
 def _sublevel_interval(problem: Problem, excess: float) -> tuple[np.ndarray, np.ndarray]:
@@ -102,20 +100,10 @@ def _sublevel_interval(problem: Problem, excess: float) -> tuple[np.ndarray, np.
 
 
 def _minimiser(problem: Problem) -> np.ndarray:
-    """The minimiser of each term, or the starting output if there is none."""
+    """The minimiser of each term, or the starting output without one."""
     y, name = np.asarray(problem.y), type(problem.loss).__name__
     if name in ("SquaredLoss", "PseudoHuberLoss"):
         return y.copy()
     with np.errstate(divide="ignore"):
         minimiser = np.log(y) if name == "PoissonLoss" else np.log(y) - np.log1p(-y)
     return np.where(np.isfinite(minimiser), minimiser, np.asarray(problem.outputs(problem.w0)))
-
-
-@eqx.filter_jit
-def _gap(problem: Problem) -> Scalar:
-    return problem.objective(problem.w0) - problem.loss.infimum(problem.y)
-
-
-@eqx.filter_jit
-def _loss_hess(problem: Problem, f: Array) -> Array:
-    return problem.loss_hessian(f)

@@ -48,7 +48,7 @@ def damped_rate(traj: Trajectory) -> Findings:
     ratio = float(np.min(np.log(gap[0] / gap[used]) / exponent[used])) if used.any() else math.nan
     hypotheses = _hypotheses(traj, nu, LevenbergMarquardtFlow, InterpolatedFlow, GaussNewtonFlow, GradientFlow)
     name = "smallest log((g_0 - g*) / (g_t - g*)) / (2 nu int theta)"
-    # Gauss-Newton on least squares attains the bound; the slack is for Simpson's rule and the floor
+    # Gauss-Newton on least squares attains the bound; the slack is for Simpson's rule
     constant = "nu and lambda_min(K) measured on the path"
     return Findings(hypotheses, (Conclusion(name, 1.0, ratio, "at_least", 1e-5, constant=constant),))
 
@@ -109,7 +109,7 @@ def adaptive_damping(trajectories: Evidence) -> Findings:
 def slowest_mode_ratio(traj: Trajectory, schedule: SpectralDamping | ExponentialDamping) -> float:
     """Compute measured over predicted log-decay along the last left singular vector of `J(w0)`.
 
-    It is taken at the last time at which the component is above its floor.
+    It is taken at the last time at which the component is above 1e-6 of its start.
     """
     u, s, _ = np.linalg.svd(np.asarray(traj.problem.jac(traj.problem.w0)), full_matrices=False)
     amplitude = np.abs(np.asarray(traj.outputs - traj.problem.y) @ u[:, -1])

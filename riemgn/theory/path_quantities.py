@@ -97,12 +97,9 @@ def integrals(
 ) -> Float[np.ndarray, " intervals"]:
     """Compute `int integrand(t, w_t) dt` over each interval between saved times.
 
-    It uses Gauss-Legendre quadrature of the dense output with `count` nodes in each interval.
-
-    Arguments:
-
-    - `integrand`: scalar function of (t, w, problem, flow, rank), at module level, so that it
-      compiles once.
+    It uses Gauss-Legendre quadrature of the dense output with `count` nodes in each interval. The
+    integrand is a function of (t, w, problem, flow, rank) at module level, so that it compiles
+    once.
     """
     nodes, weights = np.polynomial.legendre.leggauss(count)
     edges = np.asarray(traj.ts)
@@ -209,12 +206,7 @@ def jacobian(problem: Problem, w: Float[Array, " p"]) -> Float[Array, "n p"]:
 
 
 def polyak_quotient(traj: Trajectory, floor: float = 1e-20) -> float:
-    """Compute `min |grad g|^2 / (2 (g - inf g))`, which is at least `nu` near the path.
-
-    Arguments:
-
-    - `floor`: saved times whose gap is below this share of the first gap are left out.
-    """
+    """Compute `min |grad g|^2 / (2 (g - inf g))` over gaps above `floor` times the first gap."""
     gap = gaps(traj)
     above = gap > floor * gap[0]
     return float(np.min(np.sum(gradients(traj) ** 2, axis=1)[above] / (2 * gap[above])))

@@ -18,17 +18,16 @@ from ..trajectory import Trajectory
 
 LEVEL = 0.95
 MIN_POINTS = 8
-MARGINS = (100.0, 10.0)  # values count above this multiple of the floor; the second if few remain
+MARGINS = (100.0, 10.0)  # values count above this multiple of `floor`; the second if few remain
 MIN_EFOLDS = 1.5  # a part that falls by less is a transient, not a slope
 BREAKS = 100  # candidate times of a break
 
 
 @dataclass(frozen=True)
 class Slope:
-    """One fitted slope.
+    """One fitted slope: `rate` is `-d log(value) / dt` with its 95 % `interval`.
 
-    - `rate`: `-d log(value) / dt` with its 95 % `interval`.
-    - `window`: the times (t0, t1) of the fit, with `points` values that fall by `efolds` e-folds.
+    The fit uses `points` values on `window` (t0, t1), which fall by `efolds` e-folds.
     """
 
     rate: float
@@ -49,7 +48,7 @@ class RateFit:
     - `rate`, `interval`, `window`: rate per unit time, 95 % interval and times of the last slope.
     - `slopes`: one `Slope`, or two in order of time.
     - `break_time`: the time where the two lines meet, or None.
-    - `floor`: the noise level of the values, or None if there was no sign of one.
+    - `floor`: the noise level of the values, or None if it is not visible.
     """
 
     rate: float
@@ -74,7 +73,7 @@ class RateFit:
 def fit_rate(ts: ArrayLike, values: ArrayLike, *, floor: float | None = None) -> RateFit:
     """Fit the decay rate `-d log(values) / dt` of a positive curve on an automatic window.
 
-    1. Floor: values from the first one below 100 floors on are left out (10 floors if too few
+    1. Noise: values after the first one below `100 floor` are left out (`10 floor` if too few
        remain). Without `floor`, it is estimated from values that are not positive, or from a last
        part that is flat: it falls by less than an e-fold, at under a quarter of the rate before.
     2. Two slopes: the best continuous line with one break gives two slopes if each falls by 1.5
@@ -94,7 +93,7 @@ def fit_rate(ts: ArrayLike, values: ArrayLike, *, floor: float | None = None) ->
     Returns: a `RateFit`.
 
     Raises: `ValueError` for arrays that do not fit or are not finite, for fewer than 8 points above
-    the floor, or for growing values.
+    the noise, or for growing values.
 
     >>> import numpy as np, riemgn as rg
     >>> ts = np.linspace(0, 10, 50)
@@ -150,7 +149,7 @@ def _estimated_floor(t: np.ndarray, v: np.ndarray) -> float | None:
 
 
 def _above(t: np.ndarray, v: np.ndarray, floor: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Times and logarithms before the first value near the floor."""
+    """Times and logarithms before the first value near `floor`."""
     if floor is None:
         return t, np.log(v)
     for margin in MARGINS:
@@ -229,10 +228,7 @@ def _regress(t: np.ndarray, y: np.ndarray) -> Slope:
 
 @dataclass(frozen=True)
 class LocalRates:
-    """The rate `-d log(value) / dt` at the times `ts` (t,).
-
-    - `rates`: (t,). `errors`: estimates (t,) of their numerical error.
-    """
+    """The `rates` `-d log(value) / dt` (t,) at times `ts` (t,), with estimated `errors` (t,)."""
 
     ts: np.ndarray
     rates: np.ndarray
@@ -244,10 +240,7 @@ def instantaneous_rate(ts: ArrayLike, values: ArrayLike) -> LocalRates:
 
     The rate is that of the spline of degree 5. The error is the difference from degree 3.
 
-    Arguments:
-
-    - `ts`: increasing times (t,).
-    - `values`: positive values (t,), at least 8.
+    `ts` are increasing times (t,), at least 8, and `values` (t,) are positive.
 
     Raises: `ValueError` for arrays that do not fit, are not finite, or are not positive.
 
@@ -270,10 +263,7 @@ def dense_rate(trajectory: Trajectory, ts: ArrayLike) -> LocalRates:
     `d/dt log |u| = <u, Du[w']> / |u|^2` with `u = P grad g`, at the point `w(t)` of the dense
     output. The error is the change if `w'` is the derivative of the interpolation instead.
 
-    Arguments:
-
-    - `trajectory`: of a flow, from `solve(..., dense=True)`.
-    - `ts`: times (t,) inside it.
+    `trajectory` comes from `solve(..., dense=True)`, and `ts` are times (t,) inside it.
 
     Raises: `ValueError` for iterates of a method, without dense output, or for a time outside.
 

@@ -63,11 +63,6 @@ class StartEnclosure:
     threshold_met: Status
     bits: int
 
-    def __str__(self) -> str:
-        ending = "" if self.threshold is None else f", alpha_0 in {self.threshold} ({self.threshold_met})"
-        first = f"lambda_min > 0 {self.positive}: {self.eigenvalue}, sigma_min in {self.sigma_min}"
-        return f"{first}, |y| in {self.targets}, |f0 - y| in {self.residual}{ending}; {self.bits} bits"
-
 
 def enclose_start(problem: Problem, *, tolerance: float = 1e-9, delta: float = 0.5) -> StartEnclosure:
     """Enclose `lambda_min`, `sigma_min(J)`, `|y|`, `|f - y|` and `alpha_0` at the start.
@@ -91,8 +86,7 @@ def enclose_start(problem: Problem, *, tolerance: float = 1e-9, delta: float = 0
     Raises: `ValueError` without python-flint, for other models than smooth MLP, linear models and
     their wrappers, or for a problem that is too large.
 
-    Reference: Rump, Acta Numerica 19 (2010), section 10. Johansson, IEEE Trans. Computers 66
-    (2017).
+    Reference: Rump, Acta Numerica 19 (2010), section 10. Johansson, IEEE Trans. Comput. 66.
     """
     try:
         flint = importlib.import_module("flint")

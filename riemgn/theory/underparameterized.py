@@ -92,7 +92,7 @@ def underparameterized_convergence(traj: Trajectory) -> Findings:
 
 
 def _smallest_rate(ts: np.ndarray, shares: np.ndarray, floor: float) -> float:
-    """The smallest `-log(share_t) / t` over positive times with a share above the floor."""
+    """The smallest `-log(share_t) / t` over positive times with `share > floor`."""
     used = (ts > 0) & (shares > floor)
     return float(np.min(-np.log(shares[used]) / ts[used])) if used.any() else math.nan
 
