@@ -15,7 +15,7 @@ from .sources import MAX_CATEGORIES, read_source, Table
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Inputs and targets as float64 arrays, with a record of their origin; unpacks as `x, y`.
+    """Inputs and targets as float64 arrays, with their origin. You can unpack it as `x, y`.
 
     - `name`: name of the set, or the file name of your table.
     - `x`: training inputs (n, d).
@@ -237,7 +237,7 @@ def _transformed(transformer: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _one_hot(column: Any, train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], list[str], dict[str, Any]]:
-    """Encode all categories except the first; unknown test categories count as the first."""
+    """Encode all categories except the first, which also stands for unknown test categories."""
     from sklearn.preprocessing import OneHotEncoder
 
     values = column.fillna("missing").astype(str).to_numpy(object)[:, None]

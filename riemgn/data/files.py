@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 Frame = Any  # a pandas.DataFrame
-Column = Any  # a pandas.Series; pandas is imported where it is used, because the import takes 0.5 s
+Column = Any  # a pandas.Series. pandas is imported late, because the import takes 0.5 s.
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_UNSIGNED_BYTE = 8
 _MIN_NUMERIC_SHARE = 0.5  # above this share of numbers, a text in a column is an error

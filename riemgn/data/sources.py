@@ -63,7 +63,7 @@ _FETCH_TIMEOUT_SECONDS = 30.0
 
 
 class DataUnavailableError(ValueError):
-    """A data set is neither bundled nor in the folder, and could not be downloaded."""
+    """A data set is not bundled, not in the folder, and could not be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _read_user_table(path: Path, target: str | None) -> Table:
 
 
 def as_classes(labels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return labels as text (None if missing) and the sorted classes; numbers sort as numbers.
+    """Return labels as text (None if missing) and the sorted classes. Numbers sort as numbers.
 
     Raises: `ValueError` for more than `MAX_CATEGORIES` classes.
     """

@@ -127,7 +127,7 @@ def _orthonormal(rng: np.random.Generator, n: int, r: int) -> np.ndarray:
 
 
 def _generator(key: PRNGKeyArray) -> np.random.Generator:
-    """Return a NumPy generator with the seed of a JAX key; it draws float64 in any JAX mode."""
+    """Return a NumPy generator with the seed of a JAX key, because it always draws float64."""
     if not isinstance(key, jax.Array):
         raise ValueError(f"`key` must be a JAX key such as jax.random.key(0), got {key!r}.")
     words = np.asarray(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)

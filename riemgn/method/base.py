@@ -33,7 +33,7 @@ class MethodState(eqx.Module):
 
 
 class AbstractMethod(eqx.Module):
-    """A discrete method `w_{k+1} = w_k + eta d_k`; write a subclass to add your own.
+    """A discrete method `w_{k+1} = w_k + eta d_k`. You can add your own as a subclass.
 
     - `step_size`: `eta > 0` in units of the flow's time, an array.
     - `name`: short name for tables and legends.
@@ -55,9 +55,9 @@ class AbstractMethod(eqx.Module):
 
     @abc.abstractmethod
     def init(self, problem: Problem, w: Weights, rank: Count) -> MethodState:
-        """Return the state before the first step; its report has the later names and zeros.
+        """Return the state before the first step.
 
-        `rank` is the numerical rank of `J` at the start.
+        Its report has zeros under the names of later reports. `rank` is the numerical rank of `J`.
         """
 
     @abc.abstractmethod

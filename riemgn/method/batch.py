@@ -66,7 +66,7 @@ class AbstractBatchMethod(AbstractMethod):
         return jnp.arange(count)
 
     def draw(self, samples: Samples, step: Count, key: Key) -> tuple[Samples, Batch | None]:
-        """Return the new order of the samples and the batch of a step; None means all samples."""
+        """Return the new order of the samples and the batch of a step, or None for all samples."""
         if self.batch_size is None:
             return samples, None
         blocks = -(-samples.size // self.batch_size)
@@ -96,7 +96,7 @@ def linearise_batch(problem: Problem, w: Weights, batch: Batch | None) -> tuple[
     else:
         f = batch_outputs(problem, w, batch)
         jac = problem.jac_of(lambda w: batch_outputs(problem, w, batch), w, f.size)
-    # `loss.gradient` and `loss.hessian` count the padding in a mean; the ratio corrects it
+    # `loss.gradient` and `loss.hessian` count the padding in a mean, which the ratio corrects
     ratio = _scale(problem, valid) / problem.loss.scale(valid.size)
     loss_gradient, loss_hessian = ratio * problem.loss.gradient(f, y), ratio * problem.loss.hessian(f, y)
     residual, loss_gradient = jnp.where(valid, f - y, 0.0), jnp.where(valid, loss_gradient, 0.0)

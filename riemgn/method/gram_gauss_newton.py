@@ -20,7 +20,8 @@ class GramGaussNewton(AbstractBatchMethod):
 
     `K_BB = J_B J_B^T` is the Gram matrix of the batch, and `grad g_B = r_B` for the squared loss
     (sum). The parameters `(lambda, a)` of Cai et al., `J_B^T (lambda K_BB + a I)^{-1} r_B`, are
-    `eta = 1 / lambda` and `rho = a / lambda`.
+    `eta = 1 / lambda` and `rho = a / lambda`. For example, use it if the Jacobian of all samples is
+    too large to factor at every step.
 
     On an over-parameterised linear model `r^T K^{-1} r` never increases for `eta <= 2`, in any
     order of the batches. With `eta = 1` and `rho = 0` a cyclic epoch is one sweep of block
@@ -89,7 +90,7 @@ class GramGaussNewton(AbstractBatchMethod):
 
 
 def _batch_direction(point: Linearisation, valid: Mask, damping: Scalar | None, padded: bool) -> tuple[Weights, Count]:
-    """Return `-J_B^T (K_BB + rho I)^{-1} g_B` (`-J_B^+ g_B` if `damping` is None) and the rank."""
+    """Return `-J_B^T (K_BB + rho I)^{-1} g_B`, or `-J_B^+ g_B` without damping, and the rank."""
     jac, g = point.jac, point.loss_gradient
     n, p = jac.shape
     if not padded or n >= p:

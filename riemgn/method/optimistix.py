@@ -100,7 +100,7 @@ class _State(eqx.Module):
 
 
 class _Residuals(AbstractModel):
-    """A model whose outputs are the residuals `fn(y, args)`; it ignores `x`."""
+    """A model whose outputs are the residuals `fn(y, args)`. It ignores `x`."""
 
     fn: Callable
     args: PyTree

@@ -102,7 +102,7 @@ class PseudoHuberPenalty(AbstractAbsolutePenalty):
 
     Arguments:
 
-    - `smoothing`: `mu > 0` (default 1).
+    - `smoothing`: `mu > 0` (default 1), for example the size of a parameter that you call small.
     - `constant`, `order`: `M_h` and `nu` (default 2 and 2.6, as in the released code). The smallest
       valid constant for 2.6 is `3 sqrt(10) 11^{-0.55} = 2.5372`. With 2, `self_concordance` is
       valid for `p >= 4`.

@@ -60,7 +60,7 @@ class AbstractPenalty(eqx.Module):
 
     @abc.abstractmethod
     def tight_constant(self, order: float) -> float:
-        """Return the smallest valid `M_h` for the order `nu`, infinite if there is none.
+        """Return the smallest valid `M_h` for the order `nu`, or infinity if no constant is valid.
 
         For a penalty that is not separable the constant is valid, but not always the smallest.
         """
@@ -89,7 +89,7 @@ class AbstractPenalty(eqx.Module):
         `distance` `t`. It is 1/2 at `t = 0` and infinite for `t >= 1`. For `nu = 2` the power is
         `exp(s t)`.
 
-        Reference: Sun and Tran-Dinh, arXiv:1703.04599; the integral form is derived here.
+        Reference: Sun and Tran-Dinh, arXiv:1703.04599. The integral form is derived here.
         """
         if self.order == 2:
             return _near_zero(distance, lambda t: (jnp.expm1(t) - t) / t**2, lambda k: 1 / k)

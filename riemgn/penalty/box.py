@@ -17,9 +17,9 @@ from .base import AbstractSeparablePenalty
 class ExponentialPenalty(AbstractSeparablePenalty):
     """Exponential barriers at the bounds, `h_mu(x) = mu exp((a - x) / mu) + mu exp((x - b) / mu)`.
 
-    The constants `M_h = 1` and `nu = 2` are sharp. An infinite bound has no barrier. Use it if the
-    parameters stay within some tens of `mu` of a bound. Farther inside, the second derivative is
-    nearly 0, and GGN-SCORE divides by it.
+    The constants `M_h = 1` and `nu = 2` are sharp. An infinite bound has no barrier. You can use it
+    if the parameters stay within some tens of `mu` of a bound. Farther inside, the second
+    derivative is nearly 0, and GGN-SCORE divides by it.
 
     Arguments:
 

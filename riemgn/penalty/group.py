@@ -45,8 +45,8 @@ class SparseGroupPenalty(AbstractPenaltyOnAbsolute):
     >>> float(penalty(w) - h(w))  # 2 (sqrt(12^2 + 3^2 + 4^2) - 12)
     2.0
 
-    Reference: Simon, Friedman, Hastie, Tibshirani, J. Comput. Graph. Stat. 22 (2013); the smooth
-    form is derived here; Statement C13.
+    Reference: Simon, Friedman, Hastie, Tibshirani, J. Comput. Graph. Stat. 22 (2013);
+    Statement C13. The smooth form is derived here.
     """
 
     absolute: AbstractAbsolutePenalty
