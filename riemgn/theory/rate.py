@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from scipy.interpolate import make_interp_spline
-from scipy.stats import linregress, t as student
+from scipy.special import stdtrit
 
 from ..flow import AbstractFlow
 from ..geometry.immersion import Immersion
@@ -81,8 +80,8 @@ def fit_rate(ts: ArrayLike, values: ArrayLike, *, floor: float | None = None) ->
     3. Transient: up to two thirds of the points are dropped at the start and a third at the end.
        The longest window is used whose interval is at most twice the narrowest one.
 
-    The interval is that of `scipy.stats.linregress`. Its standard error is enlarged for
-    first-order autocorrelation of the residuals, as in Santer et al., J. Geophys. Res. 105 (2000).
+    The interval is that of least squares. Its standard error is enlarged for first-order
+    autocorrelation of the residuals, as in Santer et al., J. Geophys. Res. 105 (2000).
 
     Arguments:
 
@@ -214,15 +213,15 @@ def _best_window(t: np.ndarray, y: np.ndarray) -> Slope:
 def _regress(t: np.ndarray, y: np.ndarray) -> Slope:
     """Least squares on all points, with an interval that allows for autocorrelated residuals."""
     n, span = t.size, float(np.ptp(t))
-    fit = cast(Any, linregress(t, y))
-    rest = y - fit.intercept - fit.slope * t
+    centred = t - t.mean()
+    rate = -float(centred @ y / (centred @ centred))
+    rest = y - y.mean() + rate * centred
     square = float(rest @ rest) + n * (4 * np.finfo(float).eps * max(1.0, float(np.max(np.abs(y))))) ** 2
     correlation = float(rest[1:] @ rest[:-1]) / square
     correlation = min(max(correlation + (2 + 4 * correlation) / n, 0.0), 0.99)  # removes the bias of the estimate
     independent = max(n * (1 - correlation) / (1 + correlation), 3.0)
-    error = math.sqrt(square / (independent - 2) / np.sum((t - t.mean()) ** 2))
-    half = float(student.ppf((1 + LEVEL) / 2, independent - 2)) * error
-    rate = -float(fit.slope)
+    error = math.sqrt(square / (independent - 2) / (centred @ centred))
+    half = float(stdtrit(independent - 2, (1 + LEVEL) / 2)) * error
     return Slope(rate, (rate - half, rate + half), (float(t[0]), float(t[-1])), n, rate * span)
 
 

@@ -30,7 +30,7 @@ def broken_line(times, *parts):
 
 @pytest.mark.parametrize("phi", [0.0, 0.9])
 def test_interval_covers_the_rate_under_correlated_noise(phi):
-    fits = [fit_rate(T, np.exp(-T + 0.1 * noise)) for noise in autoregressive(phi, T.size, 40)]
+    fits = [fit_rate(T, np.exp(-T + 0.1 * noise)) for noise in autoregressive(phi, T.size, 100)]
     low, high = np.array([fit.interval for fit in fits]).T
     assert 0.85 <= np.mean((low <= 1) & (1 <= high))
     assert np.mean(high - low) < 0.2  # an interval that is useful
