@@ -1,4 +1,4 @@
-"""The geometry of nonlinear least squares: Gauss-Newton flows and methods, output manifolds, and certificates of theorems about them."""
+"""The geometry of nonlinear least squares: flows, methods, output manifolds and certificates."""
 
 import typing as _typing
 
