@@ -15,7 +15,7 @@ export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 .DEFAULT_GOAL := help
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install reproduce gallery apps docs test test-papers test-all test-wheel coverage mutants bench lint dist clean
+.PHONY: help install reproduce gallery apps docs test test-papers test-all test-full test-wheel coverage mutants bench lint dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,9 +46,12 @@ test: $(STAMP) ## run the tests: laws, closed forms, bad input, interop, snippet
 test-papers: $(STAMP) ## run the items of the papers and the essays at quick size
 	$(PYTEST) -m papers $(ARGS)
 
-test-all: $(STAMP) ## run every test, then those on the wheel
-	$(PYTEST) -m "" $(ARGS)
+test-all: $(STAMP) ## run every test but the items at full size, then the tests on the wheel
+	$(PYTEST) -m "not full" $(ARGS)
 	$(MAKE) test-wheel
+
+test-full: $(STAMP) ## run the items of the papers at full size, an hour and more
+	RIEMGN_TEST_OPTIMISED=1 $(BIN)/python -m pytest -m full $(ARGS)
 
 test-wheel: dist ## run the tests on the package installed from its wheel, outside the checkout
 	$(BIN)/python -m tests.wheel $(ARGS)

@@ -17,7 +17,7 @@ QUICK = [name for name in ITEMS if name not in ("cai2019/overhead", "adeoye2024/
 @pytest.mark.parametrize(
     ("name", "quick"),
     [pytest.param(name, True, marks=pytest.mark.papers, id=name) for name in QUICK]
-    + [pytest.param(name, False, marks=pytest.mark.slow, id=f"{name}-full") for name in ITEMS],
+    + [pytest.param(name, False, marks=pytest.mark.full, id=f"{name}-full") for name in ITEMS],
 )
 def test_item_holds_and_matches_its_golden_numbers(name, quick, tmp_path):
     outcome = run_item(ITEMS[name], Settings(out=tmp_path, quick=quick))
