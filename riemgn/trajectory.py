@@ -68,10 +68,10 @@ class Trajectory(eqx.Module):
     - `losses`: `g(f(w_t))`, (t,).
     - `grad_norms`: `|P grad g(f(w_t))|`, (t,), the norm of the Riemannian gradient.
     - `sigma_min`: smallest non-zero singular value of `J(w_t)`, (t,), where the rank at the start
-      decides which one that is. On a damped output manifold `J` is the Jacobian of the graph. If `n
-      < p` it is the root of an eigenvalue of `K` with relative error 1e-8 while `cond(K)` is below
-      about 2e7 (float64), and comes from an SVD otherwise. `sigma_min` and `grad_norms` are NaN for
-      a matrix-free solve, and for `iterate` with `spectra=False`.
+      decides which one. On a damped output manifold `J` is the Jacobian of the graph. If `n < p` it
+      is the root of an eigenvalue of `K` with relative error 1e-8 while `cond(K)` is below about
+      2e7 (float64), and comes from an SVD otherwise. `sigma_min` and `grad_norms` are NaN for a
+      matrix-free solve, and for `iterate` with `spectra=False`.
     - `error`: `|f(w_t) - f_tight(w_t)|`, (t,), against a second solve at a hundredth of the
       tolerances. None unless you passed `error=True`.
     - `result`: a member of `RESULTS`, for use inside `jit`. `status` is its name.
@@ -151,7 +151,7 @@ class Trajectory(eqx.Module):
         return f"{self.stats['num_steps']} steps{solver}"
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the sampled quantities as NumPy arrays, without those that are None."""
+        """Return the sampled quantities as NumPy arrays, without missing ones."""
         names = ("ts", "params", "outputs", "losses", "grad_norms", "sigma_min", "error", "points")
         return {name: np.asarray(getattr(self, name)) for name in names if getattr(self, name) is not None}
 
@@ -179,8 +179,8 @@ class Trajectory(eqx.Module):
           numbered, with the coordinate `leaf` that names the leaf of the PyTree.
         - Variables: `losses`, `grad_norms`, `sigma_min` and `error` (t,), `outputs` (t, n),
           `params` (t, p), each with `long_name` and `units`; and `stats["per_step"]` over `step`.
-        - Attributes: `flow`, `settings` (the arguments of the flow), `result`, `n`, `p` and the
-          `stats` that are not None. Booleans are 0 or 1, lists and dictionaries are JSON.
+        - Attributes: `flow`, `settings` (the arguments of the flow), `result`, `n`, `p` and
+          `stats`. Booleans are 0 or 1, lists and dictionaries are JSON, and None is left out.
 
         >>> import riemgn as rg
         >>> traj = rg.solve(rg.task.circle(), rg.GaussNewtonFlow(), t1=1.0, ts=[0.0, 0.5, 1.0])
@@ -227,13 +227,9 @@ class Trajectory(eqx.Module):
         return attributes
 
     def _rows(self) -> list[tuple[str, float, float]]:
-        curves = {
-            "time": self.ts,
-            "loss": self.losses,
-            "gradient norm": self.grad_norms,
-            "smallest singular value": self.sigma_min,
-        }
-        return [(name, float(values[0]), float(values[-1])) for name, values in curves.items()]
+        names = ("time", "loss", "gradient norm", "smallest singular value")
+        curves = (self.ts, self.losses, self.grad_norms, self.sigma_min)
+        return [(name, float(values[0]), float(values[-1])) for name, values in zip(names, curves, strict=True)]
 
     def _can_print(self) -> bool:
         """Whether this holds the numbers of one run, and not tracers, shapes or a batch."""

@@ -94,7 +94,7 @@ def test_curves_of_a_sweep_have_the_same_names_and_units(flowed, tmp_path):
     assert curves["losses"].isel(run=0, time=-1).item() == pytest.approx(float(flowed.losses[-1]), rel=1e-6)
 
 
-# --- status, message and printing ------------------------------------------------------------------
+# --- status, message and printing -----------------------------------------------------------------
 
 CIRCLE = rg.task.circle(radius=2.0, target=1.0, angle=1.0)
 

@@ -23,10 +23,9 @@ def _as_floats(value: ArrayLike) -> Array:
 
 
 class AbstractEmbeddedChart(AbstractModel):
-    """A smooth, injective parametrisation `v -> psi(v)` of a manifold N around a base point `psi(0)`.
+    """A smooth, injective parametrisation `v -> psi(v)` of a manifold N around the point `psi(0)`.
 
-    As a model it ignores its inputs: `chart(v, x) = psi(v)`. So the outputs of a problem with this
-    model lie on N.
+    As a model it ignores its inputs, so the outputs of a problem with it lie on N.
 
     - `base`: the base point.
     - `dim`: dimension of N, which is the number of parameters.

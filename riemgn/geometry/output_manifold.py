@@ -10,7 +10,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._repr import setting_text
 from .._types import Key, Params, Scalar, Weights
 from .._validation import is_traced
 from ..linalg import singular_values
@@ -31,11 +30,10 @@ class OutputManifold(eqx.Module):
     `T M = range J`,  `P = J J^+`,  `grad_M g = P grad g`. So the Gauss-Newton flow is the
     Riemannian gradient flow of `g` on `M`.
 
-    You name a point of `M` by its parameters, flat (p,) or a PyTree like `problem.params`, because
-    `f` need not be injective. Tangent and normal vectors are ambient, shape (m,). Methods work
-    under `jax.jit`, `jax.vmap` and forward-mode derivatives. If you call them with concrete arrays,
-    they raise `ValueError` for vectors that are not tangent and for singular points of the chart.
-    Inside a transformation nothing is checked, and a failed computation gives NaN.
+    You name a point by its parameters, flat (p,) or a PyTree like `problem.params`. Tangent and
+    normal vectors are ambient, shape (m,). Methods work under `jax.jit`, `jax.vmap` and
+    forward-mode derivatives. With concrete arrays they raise `ValueError` for vectors that are not
+    tangent and for singular points. Inside a transformation a failed computation gives NaN.
 
     Arguments:
 
@@ -87,15 +85,13 @@ class OutputManifold(eqx.Module):
                 )
 
     def __hash__(self) -> int:
-        return id(self)  # `jax.jit(manifold.exp)` hashes the bound method, and arrays have no hash
+        return id(self)  # because `jax.jit(manifold.exp)` hashes the bound method
 
     def __repr__(self) -> str:
         form = None if self.immersion.form is None else eqx.tree_pformat(self.immersion.form)
-        damping = "" if self.immersion.damping is None else f", damping={setting_text(self.immersion.damping)}"
-        model = self.problem.model.short_name
-        return f"OutputManifold(dim={self.dim}, ambient_dim={self.ambient_dim}, {model}, form={form}{damping})"
-
-    # --- sizes, points and rank -------------------------------------------------------------------
+        damping = "" if self.immersion.damping is None else f", damping={float(self.immersion.damping):g}"
+        sizes = f"dim={self.dim}, ambient_dim={self.ambient_dim}, {self.problem.model.short_name}"
+        return f"OutputManifold({sizes}, form={form}{damping})"
 
     @property
     def problem(self) -> Problem:
@@ -114,7 +110,7 @@ class OutputManifold(eqx.Module):
 
     @property
     def p(self) -> int:
-        """Number of parameters. It is above `dim` if the chart is rank-deficient."""
+        """Number of parameters, at least `dim`."""
         return self.immersion.p
 
     def embed(self, params: Params) -> Ambient:
@@ -127,8 +123,7 @@ class OutputManifold(eqx.Module):
 
     def rank_report(self, params: Params | None = None) -> RankReport:
         """Kept and dropped singular values at a point. Defaults to `w0`."""
-        w = self.problem.w0 if params is None else self._weights(params)
-        spectrum = np.asarray(_spectrum(self.immersion, w))
+        spectrum = np.asarray(_spectrum(self.immersion, self._start(params)))
         return rank_report(spectrum, (self.ambient_dim, self.p), self.policy, self.dim)
 
     def project(self, target: ArrayLike, start: Params | None = None, tol: float = 1e-12) -> Weights:
@@ -141,14 +136,12 @@ class OutputManifold(eqx.Module):
         """
         w, residual = _project(self.immersion, self._vector("target", target), self._start(start), jnp.asarray(tol))
         if _concrete(residual) and not float(residual) <= tol**0.5:
-            raise GeometryError(
-                f"The projection stopped with a tangent part of {float(residual):.3g} relative to the residual; "
-                "pass a nearer `start`, or damp the manifold."
-            )
+            tangent = f"a tangent part of {float(residual):.3g} relative to the residual"
+            raise GeometryError(f"The projection stopped with {tangent}; pass a nearer `start`, or damp the manifold.")
         return w
 
     def belongs(self, point: ArrayLike, atol: float = 1e-8, start: Params | None = None) -> Bool[Array, ""]:
-        """Whether an ambient point (m,) lies within `atol` of the sheet of `M` through `start`."""
+        """Whether an ambient point (m,) is within `atol` of the sheet of `M` through `start`."""
         return _distance(self.immersion, self._vector("point", point), self._start(start))[1] <= atol
 
     def point(self, point: ArrayLike, atol: float = 1e-8, start: Params | None = None) -> Weights:
@@ -194,10 +187,9 @@ class OutputManifold(eqx.Module):
 
     def push_forward(self, params: Params, velocity: ArrayLike) -> Ambient:
         """`J a`, the tangent vector (m,) of a velocity of the parameters (p,)."""
-        velocity = jnp.asarray(velocity, dtype=float)
-        if velocity.shape != (self.p,):
-            raise ValueError(f"`velocity` must have shape {(self.p,)}, got {velocity.shape}.")
-        return _push_forward(self.immersion, self._weights(params), velocity)
+        if np.shape(velocity) != (self.p,):
+            raise ValueError(f"`velocity` must have shape {(self.p,)}, got {np.shape(velocity)}.")
+        return _push_forward(self.immersion, self._weights(params), jnp.asarray(velocity, dtype=float))
 
     def random_tangent(self, params: Params, *, key: Key) -> Ambient:
         """A random tangent vector, uniform on the unit sphere of the tangent space."""
@@ -264,9 +256,8 @@ class OutputManifold(eqx.Module):
         if increasing and _concrete(times):
             increasing = float(times[0]) >= 0 and bool(jnp.all(jnp.diff(times) > 0))
         if not increasing:
-            raise ValueError(
-                f"`ts` must be increasing times >= 0, got {np.asarray(times) if _concrete(times) else times.shape}."
-            )
+            got = np.asarray(times) if _concrete(times) else times.shape
+            raise ValueError(f"`ts` must be increasing times >= 0, got {got}.")
         params = self._at(geodesic.points, params, {"u": u}, rest=(times, _tolerance(rtol)))
         return _checked_finite(params, "geodesic")
 
@@ -298,15 +289,12 @@ class OutputManifold(eqx.Module):
     def retract(self, params: Params, u: ArrayLike, retraction: str | AbstractRetraction = "chart") -> Weights:
         """Parameters (p,) of the retraction of a tangent vector.
 
-        `retraction` is "chart" (default), "corrected", "projection", "exponential", or your own
-        `AbstractRetraction`.
+        `retraction` is one of `RETRACTIONS` (default "chart"), or your own `AbstractRetraction`.
 
         Raises: `ValueError` for an unknown retraction; `GeometryError` if the retraction fails.
         """
         retraction = checked_retraction(retraction)
         return _checked_finite(self._at(retraction, params, {"u": u}), f"{retraction.name} retraction")
-
-    # --- checked arguments ------------------------------------------------------------------------
 
     def _start(self, start: Params | None) -> Weights:
         return self.problem.w0 if start is None else self._weights(start)
@@ -318,9 +306,8 @@ class OutputManifold(eqx.Module):
             [np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (params, self.problem.params)
         )
         if jax.tree.structure(params) != jax.tree.structure(self.problem.params) or shapes != expected:
-            raise ValueError(
-                f"A point must be parameters, flat of shape {(self.p,)} or like problem.params; got shapes {shapes}."
-            )
+            expected = f"flat of shape {(self.p,)} or like problem.params"
+            raise ValueError(f"A point must be parameters, {expected}; got shapes {shapes}.")
         return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), params))[0]
 
     def _vector(self, name: str, value: ArrayLike) -> Ambient:
@@ -341,15 +328,13 @@ class OutputManifold(eqx.Module):
         tangents = {name: self._vector(name, value) for name, value in (tangent or {}).items()}
         others = [self._vector(name, value) for name, value in (ambient or {}).items()]
         w = self._weights(params)
-        vectors = tuple(tangents.values())
-        value, bound, normal_fractions = _evaluate(kernel, self.immersion, w, vectors, (*others, *rest))
+        rest = (*others, *rest)
+        value, bound, normal_fractions = _evaluate(kernel, self.immersion, w, tuple(tangents.values()), rest)
         eps = float(jnp.finfo(w.dtype).eps)
         if _concrete(bound) and float(bound) <= max(self.ambient_dim, self.p) * eps:
             kept = self.rank_report(w).kept
-            raise ValueError(
-                f"Singular chart point: the smallest of the {self.dim} singular values is {kept[-1]:.3g}, the largest "
-                f"{kept[0]:.3g}. Choose another point, a lower rank, or damping."
-            )
+            ends = f"the smallest of the {self.dim} singular values is {kept[-1]:.3g}, the largest {kept[0]:.3g}"
+            raise ValueError(f"Singular chart point: {ends}. Choose another point, a lower rank, or damping.")
         for name, fraction in zip(tangents, normal_fractions, strict=True):
             # A vector projected at a point that a solver found has a small normal part.
             if _concrete(fraction) and not float(fraction) <= 10 * eps**0.5:
@@ -370,11 +355,10 @@ def _concrete(value: Any) -> bool:
 
 
 def _checked_finite(value: Array, operation: str) -> Array:
-    if _concrete(value) and not bool(jnp.all(jnp.isfinite(value))):
-        raise GeometryError(
-            f"The {operation} failed: the chart became singular or the steps ran out. Take a shorter vector, or damp."
-        )
-    return value
+    if is_traced(value) or bool(jnp.all(jnp.isfinite(value))):
+        return value
+    cause = "the chart became singular or the steps ran out"
+    raise GeometryError(f"The {operation} failed: {cause}. Take a shorter vector, or damp.")
 
 
 def _tolerance(rtol: float | None) -> Scalar:

@@ -128,14 +128,6 @@ def test_a_chart_starts_at_its_base_point_and_inverts(name):
     assert np.linalg.matrix_rank(derivative) == chart.dim
 
 
-@pytest.mark.parametrize("name", ["sphere", "stiefel"])
-def test_cayley_charts_are_isometric_at_the_base_point(name):
-    setting = case(name)
-    chart = from_geomstats(setting.space, setting.points[1])
-    derivative = jax.jacfwd(lambda v: chart.point(v).reshape(-1))(jnp.zeros(chart.dim))
-    assert np.abs(derivative.T @ derivative - np.eye(chart.dim)).max() < 1e-14
-
-
 @pytest.mark.parametrize(("space", "size"), [(load("geomstats.geometry.stiefel").Stiefel(3, 3), 3), (STIEFEL, 5)])
 def test_cayley_chart_is_the_cayley_transform(space, size):
     """Against `(I - B / 2)^-1 (I + B / 2) X` with the skew matrix B written out."""
@@ -223,7 +215,7 @@ def test_procrustes_ends_at_the_polar_factor():
 
 
 def test_principal_subspace_by_a_flow_on_frames():
-    """`min |X - X Q Q^T|` over St(4, 2) gives the leading right singular vectors, up to a rotation."""
+    """`min |X - X Q Q^T|` over St(4, 2) gives the span of the leading right singular vectors."""
     x = rng(13).standard_normal((9, 4)) * np.array([3.0, 2.0, 0.6, 0.2])
     leading = np.linalg.svd(x)[2][:2].T
     paths = []
