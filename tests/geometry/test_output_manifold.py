@@ -134,7 +134,6 @@ def pointwise(m, w, u, v, z) -> dict:
 def travelling(m, w, u, v, z) -> dict:
     """One method of each kind of integration or iteration."""
     return {
-        "exp": m.exp(w, u),
         "log": m.log(w, w + 0.1),
         "project": m.project(m.embed(w) + u),
         "retract": m.retract(w, u, "corrected"),
