@@ -131,16 +131,15 @@ def pointwise(m, w, u, v, z) -> dict:
     }
 
 
-def travelling(m, w, u, v, z) -> dict:
-    """One method of each kind of integration or iteration."""
-    return {
-        "log": m.log(w, w + 0.1),
-        "project": m.project(m.embed(w) + u),
-        "retract": m.retract(w, u, "corrected"),
-    }
+def shooting(m, w, u, v, z) -> dict:
+    return {"log": m.log(w, w + 0.1), "geodesic": m.geodesic(w, u, [0.5, 1.0])}
 
 
-@pytest.mark.parametrize("methods", [pointwise, travelling], ids=["pointwise", "travelling"])
+def iterating(m, w, u, v, z) -> dict:
+    return {"project": m.project(m.embed(w) + u), "retract": m.retract(w, u, "corrected")}
+
+
+@pytest.mark.parametrize("methods", [pointwise, iterating, pytest.param(shooting, marks=pytest.mark.slow)])
 def test_methods_agree_under_jit_and_vmap(methods):
     points = START + 0.2 * rng(2).standard_normal((2, 2))
     vectors = jnp.stack([jnp.stack(tangents(SPHERE, w, 3)) for w in points])
