@@ -1,25 +1,26 @@
-"""Many seeds of one problem by `rg.solve_batch`, against a quarter as many by `rg.solve`, one after the other: the target on two cores.
+"""64 seeds of one problem in `rg.solve_batch`, against 16 single runs of `rg.solve`.
 
-Seeds draw the weights of student and teacher; both sides solve the same problems with the same flow, horizon and saved times. Programs are compiled
-before. The batch takes the cores that there are; a solve by itself keeps one of them busy.
+A ratio of 1 is the target on two cores. A seed draws the weights of student and teacher. Both sides
+solve with the same flow, horizon and saved times, and all programs are compiled before. The batch
+uses all cores, a single solve only one of them.
 """
 
-import functools
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 
 import riemgn as rg
-from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.compare import Contender, Protocol, Runner
 from tests.bench.row import Row
 
-SEEDS, QUARTER = 64, 16
+SEEDS, SINGLE_SEEDS = 64, 16
 SAMPLES, INPUTS, WIDTH = 100, 4, 40
 FLOWS = (rg.GaussNewtonFlow(), rg.LevenbergMarquardtFlow(1e-2))
 
 
-def seeded(seed: int) -> rg.Problem:
-    """A network with n = 100 and p = 200 that follows a teacher of its own shape, on inputs that all seeds share."""
+def make_problem(seed: int) -> rg.Problem:
+    """Return a network with p = 200 and the targets of a teacher, on inputs shared by all seeds."""
     x = jax.random.normal(jax.random.key(0), (SAMPLES, INPUTS))
     net = rg.MLP((INPUTS, WIDTH, 1), bias=False)
     student, teacher = (net.init(key=key) for key in jax.random.split(jax.random.key(1 + seed)))
@@ -27,18 +28,18 @@ def seeded(seed: int) -> rg.Problem:
 
 
 def in_a_batch(flow):
-    problems = [seeded(seed) for seed in range(SEEDS)]
+    problems = [make_problem(seed) for seed in range(SEEDS)]
     return lambda _: [trajectory.outputs for trajectory in rg.solve_batch(problems, flow, throw=False)]
 
 
 def one_by_one(flow):
-    problems = [seeded(seed) for seed in range(QUARTER)]
+    problems = [make_problem(seed) for seed in range(SINGLE_SEEDS)]
     return lambda _: [rg.solve(problem, flow, throw=False).outputs for problem in problems]
 
 
-def rows(bench: Contest) -> Iterator[Row]:
-    for flow in FLOWS[: 1 if bench.quick else None]:
-        ours = Contender(f"rg.solve_batch, {SEEDS} seeds", functools.partial(in_a_batch, flow))
-        peer = Contender(f"rg.solve, {QUARTER} seeds one by one", functools.partial(one_by_one, flow), at_least=1.0)
+def rows(runner: Runner) -> Iterator[Row]:
+    for flow in FLOWS[: 1 if runner.quick else None]:
+        ours = Contender(f"rg.solve_batch, {SEEDS} seeds", partial(in_a_batch, flow))
+        peer = Contender(f"rg.solve, {SINGLE_SEEDS} seeds one by one", partial(one_by_one, flow), at_least=1.0)
         work = f"{flow.name}, n = {SAMPLES}, p = 200, t = 20"
-        yield from bench.compare(work, ours, [peer], Protocol(patience=60.0, repetitions=3))
+        yield from runner.compare(work, ours, [peer], Protocol(timeout=60.0, repetitions=3))

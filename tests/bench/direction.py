@@ -1,8 +1,9 @@
-"""One Gauss-Newton and one Levenberg-Marquardt direction in each regime, beside the Jacobian and one factorisation of the same matrix.
+"""One Gauss-Newton and one Levenberg-Marquardt direction against the Jacobian and a factorisation.
 
-The network's Jacobian is multiplied from the small side to the
-stated condition number, so that it costs what it costs. Reference for Gauss-Newton, and for damping that is tiny: Jacobian + `jnp.linalg.qr` of the
-tall orientation (of the stacked matrix with damping); for damping that allows it: Jacobian + product + Cholesky. "SVD": by the thin SVD.
+The Jacobian of a network is multiplied by a small matrix that gives it the stated condition number.
+It is computed at its usual cost. The direction is compared with the Jacobian and `jnp.linalg.qr` of
+its tall orientation, stacked on the identity with damping. If our solver uses a Cholesky factor,
+because the damping allows it, so does the peer. `direction-all` adds the thin SVD.
 """
 
 from collections.abc import Iterator
@@ -14,18 +15,18 @@ import jax.scipy.linalg as jsl
 
 import riemgn as rg
 from riemgn.linalg import BRANCHES, damped_direction, pseudo_inverse_direction, spectral_direction, thin_svd
-from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.compare import call, Contender, Protocol, Runner
 from tests.bench.row import Row
 
-REPETITIONS = 9
-TARGET = 1 / 1.3  # one direction takes at most 1.3 times as long as what it is held to
-SHAPES = {
+PROTOCOL = Protocol(repetitions=9)
+TARGET = 1 / 1.3  # a direction should take at most 1.3 times as long as its peer
+SHAPES = {  # n, inputs, width
     "n >> p": (2000, 8, 13),
     "p >> n": (100, 8, 200),
     "near-square": (300, 8, 30),
     "small, p >> n": (20, 8, 50),
     "large, p >> n": (400, 20, 227),
-}  # fmt: skip
+}
 CONDITIONS = (1e2, 1e6, 1e9)
 
 
@@ -36,7 +37,7 @@ def _matrix(problem, shaper):
 
 
 def _shaper(problem, cond: float):
-    """The small factor that gives the Jacobian singular values from 1 to 1 / cond."""
+    """Return the small factor that gives the Jacobian singular values from 1 to 1 / cond."""
     svd = thin_svd(problem.jac(problem.w0))
     s = jnp.geomspace(1, 1 / cond, svd.s.size)
     return (svd.u * (s / svd.s)) @ svd.u.T if problem.n <= problem.p else (svd.vt.T * (s / svd.s)) @ svd.vt
@@ -66,46 +67,34 @@ def _direction(problem, shaper, g, rho, rank):
     return pseudo_inverse_direction(jac, g, rank) if rho is None else damped_direction(jac, g, rho, 1.0, rank)
 
 
-def contenders(problem, shaper, g, damping: float | None) -> tuple[Contender, Contender, Contender]:
-    """Ours, the factorisation that its branch is held to, and the thin SVD."""
-    rank, rho = jnp.asarray(min(problem.n, problem.p)), None if damping is None else jnp.asarray(damping)
-    branch = BRANCHES[int(_direction(problem, shaper, g, rho, rank)[1])]
-    if branch == "Cholesky":
-        reference = Contender("Jacobian + Cholesky", lambda: lambda _: _by_cholesky(problem, shaper), at_least=TARGET)
-    else:
-        reference = Contender(
-            "Jacobian + QR", lambda: lambda _: _by_qr(problem, shaper, rho is not None), at_least=TARGET
-        )
-    filtered = jnp.zeros(()) if rho is None else rho
-    svd = Contender("Jacobian + thin SVD, the direction", lambda: lambda _: _by_svd(problem, shaper, g, filtered, rank))
-    return (
-        Contender(f"riemgn, {branch}", lambda: lambda _: _direction(problem, shaper, g, rho, rank)[0]),
-        reference,
-        svd,
-    )
-
-
-def rows(bench: Contest) -> Iterator[Row]:
-    for regime in ("p >> n", "small, p >> n") if bench.quick else SHAPES:
-        yield from regime_rows(bench, regime, 1e6, svd=False)
-
-
-def all_rows(bench: Contest) -> Iterator[Row]:
-    """Every regime at every condition number, the thin SVD too."""
-    for regime in SHAPES:
-        for cond in CONDITIONS:
-            yield from regime_rows(bench, regime, cond, svd=True)
-
-
-def regime_rows(bench: Contest, regime: str, cond: float, svd: bool) -> Iterator[Row]:
+def regime_rows(runner: Runner, regime: str, cond: float, svd: bool) -> Iterator[Row]:
     n, inputs, width = SHAPES[regime]
     problem = rg.teacher_student(n=n, width=width, inputs=inputs, cond=10.0, key=jax.random.key(0))
     g = jax.random.normal(jax.random.key(1), (n,))
-    shaper = _shaper(problem, cond)
+    shaper, rank = _shaper(problem, cond), jnp.asarray(min(problem.n, problem.p))
     for damping in (None, 1e-2, cond**-2):
-        ours, reference, by_svd = contenders(problem, shaper, g, damping)
+        rho = None if damping is None else jnp.asarray(damping)
+        branch = BRANCHES[int(_direction(problem, shaper, g, rho, rank)[1])]
+        ours = Contender(f"riemgn, {branch}", call(lambda *a: _direction(*a)[0], problem, shaper, g, rho, rank))
+        if branch == "Cholesky":
+            peers = [Contender("Jacobian + Cholesky", call(_by_cholesky, problem, shaper), at_least=TARGET)]
+        else:
+            peers = [Contender("Jacobian + QR", call(_by_qr, problem, shaper, rho is not None), at_least=TARGET)]
+        if svd:
+            filtered = call(_by_svd, problem, shaper, g, jnp.asarray(damping or 0.0), rank)
+            peers.append(Contender("Jacobian + thin SVD, the direction", filtered))
         name = "GN" if damping is None else f"LM {damping:.0e}"
         work = f"direction {name}, n = {n}, p = {problem.p}, cond(J) {cond:.0e}"
-        yield from bench.compare(
-            work, ours, [reference, by_svd] if svd else [reference], Protocol(repetitions=REPETITIONS)
-        )
+        yield from runner.compare(work, ours, peers, PROTOCOL)
+
+
+def rows(runner: Runner) -> Iterator[Row]:
+    for regime in ("p >> n", "small, p >> n") if runner.quick else SHAPES:
+        yield from regime_rows(runner, regime, 1e6, svd=False)
+
+
+def all_rows(runner: Runner) -> Iterator[Row]:
+    """Every regime at every condition number, with the thin SVD."""
+    for regime in SHAPES:
+        for cond in CONDITIONS:
+            yield from regime_rows(runner, regime, cond, svd=True)

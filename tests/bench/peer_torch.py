@@ -1,11 +1,9 @@
-"""Peers written in PyTorch: torchdiffeq on the flows of `flow.py`, curvlinops' Jacobian products on the networks of `kernel.py`."""
+"""Peers in PyTorch: torchdiffeq for `flow.py`, Jacobian products of curvlinops for `kernel.py`."""
 
 import itertools
 
 import numpy as np
 import torch
-
-FUNC = torch.func
 
 
 def _tensor(value):
@@ -13,7 +11,7 @@ def _tensor(value):
 
 
 def solve_flow(problem, damping, times, tolerance, deadline):
-    """The parameters at `times`: the weighted network, its Jacobian sample by sample, `lstsq` or the smaller damped product."""
+    """Return the parameters at `times` of the flow of a two-layer network with weighted outputs."""
     from torchdiffeq import odeint
 
     x, y, w0 = _tensor(problem.x), _tensor(problem.y), _tensor(problem.w0)
@@ -23,7 +21,7 @@ def solve_flow(problem, damping, times, tolerance, deadline):
         hidden = torch.tanh(w[: width * inputs].reshape(width, inputs) @ row[:-1] / inputs**0.5)
         return row[-1] * (hidden @ w[width * inputs :]) / width**0.5
 
-    slope_and_value = FUNC.vmap(FUNC.grad_and_value(output), in_dims=(None, 0))
+    slope_and_value = torch.func.vmap(torch.func.grad_and_value(output), in_dims=(None, 0))
 
     def velocity(t, w):
         deadline.check()
@@ -41,7 +39,7 @@ def solve_flow(problem, damping, times, tolerance, deadline):
 
 
 def kernel_by_curvlinops(sizes, params, x):
-    """A function that forms `J (J^T I)` of the same tanh network in NTK scaling by curvlinops' Jacobian operators."""
+    """Return a function that forms `J (J^T I)` of the same network with curvlinops' operators."""
     from curvlinops import JacobianLinearOperator, TransposedJacobianLinearOperator
 
     layers = []
@@ -51,7 +49,7 @@ def kernel_by_curvlinops(sizes, params, x):
         layers += [Scaled(linear, before), torch.nn.Tanh()]
     net = torch.nn.Sequential(*layers[:-1])
     data = [(_tensor(x), torch.zeros(x.shape[0], sizes[-1], dtype=torch.float64))]
-    parameters = [part for part in net.parameters() if part.requires_grad]
+    parameters = [value for value in net.parameters() if value.requires_grad]
     forward = JacobianLinearOperator(net, parameters, data, check_deterministic=False)
     backward = TransposedJacobianLinearOperator(net, parameters, data, check_deterministic=False)
     identity = torch.eye(x.shape[0] * sizes[-1], dtype=torch.float64)
@@ -59,7 +57,7 @@ def kernel_by_curvlinops(sizes, params, x):
 
 
 class Scaled(torch.nn.Module):
-    """A layer in NTK scaling: the weights divided by the root of the number of inputs."""
+    """A layer in NTK scaling: weights are divided by the square root of the number of inputs."""
 
     def __init__(self, linear, inputs):
         super().__init__()

@@ -1,15 +1,14 @@
-"""What a user of `rg.solve` waits for: the first call, compilation included, later ones, and the first one of another process. No peer.
+"""How long a user waits for `rg.solve`: first call, later calls, first call of another process.
 
-Later calls: the same shapes with other numbers (another key, another horizon), building the problem included. Another process finds the programs
-that the first one compiled in the cache that the command line keeps; its clock starts after the imports, and it starts to integrate as long before
-its end as a later call takes.
+There is no peer. Later calls have the same shapes with other data and another horizon, and they
+build the problem. Another process finds the compiled programs in the cache of the command line. Its
+clock starts after the imports, and it starts to integrate one later call's time before its end.
+`python -m tests.bench.solve INDEX` is such a process.
 """
 
 import functools
 import itertools
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,24 +16,26 @@ from collections.abc import Iterator
 import jax
 
 import riemgn as rg
-from tests.bench.contest import Contender, Contest, Protocol
+from riemgn.cli.session import prepare_jax
+from tests.bench.child import send
+from tests.bench.compare import Contender, Protocol, Runner, timed
 from tests.bench.row import Row, Timing
-from tests.bench.supervisor import environment, ROOT
+from tests.bench.supervisor import run_module
 
-SHAPES = {"n = 200, p = 49": (200, 8), "n = 40, p = 601": (40, 100)}
+CASES = (  # shape, n, width, flow, horizon (stiff for gradient flow)
+    ("n = 200, p = 49", 200, 8, rg.GaussNewtonFlow(), 5.0),
+    ("n = 200, p = 49", 200, 8, rg.LevenbergMarquardtFlow(1e-2), 5.0),
+    ("n = 40, p = 601", 40, 100, rg.GaussNewtonFlow(), 5.0),
+    ("n = 40, p = 601", 40, 100, rg.LevenbergMarquardtFlow(1e-2), 5.0),
+    ("n = 200, p = 49", 200, 8, rg.GradientFlow(), 1.0),
+)
 STAGES = {"starts": "another process, until it integrates", "ends": "another process, until it has solved"}
-PROCESSES = 5  # with the programs at hand, after the one that compiles them
+CACHED = "riemgn solve, compiled programs cached"
+PROCESSES = 5  # after the one that fills the cache
 
 
-def cases():
-    """Problem and flow of each row; gradient flow is run over a stiff horizon."""
-    for title, (n, width) in SHAPES.items():
-        yield title, n, width, rg.GaussNewtonFlow(), 5.0
-        yield title, n, width, rg.LevenbergMarquardtFlow(1e-2), 5.0
-    yield "n = 200, p = 49", 200, 8, rg.GradientFlow(), 1.0
-
-
-def repeated(n: int, width: int, flow, t1: float):
+def solver_of(index: int):
+    _, n, width, flow, t1 = CASES[index]
     count = itertools.count()
 
     def run(_):
@@ -46,31 +47,33 @@ def repeated(n: int, width: int, flow, t1: float):
 
 
 @functools.cache
-def processes(place: int) -> list[dict[str, float]]:
-    """What `tests.bench.process` says of one case: first with nothing compiled, then with what the first one compiled."""
+def processes(index: int) -> list[dict[str, float]]:
+    """Return the seconds of each stage: first with an empty cache, then with a filled one."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.bench.process", str(place)]
-        surroundings = {**environment(), "RIEMGN_CACHE": folder}
-        done = [
-            subprocess.run(command, cwd=ROOT, env=surroundings, check=True, capture_output=True, text=True).stdout
-            for _ in range(1 + PROCESSES)
-        ]
-    return [json.loads(said.splitlines()[-1]) for said in done]
+        return [run_module("solve", str(index), RIEMGN_CACHE=folder) for _ in range(1 + PROCESSES)]
 
 
-def another_process(place: int, stage: str) -> Timing:
-    cold, *warm = processes(place)
-    return Timing("riemgn solve, programs kept", statistics.median(run[stage] for run in warm), None, cold[stage])
+def another_process(index: int, stage: str) -> Timing:
+    cold, *warm = processes(index)
+    return Timing(CACHED, statistics.median(run[stage] for run in warm), None, cold[stage])
 
 
-def rows(bench: Contest) -> Iterator[Row]:
-    chosen = list(enumerate(cases()))[: 1 if bench.quick else None]
-    for place, (title, n, width, flow, t1) in chosen:
-        work = f"rg.solve {flow.name}, {title}"
-        build = functools.partial(repeated, n, width, flow, t1)
-        yield from bench.compare(work, Contender("riemgn solve", build), [], Protocol())
-        for stage, words in STAGES.items():
-            build = functools.partial(another_process, place, stage)
-            yield from bench.compare(
-                f"{work}, {words}", Contender("riemgn solve, programs kept", build), [], Protocol(patience=240.0)
-            )
+def rows(runner: Runner) -> Iterator[Row]:
+    for index, (shape, _, _, flow, _) in enumerate(CASES[: 1 if runner.quick else None]):
+        work = f"rg.solve {flow.name}, {shape}"
+        contender = Contender("riemgn solve", functools.partial(solver_of, index))
+        yield from runner.compare(work, contender, [], Protocol())
+        for stage, title in STAGES.items():
+            contender = Contender(CACHED, functools.partial(another_process, index, stage))
+            yield from runner.compare(f"{work}, {title}", contender, [], Protocol(timeout=240.0))
+
+
+def main(index: int) -> None:
+    prepare_jax()
+    run = solver_of(index)
+    first, later = (timed(lambda: run(None))[0] for _ in range(2))
+    send({"starts": first - later, "ends": first})
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

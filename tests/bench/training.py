@@ -1,9 +1,10 @@
-"""Full-batch training of a network to the same loss, by Levenberg-Marquardt and its kin.
+"""Train a network on all samples to the same loss with Levenberg-Marquardt and related methods.
 
-Problem: tanh network on targets of another of the same shape; loss `|f - y|^2 / 2`. Every contender stops at the first iterate whose loss is at most
-the target, the compiled ones inside their own loop, scipy by leaving its objective: nobody is charged for a convergence test. The error shown is
-the loss reached. Ours damps in proportion to the residual, `rho = c |f - y|`, the others by their own rules. scipy gets the jitted residual and the
-jitted per-sample Jacobian; optimistix and jaxopt get the residual and differentiate it their own way.
+A tanh network fits the targets of another one, with loss `|f - y|^2 / 2`. Each contender stops at
+the first iterate whose loss is at most the target. Compiled contenders stop in their own loop, and
+scipy by an exception in its objective, so that no convergence test counts. The error is the final
+loss. riemgn uses the damping `rho = c |f - y|`, the others their own rules. scipy gets the jitted
+residual and the jitted per-sample Jacobian. optimistix and jaxopt differentiate the residual.
 """
 
 import functools
@@ -17,20 +18,19 @@ import optimistix as optx
 from scipy.optimize import least_squares
 
 import riemgn as rg
-from tests.bench.clock import Deadline
-from tests.bench.contest import Contender, Contest, Protocol
+from tests.bench.compare import call, Contender, Deadline, Protocol, Runner
 from tests.bench.row import Row
 
-# n, width, target loss, ratio to reach; inputs 8, so p = 10 width + 1
+# n, width, target loss, target of the ratio; with 8 inputs, p = 10 width + 1
 CASES = ((200, 15, 1e-4, 3.0), (100, 200, 1e-6, 6.0))
 STEPS = 400
-PATIENCE = 30.0
-FACTOR = 1e-3  # of seven, the one that takes the fewest steps on both problems
+TIMEOUT = 30.0
+FACTOR = 1e-3  # the smallest number of steps among seven factors, on both problems
 JAXOPT = {"CG": {}, "Cholesky": {"solver": "cholesky", "materialize_jac": True}}
 
 
 class Reached(Exception):
-    """scipy's objective has met the loss."""
+    """Raised in scipy's objective when the loss reaches its target."""
 
 
 def half_square(r) -> jax.Array:
@@ -42,7 +42,7 @@ def residual(w, problem):
 
 
 class UntilLoss(optx.AbstractLeastSquaresSolver):
-    """An optimistix solver that stops where the loss is at most `target`."""
+    """Stop an optimistix solver when the loss is at most `target`."""
 
     solver: optx.AbstractLeastSquaresSolver
     target: jax.Array
@@ -76,11 +76,12 @@ def by_jaxopt(problem, target, options):
 
     @jax.jit
     def run(w):
-        def going(carry):
+        def unfinished(carry):
             w, state = carry
             return (half_square(fun(w)) > target) & (state.iter_num < STEPS)
 
-        return jax.lax.while_loop(going, lambda carry: tuple(minimiser.update(*carry)), (w, minimiser.init_state(w)))[0]
+        start = w, minimiser.init_state(w)
+        return jax.lax.while_loop(unfinished, lambda carry: tuple(minimiser.update(*carry)), start)[0]
 
     return lambda _: run(problem.w0)
 
@@ -90,29 +91,26 @@ _jacobian = jax.jit(lambda w, problem: problem.jac(w))
 
 
 def by_scipy(problem, target, method):
+    tolerances = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
+
     def run(_):
-        deadline, met = Deadline(PATIENCE), []
+        deadline, final = Deadline(TIMEOUT), []
 
         def fun(w):
             deadline.check()
             r = np.asarray(_residual(w, problem))
             if 0.5 * r @ r <= target:
-                met.append(w.copy())
+                final.append(w.copy())
                 raise Reached
             return r
 
+        def jac(w):
+            return np.asarray(_jacobian(w, problem))
+
         try:
-            return least_squares(
-                fun,
-                np.asarray(problem.w0),
-                lambda w: np.asarray(_jacobian(w, problem)),
-                method=method,
-                xtol=1e-15,
-                ftol=1e-15,
-                gtol=1e-15,
-            ).x
+            return least_squares(fun, np.asarray(problem.w0), jac, method=method, **tolerances).x
         except Reached:
-            return met[0]
+            return final[0]
 
     return run
 
@@ -122,45 +120,24 @@ def by_riemgn(problem, target):
     return lambda _: rg.iterate(problem, method, steps=STEPS, save_every=STEPS, loss_tol=target, throw=False).params[-1]
 
 
-def contest(bench: Contest, n: int, width: int, target: float, at_least: float) -> Iterator[Row]:
-    problem = rg.teacher_student(n=n, width=width, inputs=8, cond=10.0, key=jax.random.key(0))
-    loss = jax.jit(lambda w: half_square(residual(w, problem)))
-    stop = jnp.asarray(target)
-    solvers = {
-        "LevenbergMarquardt": optx.LevenbergMarquardt(rtol=0.0, atol=0.0),
-        "GaussNewton": optx.GaussNewton(rtol=0.0, atol=0.0),
-        "Dogleg": optx.Dogleg(rtol=0.0, atol=0.0),
-    }
-    peers = [
-        *(
-            Contender(
-                f"optimistix {name}",
-                lambda s=solver: lambda _: by_optimistix(problem, UntilLoss(s, stop)),
-                at_least=at_least,
-            )
-            for name, solver in solvers.items()
-        ),
-        *(
-            Contender(
-                f"jaxopt LevenbergMarquardt, {kind}",
-                lambda o=options: by_jaxopt(problem, target, o),
-                ("jaxopt",),
-                at_least,
-            )
-            for kind, options in JAXOPT.items()
-        ),
-        Contender("scipy least_squares trf", lambda: by_scipy(problem, target, "trf"), at_least=at_least),
-    ]
-    if n >= problem.p:
-        peers.append(Contender("scipy least_squares lm", lambda: by_scipy(problem, target, "lm"), at_least=at_least))
-    peers = [
-        peer for peer in peers if not bench.quick or peer.name not in ("optimistix GaussNewton", "optimistix Dogleg")
-    ]
-    mine = Contender("riemgn iterate, LM", lambda: by_riemgn(problem, target))
-    protocol = Protocol(lambda w: float(loss(jnp.asarray(w))), accuracy=target, patience=PATIENCE)
-    yield from bench.compare(f"LM to loss {target:g}, n = {n}, p = {problem.p}", mine, peers, protocol)
+def peers_of(problem: rg.Problem, target: float, at_least: float, quick: bool) -> Iterator[Contender]:
+    for solver in (optx.LevenbergMarquardt, optx.GaussNewton, optx.Dogleg)[: 1 if quick else None]:
+        until_loss = UntilLoss(solver(rtol=0.0, atol=0.0), jnp.asarray(target))
+        build = call(by_optimistix, problem, until_loss)
+        yield Contender(f"optimistix {solver.__name__}", build, at_least=at_least)
+    for kind, options in JAXOPT.items():
+        build = functools.partial(by_jaxopt, problem, target, options)
+        yield Contender(f"jaxopt LevenbergMarquardt, {kind}", build, ("jaxopt",), at_least)
+    for method in ("trf", "lm") if problem.n >= problem.p else ("trf",):
+        build = functools.partial(by_scipy, problem, target, method)
+        yield Contender(f"scipy least_squares {method}", build, at_least=at_least)
 
 
-def rows(bench: Contest) -> Iterator[Row]:
-    for case in CASES[:1] if bench.quick else CASES:
-        yield from contest(bench, *case)
+def rows(runner: Runner) -> Iterator[Row]:
+    for n, width, target, at_least in CASES[:1] if runner.quick else CASES:
+        problem = rg.teacher_student(n=n, width=width, inputs=8, cond=10.0, key=jax.random.key(0))
+        loss = jax.jit(lambda w, problem=problem: half_square(residual(w, problem)))
+        ours = Contender("riemgn iterate, LM", functools.partial(by_riemgn, problem, target))
+        peers = list(peers_of(problem, target, at_least, runner.quick))
+        protocol = Protocol(lambda w, loss=loss: float(loss(jnp.asarray(w))), accuracy=target, timeout=TIMEOUT)
+        yield from runner.compare(f"LM to loss {target:g}, n = {n}, p = {problem.p}", ours, peers, protocol)
