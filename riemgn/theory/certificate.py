@@ -280,12 +280,14 @@ def with_errors(loose: Findings, tight: Findings | None) -> tuple[Conclusion, ..
     if tight is None:
         return tuple(replace(conclusion, error=math.inf) for conclusion in loose.conclusions)
     before = {conclusion.name: conclusion for conclusion in loose.conclusions}
-    found = []
+    conclusions = []
     for conclusion in tight.conclusions:
         other = before[conclusion.name]
         change = abs(conclusion.measured - other.measured) + abs(conclusion.predicted - other.predicted)
-        found.append(replace(conclusion, error=change + (conclusion.error if math.isfinite(conclusion.error) else 0.0)))
-    return tuple(found)
+        conclusions.append(
+            replace(conclusion, error=change + (conclusion.error if math.isfinite(conclusion.error) else 0.0))
+        )
+    return tuple(conclusions)
 
 
 def _row(width: int, name: str, value: float, relation: str, bound: float, status: Status) -> list[str]:

@@ -55,7 +55,7 @@ class Claim:
     def check_evidence(self, evidence: Evidence) -> None:
         """Check the type of the evidence.
 
-        Raises: `ValueError` that says what came and what is needed.
+        Raises: `ValueError` that says what was given and what is needed.
         """
         several = isinstance(evidence, Sequence) and not isinstance(evidence, str)
         pieces = list(evidence) if several else [evidence]
@@ -63,9 +63,9 @@ class Claim:
         counts = len(pieces) == 2 if self.kind == "pair" else len(pieces) > 0
         if fits and counts and all(isinstance(piece, Trajectory) for piece in pieces):
             return
-        came = type(evidence).__name__
-        came += f" of {', '.join(type(piece).__name__ for piece in pieces[:3]) or 'nothing'}" if several else ""
-        raise ValueError(f"The claim `{self.name}` needs {self.evidence}; got {came}.")
+        given = type(evidence).__name__
+        given += f" of {', '.join(type(piece).__name__ for piece in pieces[:3]) or 'nothing'}" if several else ""
+        raise ValueError(f"The claim `{self.name}` needs {self.evidence}; got {given}.")
 
 
 CLAIMS: dict[str, Claim] = {}
@@ -135,9 +135,9 @@ def certify(
     """
     claim = name if isinstance(name, Claim) else find_claim(name)
     claim.check_evidence(evidence)
-    known = list(inspect.signature(claim.compute).parameters)[1:]
-    if unknown := set(options) - set(known):
-        listed = ", ".join(known) or "none"
+    names = list(inspect.signature(claim.compute).parameters)[1:]
+    if unknown := set(options) - set(names):
+        listed = ", ".join(names) or "none"
         raise ValueError(f"The claim `{claim.name}` has no option {sorted(unknown)[0]!r}; its options: {listed}.")
     loose, twin = claim.compute(evidence, **options), _twin(evidence)
     tight = None if twin is None else claim.compute(twin, **options)

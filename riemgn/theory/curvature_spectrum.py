@@ -79,8 +79,14 @@ def directional_curvature(problem: Problem, w: Weights, *, rank: int | None = No
 
     Reference: Statements C18 and D9.
     """
-    found = normal_curvature_range(problem, w, rank=rank, method=method)
-    return Constant("k_N", found.magnitude, f"|eig(sum_j N_j Hess f_j, J^T J)|, {found.method}", "exact", found.error)
+    eigenvalues = normal_curvature_range(problem, w, rank=rank, method=method)
+    return Constant(
+        "k_N",
+        eigenvalues.magnitude,
+        f"|eig(sum_j N_j Hess f_j, J^T J)|, {eigenvalues.method}",
+        "exact",
+        eigenvalues.error,
+    )
 
 
 def hessian_range(problem: Problem, w: Weights, *, rank: int | None = None, method: str = "auto") -> EigenRange:
@@ -111,8 +117,14 @@ def theta_min(problem: Problem, w: Weights, *, rank: int | None = None, method: 
 
     Reference: Statements C17 and D12.
     """
-    found = hessian_range(problem, w, rank=rank, method=method)
-    return Constant("theta_min", found.smallest, f"smallest eig(Hess R, J^T J), {found.method}", "exact", found.error)
+    eigenvalues = hessian_range(problem, w, rank=rank, method=method)
+    return Constant(
+        "theta_min",
+        eigenvalues.smallest,
+        f"smallest eig(Hess R, J^T J), {eigenvalues.method}",
+        "exact",
+        eigenvalues.error,
+    )
 
 
 def slowest_share(problem: Problem, w: Weights, u: Float[np.ndarray, " n"], *, within: float = 0.02) -> float:
@@ -134,10 +146,10 @@ def _tangent(problem: Problem, w: Weights, rank: int | None) -> tuple[Immersion,
     w = jnp.asarray(w)
     if w.shape != (problem.p,):
         raise ValueError(f"`w` must have shape {(problem.p,)}, got {w.shape}.")
-    found = int(numerical_rank(singular_values(jacobian(problem, w)), (problem.n, problem.p)))
-    rank = found if rank is None else rank
-    if not 0 < rank <= found:
-        raise ValueError(f"`rank` must be between 1 and the numerical rank {found} of J(w), got {rank}.")
+    largest = int(numerical_rank(singular_values(jacobian(problem, w)), (problem.n, problem.p)))
+    rank = largest if rank is None else rank
+    if not 0 < rank <= largest:
+        raise ValueError(f"`rank` must be between 1 and the numerical rank {largest} of J(w), got {rank}.")
     immersion = Immersion(problem, None, None, rank)
     return immersion, immersion.frame(w)
 

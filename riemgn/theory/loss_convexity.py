@@ -50,8 +50,8 @@ def loss_constants(problem: Problem, outputs: Float[ArrayLike, "t n"] | None = N
     """
     loss, y = problem.loss, np.asarray(problem.y)
     if type(loss) not in LOSSES.values():
-        known = f"Constants on the sublevel set are known for {', '.join(LOSSES)}, got {type(loss).__name__}"
-        raise ValueError(f"{known}; use its `strong_convexity` and `smoothness`.")
+        message = f"Constants on the sublevel set are known for {', '.join(LOSSES)}, got {type(loss).__name__}"
+        raise ValueError(f"{message}; use its `strong_convexity` and `smoothness`.")
     gap = max(float(problem.objective(problem.w0) - loss.infimum(problem.y)), 0.0)
     if outputs is None:
         low, high = _sublevel_interval(problem, gap / loss.scale(problem.n))

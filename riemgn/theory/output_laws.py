@@ -32,8 +32,8 @@ def exact_residual_law(traj: Trajectory) -> Findings:
     rate = float(traj.problem.loss_hessian(traj.problem.y)[0])
     residuals = np.asarray(traj.outputs - traj.problem.y)
     gap = _largest_departure(residuals, np.exp(-rate * np.asarray(traj.ts)))
-    kept = (full_row_rank(traj), rank_kept(traj), reached_end(traj))
-    hypotheses = (flow_is(traj, GaussNewtonFlow), squared_loss(traj), *kept)
+    conditions = (full_row_rank(traj), rank_kept(traj), reached_end(traj))
+    hypotheses = (flow_is(traj, GaussNewtonFlow), squared_loss(traj), *conditions)
     return Findings(hypotheses, (Conclusion("largest |r_t - exp(-t) r_0| / |r_0|", 0.0, gap, "equal", 1e-8),))
 
 
@@ -44,8 +44,8 @@ def generalized_law(traj: Trajectory) -> Findings:
     """
     gap = _largest_departure(path_quantities.gradients(traj), np.exp(-np.asarray(traj.ts)))
     undamped = by_inspection("the flow is undamped", bool(traj.flow.inverts))
-    kept = (full_row_rank(traj), rank_kept(traj), reached_end(traj))
-    hypotheses = (flow_is(traj, GeneralizedGaussNewtonFlow), undamped, strictly_convex(traj), *kept)
+    conditions = (full_row_rank(traj), rank_kept(traj), reached_end(traj))
+    hypotheses = (flow_is(traj, GeneralizedGaussNewtonFlow), undamped, strictly_convex(traj), *conditions)
     name = "largest |grad g_t - exp(-t) grad g_0| / |grad g_0|"
     return Findings(hypotheses, (Conclusion(name, 0.0, gap, "equal", 1e-7),))
 

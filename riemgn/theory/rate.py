@@ -156,8 +156,8 @@ def _above(t: np.ndarray, v: np.ndarray, floor: float | None) -> tuple[np.ndarra
         end = int(low[0]) if low.size else v.size
         if end >= MIN_POINTS and (margin == MARGINS[-1] or np.log(v[0] / v[end - 1]) >= 3):
             return t[:end], np.log(v[:end])
-    known = f"Only {end} of {v.size} points are above {MARGINS[-1]:g} times the floor {floor:.3g}"
-    raise ValueError(f"{known}; a rate needs {MIN_POINTS}.")
+    message = f"Only {end} of {v.size} points are above {MARGINS[-1]:g} times the floor {floor:.3g}"
+    raise ValueError(f"{message}; a rate needs {MIN_POINTS}.")
 
 
 def _break(t: np.ndarray, y: np.ndarray) -> int | None:

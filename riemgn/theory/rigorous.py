@@ -233,9 +233,9 @@ def _evaluate(flint: Any, model: AbstractModel, weights: list[Arb], x: ArbMatrix
             return _linear(flint, weights, x)
         case MLP() if model.activation in _ACTIVATIONS:
             return _network(flint, model, weights, x)
-    known = f"MLP ({', '.join(_ACTIVATIONS)}), LinearModel and their wrappers"
+    models = f"MLP ({', '.join(_ACTIVATIONS)}), LinearModel and their wrappers"
     name = f"MLP with {model.activation}" if isinstance(model, MLP) else type(model).__name__
-    raise ValueError(f"Rigorous mode knows {known}, got {name}.")
+    raise ValueError(f"Rigorous mode supports {models}, got {name}.")
 
 
 def _linear(flint: Any, weights: list[Arb], x: ArbMatrix) -> tuple[list[Arb], ArbMatrix]:
