@@ -36,6 +36,16 @@ def positive(name: str, value: Any) -> float:
     return finite_number(name, value, positive=True)
 
 
+def positive_integer(name: str, value: Any) -> int:
+    """Return a positive integer.
+
+    Raises: `ValueError` for anything else, also True.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+    return value
+
+
 def checked_number(name: str, value: Any, *, positive: bool = True, upper: float = math.inf) -> Array:
     """Return a `finite_number` as an array, whose value can change without a new compilation."""
     if is_traced(value):

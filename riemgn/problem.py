@@ -303,6 +303,12 @@ class Problem(eqx.Module):
         return Problem(model, params, self.x, self.y.reshape(shape), self.loss, self.working_memory)
 
 
+def check_problem(problem: Any) -> None:
+    """Raise `ValueError` for anything but a problem."""
+    if not isinstance(problem, Problem):
+        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+
+
 def _checked_model(model: Any, params: Params) -> tuple[AbstractModel, Params]:
     """Return `model` as an `AbstractModel`, and the parameters (of an equinox module, its own)."""
     if isinstance(model, AbstractModel):

@@ -29,15 +29,12 @@ def score_direction(
         z = -(c I + A^T A)^{-1} (A^T e + b) = -A^T (c I + A A^T)^{-1} (e - A b / c) - b / c
 
     so that `z + b / c` is the Levenberg-Marquardt direction of `A` for `e - A b / c`. For `LARGE`
-    systems in float64 with `|A|_F^2 <= EASY c`, conjugate gradients replace `damped_direction`,
-    because they need few products with `A`.
+    easy systems in float64, conjugate gradients replace `damped_direction`.
 
     Arguments:
 
-    - `jac`: whitened Jacobian `Q^{1/2} J` (n, p), an array or an operator.
-    - `loss_gradient`: `e = Q^{-1/2} grad g`, shape (n,).
-    - `pull`, `metric`: `tau h'` and the diagonal of `D > 0`, both of shape (p,).
-    - `damping`: `c > 0`.
+    - `jac`, `loss_gradient`: whitened, `Q^{1/2} J` (n, p) and `e = Q^{-1/2} grad g` (n,).
+    - `pull`, `metric`, `damping`: `tau h'` (p,), the diagonal (p,) of `D > 0`, and `c > 0`.
     - `recycled`: preconditioner of an earlier step, for `recycled_direction` (in float64).
 
     Returns: the direction `d` (p,), and the preconditioner for the next step (None if none came).

@@ -92,10 +92,9 @@ def scale_columns(jac: Jac | AbstractJacobian, factors: Weights) -> Jac | Abstra
 
 
 class FilledJacobian(AbstractJacobian):
-    """`[J, diag(fill)]` (n, p + n): a Jacobian with empty rows, made to have full rank.
+    """`[J, diag(fill)]` (n, p + n), of full rank if `fill` is non-zero where `jac` has empty rows.
 
-    Use it for an incomplete batch: `fill` is non-zero exactly where a row of `jac` is empty. The
-    first p entries of a direction are then those of `J` without its empty rows.
+    The first p entries of a direction are then those of `J` without its empty rows.
     """
 
     jac: Jac | AbstractJacobian

@@ -53,19 +53,15 @@ def damped_direction(
 ) -> Direction:
     """Solve for `-(c G + rho I)^{-1} J^T g = -J^T (c K + rho I)^{-1} g`.
 
-    `G = J^T J`, `K = J J^T`, and `c` is the `share`. See the module's docstring for the branches.
+    `G = J^T J`, `K = J J^T`. See the module's docstring for the branches.
 
     Arguments:
 
-    - `jac`: Jacobian (n, p), an array or an operator. The Cholesky branches use only products with
-      an operator, the others form it.
-    - `loss_gradient`: `g`, shape (n,).
-    - `damping`: `rho >= 0`, or None for `pseudo_inverse_direction`.
-    - `share`: the factor `c` of the Gram matrix (default 1, as in Levenberg-Marquardt).
+    - `jac`, `loss_gradient`: `J` (n, p), an array or an operator, and `g` (n,). Branches without
+      Cholesky form the operator.
+    - `damping`, `share`: `rho >= 0`, and the factor `c` of the Gram matrix (default 1).
     - `rank`: number of singular values that count as non-zero. A rank below `min(n, p)` takes the
       SVD. Defaults to `numerical_rank` if the SVD is needed, else to `min(n, p)`.
-
-    Returns: a `Direction`.
 
     Reference: push-through identity. Corrections: Björck, Linear Algebra Appl. 88 (1987) 31-48.
     """

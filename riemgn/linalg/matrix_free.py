@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,11 +11,12 @@ import jax.random as jr
 import lineax as lx
 
 from .._types import Count, Flag, Outputs, Scalar, Weights
+from .._validation import positive_integer
 
 POWER_STEPS = 20  # of the estimate of the largest eigenvalue; each takes one product with J and one with J^T
 
 
-class KrylovSolution(eqx.Module):
+class KrylovSolution(NamedTuple):
     """A direction `w_dot` (p,), the number of `steps` it took, and whether they `converged`."""
 
     w_dot: Weights
@@ -30,10 +31,9 @@ class AbstractProducts(eqx.Module):
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
     ) -> KrylovSolution:
-        """Find the direction for the `loss_gradient` (n,), or NaN if the solve did not converge.
+        """Find the direction, NaN if the solve did not converge.
 
-        `forward` is `v -> J v`, `backward` is `u -> J^T u`, and `at` is any vector (p,), for its
-        shape and dtype.
+        `forward` is `v -> J v`, `backward` is `u -> J^T u`, and `at` is any vector (p,).
         """
 
 
@@ -50,14 +50,13 @@ class MatrixFree(AbstractProducts):
     """Damped directions by conjugate gradients, without forming the Jacobian.
 
     `(K + rho I) z = -g, w' = J^T z` if n < p, else `(G + rho I) w' = -J^T g`. Each step costs one
-    `J v` and one `J^T u`. The solve ends when every entry of the residual satisfies
-    `|r_i| <= rtol (|b_i| + max |b|)`, `b` being the right-hand side. The number of steps grows like
-    `sqrt(1 + |J|^2 / rho) log(1 / rtol)`. The relative error of the direction is at most about
-    `rtol (1 + |J|^2 / rho)`, so use a small `rtol` if the damping is weak.
+    `J v` and one `J^T u`. The number of steps grows like `sqrt(1 + |J|^2 / rho) log(1 / rtol)`. The
+    relative error is about `rtol (1 + |J|^2 / rho)`: use a small `rtol` if the damping is weak.
 
     Arguments:
 
-    - `rtol`: relative tolerance of the residual (default 1e-8).
+    - `rtol`: tolerance of each entry of the residual, relative to the largest entry of the
+      right-hand side (default 1e-8).
     - `max_steps`: maximum number of steps of one solve (default 1000). If it is reached, the
       direction is NaN and `solve` or `iterate` stops with the status `krylov_limit`.
 
@@ -77,8 +76,7 @@ class MatrixFree(AbstractProducts):
     def __check_init__(self):
         if isinstance(self.rtol, bool) or not isinstance(self.rtol, int | float) or not 0 < self.rtol < 1:
             raise ValueError(f"`rtol` of MatrixFree must be a number between 0 and 1, got {self.rtol!r}.")
-        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
-            raise ValueError(f"`max_steps` of MatrixFree must be a positive integer, got {self.max_steps!r}.")
+        positive_integer("max_steps", self.max_steps)
 
     def direction(
         self, forward: Callable, backward: Callable, at: Weights, loss_gradient: Outputs, damping: Scalar
@@ -104,10 +102,8 @@ class MatrixFree(AbstractProducts):
 def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Scalar:
     """Estimate the largest eigenvalue of `J^T J` from below by the power method.
 
-    `forward` is `v -> J v`, `backward` is `u -> J^T u`, `at` any vector (p,). The result is 0 if
-    the products vanish or are not finite.
-
-    Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.2.
+    `forward`, `backward` and `at` are as in `AbstractProducts.direction`. The result is 0 if the
+    products vanish or are not finite.
     """
 
     def advance(_, v):
@@ -120,9 +116,9 @@ def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Sc
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
-    """Return `value`, a `matrix_free` argument. `undamped` says that there is no damping.
+    """Return `value`, a `MatrixFree` or None.
 
-    Raises: `ValueError` unless it is a `MatrixFree` with a positive damping, or None.
+    Raises: `ValueError` for anything else, and for a `MatrixFree` that is `undamped`.
     """
     if value is not None and not isinstance(value, MatrixFree):
         raise ValueError(f"`matrix_free` must be a MatrixFree or None, got {value!r}.")

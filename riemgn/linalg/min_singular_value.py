@@ -33,10 +33,7 @@ def extreme_eigenvalues(
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Compute the two smallest eigenvalues of a tridiagonal matrix, and a bound of the largest.
 
-    The matrix has the `diagonal` (n,), n >= 2, and the `off_diagonal` (n - 1,) on both sides. The
-    eigenvalues are right to `eps` times the largest, the bound is at most three times too large.
-
-    Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.4.1 (Sturm sequences).
+    The matrix has the `diagonal` (n,), n >= 2, and the `off_diagonal` (n - 1,) on both sides.
     """
     smallest, second = jsl.eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True, select="i", select_range=(0, 1))
     size = jnp.abs(off_diagonal)
@@ -48,14 +45,9 @@ def min_singular_value(
 ) -> tuple[Scalar, Flag]:
     """Compute the smallest singular value of a wide `J`, and whether it is right to 1e-8.
 
-    It is the root of the smallest eigenvalue of `K` if `eps cond(K)` is small. Else it is `|J^T u|`
-    with the eigenvector `u` by inverse iteration: an error of `u` enters squared, and it is at most
-    `eps |K|` over the distance to the next eigenvalue.
-
-    Arguments:
-
-    - `eigenvalues`: `extreme_eigenvalues` of `K` (`rows`, `rows`).
-    - `jac_at`: returns `J`. It is called only for inverse iteration.
+    It is the root of the smallest of the `extreme_eigenvalues` of `K` (`rows`, `rows`) if that is
+    accurate. Else it is `|J^T u|` with the eigenvector `u` by inverse iteration, where an error of
+    `u` enters squared. `eigenvalues` are those extreme ones, and `jac_at` returns `J`.
 
     Reference: Parlett, The Symmetric Eigenvalue Problem, sections 4.6 and 4.7 (Rayleigh quotients).
     """

@@ -17,12 +17,10 @@ UNKNOWN = -1
 
 
 class Recycled(eqx.Module):
-    """The inverse of an earlier system, used as a preconditioner, and what it has cost since.
+    """An inverse of an earlier system as a preconditioner, and what it has cost since.
 
-    - `inverse`: `(c I + A A^T)^{-1}` of an earlier step, or of `A^T A` if that is smaller.
-    - `fresh`: steps that the first later system took, `UNKNOWN` until then.
-    - `excess`: steps since then beyond those.
-    - `renewals`: inverses computed so far.
+    It counts the steps of the first later system in `fresh` (`UNKNOWN` until then), steps since
+    then beyond those in `excess`, and computed inverses in `renewals`.
     """
 
     inverse: Float[Array, "k k"]
@@ -41,17 +39,12 @@ def recycled_direction(
 ) -> tuple[Weights, Recycled]:
     """Solve for `-(rho I + J^T J)^{-1} J^T g` with the preconditioner of an earlier step.
 
-    Conjugate gradients run on the smaller side, to a relative residual of `RESIDUAL`. A new inverse
-    is computed if they need more than `k / ROWS_PER_STEP` steps for `k` equations, or if the excess
-    steps since the last inverse add up to that. So the time is at most about twice that of the best
-    choice of renewals. If a new inverse does not help either, `damped_direction` solves the system.
+    Conjugate gradients run on the smaller side. A new inverse is computed if they need more than
+    `k / ROWS_PER_STEP` steps for `k` equations, or if the excess steps since the last inverse add
+    up to that. If a new inverse does not help either, `damped_direction` solves the system.
 
-    Arguments:
-
-    - `jac`, `loss_gradient`, `damping`: `J` (n, p), `g` (n,) and `rho > 0`, in float64.
-    - `before`: from the step before, or `Recycled.start`.
-
-    Returns: the direction (p,), and what the next step may use.
+    `jac` (n, p), `loss_gradient` (n,) and `damping > 0` are in float64. `before` comes from the
+    step before, or from `Recycled.start`. The result is the direction and the next `before`.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., algorithm 11.5.1. Sequences of
     systems: Benzi, J. Comput. Phys. 182 (2002) 418-477.

@@ -28,8 +28,7 @@ class ThinSVD(eqx.Module):
 def thin_svd(jac: Jac) -> ThinSVD:
     """Compute the thin SVD of `jac`, of any shape, by a QR and an SVD of its k x k triangle.
 
-    `J = Q R,  R = U' S V^T,  U = Q U'`, with `J^T` for a wide `J`. It resolves singular values down
-    to `eps * s_max`, whereas `J^T J` would lose everything below `sqrt(eps) * s_max`.
+    It resolves singular values down to `eps * s_max`, `J^T J` only to `sqrt(eps) * s_max`.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., section 8.6 (R-SVD).
     """
@@ -59,10 +58,8 @@ def _kernel_spectrum(jac: Jac | AbstractJacobian) -> tuple[Float[Array, " n"], F
 def spectrum(jac: Jac | AbstractJacobian) -> Float[Array, " k"]:
     """Compute the singular values as quickly as possible, the smallest to a relative 1e-8.
 
-    If n < p and `eps cond(K)` is at most `MAX_KERNEL_ERROR`, it uses the eigenvalues of `K`, else
-    `singular_values`, for which it forms `jac` (n, p) if that is an operator.
-
-    Reference: Weyl's bound `|dlambda| <= |dK|_2`, with `|dK|_2` a few `eps |K|_2`.
+    If `jac` is wide and `eps cond(K)` at most `MAX_KERNEL_ERROR`, it uses the eigenvalues of `K`,
+    else `singular_values`.
     """
     if jac.shape[0] >= jac.shape[1]:
         return singular_values(formed(jac))
@@ -75,15 +72,9 @@ def range_norm_and_min(
 ) -> tuple[Scalar, Scalar]:
     """Compute `|P g|` and the smallest singular value, of the leading `rank` singular triplets.
 
-    `P` is the projector on their left singular vectors. The QR of `[J, g]` contains `Q^T g` and
-    `R`, and the SVD of `R` gives the singular vectors. If n < p, only `J^T` is factorised. If also
-    `rank = n` and `spectrum` would use `K`, `|P g| = |g|` needs no factorisation.
-
-    Arguments:
-
-    - `jac`: Jacobian (n, p), an array or an operator.
-    - `loss_gradient`: `g`, shape (n,).
-    - `rank`: number of singular values that count as non-zero, at least 1.
+    `P` is the projector on their left singular vectors, `g` the `loss_gradient` (n,), and `jac`
+    (n, p) an array or an operator. If `rank = n` and `spectrum` would use `K`, then `|P g| = |g|`
+    needs no factorisation.
 
     Reference: Golub and Van Loan, Matrix Computations, 4th ed., sections 5.3 and 8.6.
     """
@@ -92,7 +83,7 @@ def range_norm_and_min(
     def by_triangle():
         if n < p:
             triangle, rotated = jnp.linalg.qr(formed(jac).T, mode="r").T, loss_gradient
-        else:
+        else:  # the QR of [J, g] contains Q^T g and R
             r = jnp.linalg.qr(jnp.concatenate([formed(jac), loss_gradient[:, None]], axis=1), mode="r")
             triangle, rotated = r[:p, :p], r[:p, p]
         u, s, _ = jnp.linalg.svd(triangle)
@@ -105,23 +96,14 @@ def range_norm_and_min(
 
 
 def numerical_rank(s: Float[Array, " k"], shape: tuple[int, int]) -> Int[Array, ""]:
-    """Count the singular values above `max(n, p) * eps * s_max`, the rounding error of the SVD.
-
-    `s` holds the singular values in descending order, `shape` is that of the matrix, (n, p).
-    """
+    """Count the singular values `s`, in descending order, above `max(shape) * eps * s_max`."""
     return jnp.sum(s > max(shape) * jnp.finfo(s.dtype).eps * s[0])
 
 
 def spectral_direction(svd: ThinSVD, loss_gradient: Outputs, gain: Callable, rank: Int[Array, ""] | int) -> Weights:
-    """Compute the direction `-V phi(S^2) S^+ U^T g` from the leading `rank` singular values.
+    """Compute the direction `-V phi(S^2) S^+ U^T g` (p,) from the leading `rank` singular values.
 
-    Arguments:
-
-    - `svd`, `loss_gradient`: thin SVD of the Jacobian, and `g = grad g(f)`, shape (n,).
-    - `gain`: the function `phi` of the eigenvalues `s^2` of `K = J J^T`.
-    - `rank`: number of singular values that count as non-zero.
-
-    Returns: the velocity of the parameters, shape (p,), of minimum norm.
+    `svd` is that of the Jacobian, `gain` is `phi`, and `g` the `loss_gradient` (n,).
 
     Reference: Statements, definitions.
     """
@@ -135,13 +117,11 @@ def spectral_direction(svd: ThinSVD, loss_gradient: Outputs, gain: Callable, ran
 def range_factors(jac: Jac, rank: int) -> tuple[Float[Array, "n k"], Float[Array, "k k"], Float[Array, "k p"]]:
     """Factorise `J = B R V^T`, with orthonormal columns of `B` (range) and `V` (row space).
 
-    These are the leading `rank` singular triplets. Singular vectors have no derivative where
-    singular values meet, but their span has. So the derivative is that of a matrix that keeps its
-    rank, in the gauge `B^T dB = 0`, `V^T dV = 0`, in which `dR` is not diagonal:
+    It returns `B` (n, k), `R` (k, k), `V^T` (k, p): the leading k = `rank` singular triplets of
+    `jac`. Singular vectors have no derivative where singular values meet, but their span has. So
+    the derivative is that of a matrix of constant rank, in the gauge `B^T dB = 0`, `V^T dV = 0`:
 
         dB = (I - B B^T) dJ V R^-1      dV^T = R^-1 B^T dJ (I - V V^T)      dR = B^T dJ V
-
-    Returns: `B` (n, k), `R` (k, k), `V^T` (k, p) of `jac` (n, p), with `k` the `rank`.
 
     Reference: derived. Compare Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973).
     """

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from .._repr import short_repr
 from .._types import Count, Key, Weights
-from ..problem import Problem
+from ..problem import check_problem, Problem
 from .base import AbstractMethod, check_use, first_state, initial_rank, MethodState
 from .batch import AbstractBatchMethod, batch_objective
 
@@ -103,8 +103,7 @@ def as_optax(method: AbstractMethod, problem: Problem, *, key: Key | None = None
     optax = _optax("as_optax")
     if not isinstance(method, AbstractMethod):
         raise ValueError(f"`method` must be a discrete method such as GaussNewton(), got {type(method).__name__}.")
-    if not isinstance(problem, Problem):
-        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    check_problem(problem)
     check_use(method, key, spectra)
     base_key = jr.key(0) if key is None else key
 

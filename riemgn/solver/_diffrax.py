@@ -44,11 +44,9 @@ class WrappedSolver(diffrax.AbstractAdaptiveSolver):
 class OutputGapControl(WrappedSolver):
     """Count the growth of the gap between `psi` and `f(w)` as an error of the outputs.
 
-    The gap stays far below the tolerance as long as a step follows the flow. A step over a fold of
-    `M` lands on another branch, which `psi` alone does not show. Gaps of rounding size are ignored.
-
-    - `dense`: drop the outputs from the dense output. diffrax stores every stage of `max_steps`
-      steps, which for n outputs can take gigabytes.
+    The gap is tiny as long as a step follows the flow. A step over a fold of `M` lands on another
+    branch, which `psi` alone does not show. With `dense` the outputs are left out of the dense
+    output, because all stages of `max_steps` steps may take gigabytes.
     """
 
     dense: bool = eqx.field(static=True)
@@ -69,25 +67,22 @@ class OutputGapControl(WrappedSolver):
             growth = jnp.maximum(jnp.abs(gap_after - gap) - rounding, 0.0)
             error = {**error, "psi": jnp.maximum(jnp.abs(error["psi"]), growth)}
         if self.dense:
+
+            def has_outputs(part):
+                return isinstance(part, dict) and "psi" in part
+
             dense_info = jax.tree.map(
-                lambda part: {"w": part["w"]} if _has_outputs(part) else part, dense_info, is_leaf=_has_outputs
+                lambda part: {"w": part["w"]} if has_outputs(part) else part, dense_info, is_leaf=has_outputs
             )
         return y1, error, dense_info, (inner, gap_after), result
 
 
-def _has_outputs(part: Any) -> bool:
-    return isinstance(part, dict) and "psi" in part
-
-
 class ForwardLoop(diffrax.AbstractAdjoint):
-    """`diffrax.ForwardMode` without the check of the saved times and the location of events.
+    """`diffrax.ForwardMode` without the check of the saved times `ts` and the location of events.
 
     diffrax checks the times in a callback to Python, and programs with callbacks are not cached.
-    The step in which an event happened is returned in `stats["last_step"]`, so that only solves
-    with an event compile the root search.
-
-    - `ts`: the saved times, in order.
-    - `margin`: value of the event function at the start.
+    `stats["last_step"]` holds the step of the event, so that only solves with an event compile the
+    root search. `margin` is the value of the event function at the start.
     """
 
     ts: Array
@@ -112,22 +107,13 @@ def parameters_only(solution: diffrax.Solution, w0: Weights) -> diffrax.Solution
 
 
 class StageProblem(eqx.Module):
-    """One stage `k = F(t, y + c k)` of an implicit Runge-Kutta method, as diffrax passes it on.
+    """One stage `k = F(t, y + c k)` of an implicit Runge-Kutta method, `c = h gamma`."""
 
-    The unknown is `k` or the step times `k`.
-
-    - `index`: number of the stage.
-    - `increment`: what one unit of the unknown adds to `y`.
-    - `c`: step times diagonal coefficient of the method.
-    - `t`, `partial`, `args`: time, `y`, and `args` of diffeqsolve.
-    """
-
-    index: Array
-    increment: Scalar
+    increment: Scalar  # what one unit of the unknown, `k` or `h k`, adds to `y`
     c: Scalar
     t: Scalar
-    partial: PyTree
-    args: Any
+    partial: PyTree  # `y`
+    args: Any  # of diffeqsolve
 
     @staticmethod
     def of(arguments: Any) -> "StageProblem":
@@ -137,14 +123,14 @@ class StageProblem(eqx.Module):
                 "`LowRankChord` solves the stages of a diffrax implicit Runge-Kutta method, "
                 f"got arguments of another problem ({type(arguments).__name__})."
             )
-        index, diagonal, *_, t, partial, args, control = arguments
+        _, diagonal, *_, t, partial, args, control = arguments
         if any(getattr(args, name, None) is None for name in ("problem", "flow", "rank")):
             raise ValueError(
                 "`LowRankChord` needs `args` of diffeqsolve with `problem`, `flow` and `rank`, "
                 f"got {type(args).__name__}."
             )
         c = diagonal * control
-        return StageProblem(index, c if len(arguments) == 8 else diagonal, c, t, partial, args)
+        return StageProblem(c if len(arguments) == 8 else diagonal, c, t, partial, args)
 
     def point(self, unknown: PyTree) -> Weights:
         """Return the flat point `y + c k` of the unknown."""

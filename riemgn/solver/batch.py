@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._validation import positive_integer
 from ..flow import AbstractFlow
 from ..problem import Problem
 from ..result import EXPECTED
@@ -43,11 +44,10 @@ class BatchError(SolveError):
 
 
 def batch_key(problem: Problem, flow: AbstractFlow) -> Hashable:
-    """Return what two solves must have in common to share one compiled program.
+    """Return what two solves of `problem` and `flow` must share to use one compiled program.
 
-    It consists of the PyTree structure with its static fields, and the shapes and types of arrays.
-    Other weights, data, output scale or damping give an equal key. If the model is a function, it
-    must be the same function object.
+    This is the PyTree structure with its static fields (such as a model function), and the shapes
+    and types of arrays. Other weights, data, output scale or damping give an equal key.
 
     >>> import riemgn as rg
     >>> flow = rg.LevenbergMarquardtFlow
@@ -70,22 +70,19 @@ def solve_batch(
 ) -> list[Trajectory]:
     """Solve each problem with its flow, by programs that are compiled once for all of them.
 
-    Each trajectory is, up to rounding, that of `solve` on the problem alone, with its own steps,
-    events and status. A member that fails does not affect the others. On a CPU the members run in
-    threads. On an accelerator they are stacked under `vmap`, and a member that needs more than 256
-    steps is solved by itself.
+    Each trajectory is, up to rounding, that of `solve` on the problem alone. A member that fails
+    does not affect the others. On a CPU the members run in threads. On an accelerator they are
+    stacked under `vmap`, and a member that needs more than 256 steps is solved by itself.
 
     Arguments:
 
-    - `problems`: at least one, all with the same `batch_key`.
-    - `flows`: one flow for all, or one for each problem.
-    - `t1`, `error`, `**options`: as in `solve`: `rtol`, `atol`, `ts`, `solver`, `rank_tol`,
-      `ball_radius`, `loss_tol`, `max_steps` and `step_to_ts`.
+    - `problems`, `flows`: problems with the same `batch_key`, and one flow for all or for each.
+    - `t1`, `error`, `**options`: as in `solve`, but not `dense` and `progress`.
     - `throw`: raise `SolveError` if a member failed, after all are finished (default). Its
       `trajectories` holds all members. With False you get them all, each with its `status`.
     - `threads`: number of members solved at a time, by default the number of cores.
-    - `stacked`: whether to stack. By default only on an accelerator: on a CPU it saves a sixth of
-      the time, but batched factorisations of jaxlib 0.10 may deadlock there.
+    - `stacked`: whether to stack. By default only on an accelerator: on a CPU batched
+      factorisations of jaxlib 0.10 may deadlock.
 
     Returns: the trajectories in the order of the problems.
 
@@ -101,10 +98,11 @@ def solve_batch(
     pairs = _checked_pairs(problems, flows)
     settings = Settings(t1, **options)
     check_types(*pairs[0])
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"`threads` must be a positive integer, got {threads!r}.")
+    if threads is not None:
+        positive_integer("threads", threads)
     stacked = jax.default_backend() != "cpu" if stacked is None else stacked
-    with ThreadPoolExecutor(threads or _cores()) as pool:
+    cores = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count()
+    with ThreadPoolExecutor(threads or cores) as pool:
         starts = _in_chunks(_starts, pairs) if stacked else _in_threads(pool, lambda pair: evaluate_start(*pair), pairs)
         plans = [make_plan(*pair, start, settings) for pair, start in zip(pairs, starts, strict=True)]
         run = _run_stacked if stacked else _run_in_threads
@@ -123,9 +121,8 @@ def _run_in_threads(pool: ThreadPoolExecutor, plans: list[Plan], start_time: flo
     """Run each plan by the programs of `solve`, as many at a time as there are threads."""
     results: dict[int, Trajectory] = {}
     for members in _groups(plans):
-        results |= zip(
-            members, _in_threads(pool, lambda i: run_plan(plans[i], start_time, tighter), members), strict=True
-        )
+        runs = _in_threads(pool, lambda i: run_plan(plans[i], start_time, tighter), members)
+        results |= zip(members, runs, strict=True)
     return [results[i] for i in range(len(plans))]
 
 
@@ -161,10 +158,9 @@ def _in_chunks(function: Callable[[list], list], items: list) -> list:
     return [result for part in chunks for result in function([*part, *part[:1] * (size - len(part))])[: len(part)]]
 
 
-_BY_MEMBER = eqx.if_array(0)
 _starts_program = eqx.filter_jit(eqx.filter_vmap(evaluate_start))
 _sample_program = eqx.filter_jit(eqx.filter_vmap(sample_rows))
-_integrate_program = eqx.filter_jit(eqx.filter_vmap(integrate, in_axes=(_BY_MEMBER, _BY_MEMBER, *[None] * 5)))
+_integrate_program = eqx.filter_jit(eqx.filter_vmap(integrate, in_axes=(*[eqx.if_array(0)] * 2, *[None] * 5)))
 
 
 def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
@@ -204,10 +200,6 @@ def _structure(tree: Any) -> Hashable:
     return structure, tuple((leaf.shape, leaf.dtype) if eqx.is_array(leaf) else leaf for leaf in leaves)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
-
-
 def _checked_pairs(
     problems: Sequence[Problem], flows: AbstractFlow | Sequence[AbstractFlow]
 ) -> list[tuple[Problem, AbstractFlow]]:
@@ -219,7 +211,8 @@ def _checked_pairs(
         )
     pairs = list(zip(problems, flows, strict=True))
     keys = [batch_key(*pair) for pair in pairs]
-    for i, key in enumerate(keys):
-        if key != keys[0]:
-            raise ValueError(f"Problems solved together must have equal `batch_key`s, got another one for problem {i}.")
+    if others := [i for i, key in enumerate(keys) if key != keys[0]]:
+        raise ValueError(
+            f"Problems solved together must have equal `batch_key`s, got another one for problem {others[0]}."
+        )
     return pairs

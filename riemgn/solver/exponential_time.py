@@ -55,15 +55,14 @@ class _Interpolation(diffrax.AbstractLocalInterpolation):
 class ExponentialTime(WrappedSolver):
     """An explicit Runge-Kutta method that steps in `sigma = 1 - exp(-rate (t - t_n))`, not in `t`.
 
-    Gauss-Newton flow has `f(w_t) = f* + exp(-t) (f(w_0) - f*)`, a straight line in `sigma`. Every
-    method follows it exactly, so only the curvature of the parameter path limits the step. Times,
-    tolerances, events and dense output stay in `t`. You can use it as any diffrax solver. It has no
-    advantage if modes decay at different rates.
+    Gauss-Newton flow has `f(w_t) = f* + exp(-t) (f(w_0) - f*)`, a straight line in `sigma` that
+    every method follows exactly. So only the curvature of the parameter path limits the step. It
+    has no advantage if modes decay at different rates.
 
     Arguments:
 
     - `solver`: an explicit Runge-Kutta method such as `diffrax.Dopri8()`.
-    - `rate`: the common decay rate, a number or scalar array, in units of 1 / t (default 1).
+    - `rate`: the common decay rate, in units of 1 / t (default 1).
 
     Raises: `ValueError` for another kind of solver.
 
@@ -92,7 +91,7 @@ class ExponentialTime(WrappedSolver):
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         rate = jnp.asarray(self.rate, jnp.result_type(t1 - t0))
-        # Runge-Kutta methods do not change under affine maps of time, so sigma can restart at 0
+        # Runge-Kutta methods do not change under shifts of time, so sigma can restart at 0
         sigma = -jnp.expm1(-rate * (t1 - t0))
         local = _InExponentialTime(terms, t0, rate)
         # the derivative that is passed from step to step is the one in t

@@ -1,8 +1,8 @@
 """Stage solves of implicit Runge-Kutta methods by the low-rank Gauss-Newton part of a flow."""
 
-import abc
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -31,36 +31,21 @@ LARGEST_GROWTH = 100.0
 UPDATES_PER_FACTORISATION = 3
 
 
-class AbstractStageMatrix(eqx.Module):
-    """A factorisation of `M = I + c A`, where `A` approximates `-dF/dw` of a flow `w' = F(w)`.
+class LowRankPart(NamedTuple):
+    """The Gauss-Newton part of a flow's Jacobian, `A = (a J^T J + rho I)^{-1} J^T B J`."""
 
-    `c = h gamma` is the step times the diagonal coefficient of the method.
-    """
-
-    @abc.abstractmethod
-    def solve(self, problem: Problem, v: Weights) -> Weights:
-        """Return `M^{-1} v`, shape (p,)."""
+    jac: Jac | AbstractJacobian  # whitened if the flow whitens
+    curvature: Outputs  # diagonal of `B`, clipped at 0 so that `I + c A` is never indefinite
+    share: Scalar  # `a` of the gain `phi(s) = s / (a s + rho)`
+    damping: Scalar  # `rho`
 
 
-class LowRankPart(eqx.Module):
-    """The Gauss-Newton part of a flow's Jacobian, `A = (a J^T J + rho I)^{-1} J^T B J`.
+class WideStage(eqx.Module):
+    """Factorisation of `M = I + c A` for n < p, where `A` approximates `-dF/dw`.
 
-    - `jac`: `J` (n, p), whitened if the flow whitens.
-    - `curvature`: the diagonal of `B`, (n,), clipped at 0 so that `I + c A` is never indefinite.
-    - `share`, `damping`: `a` and `rho` of the gain `phi(s) = s / (a s + rho)`.
-    """
+        M^{-1} v = v - J^T L (L K L + rho I)^{-1} R J v,    L = D^{1/2},  R = D^{-1/2} c B
 
-    jac: Jac | AbstractJacobian
-    curvature: Outputs
-    share: Scalar
-    damping: Scalar
-
-
-class WideStage(AbstractStageMatrix):
-    """`M^{-1} v = v - J^T L (L K L + rho I)^{-1} R J v` for n < p, by one n x n Cholesky factor.
-
-    Here `K = J J^T`, `L = D^{1/2}` and `R = D^{-1/2} c B` with `D = a I + c B`: Woodbury's identity
-    for `(J^T D J + rho I)^{-1} (a J^T J + rho I)`.
+    with `D = a I + c B`, by Woodbury's identity for `(J^T D J + rho I)^{-1} (a J^T J + rho I)`.
     """
 
     jac: Jac | AbstractJacobian
@@ -72,7 +57,7 @@ class WideStage(AbstractStageMatrix):
         return v - (self.left * jsl.cho_solve((self.factor, True), self.right * (self.jac @ v))) @ self.jac
 
 
-class MatrixFreeStage(AbstractStageMatrix):
+class MatrixFreeStage(eqx.Module):
     """`WideStage` with the linearisation point instead of `J`: products by differentiation."""
 
     at: Weights
@@ -89,7 +74,7 @@ class MatrixFreeStage(AbstractStageMatrix):
         return v - pull_back(self.left * jsl.cho_solve((self.factor, True), self.right * jac_v))[0]
 
 
-class TallStage(AbstractStageMatrix):
+class TallStage(eqx.Module):
     """`M^{-1} v = (J^T D J + rho I)^{-1} (a J^T J + rho I) v` for p <= n, by a p x p Cholesky."""
 
     factor: Float[Array, "p p"]
@@ -99,7 +84,7 @@ class TallStage(AbstractStageMatrix):
         return jsl.cho_solve((self.factor, True), self.numerator @ v)
 
 
-class DenseStage(AbstractStageMatrix):
+class DenseStage(eqx.Module):
     """`M = I - c dF/dw` with all second derivatives, by one p x p LU factorisation."""
 
     lu: Float[Array, "p p"]
@@ -107,6 +92,9 @@ class DenseStage(AbstractStageMatrix):
 
     def solve(self, problem: Problem, v: Weights) -> Weights:
         return jsl.lu_solve((self.lu, self.pivots), v)
+
+
+StageMatrix = WideStage | MatrixFreeStage | TallStage | DenseStage
 
 
 def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> Weights:
@@ -121,28 +109,17 @@ def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Probl
 def low_rank_part(
     flow: AbstractSpectralFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int
 ) -> LowRankPart:
-    """Return the low-rank part of the Jacobian of `flow` at time `t` and parameters `w`.
-
-    It reads off the gain `a = lim 1 / phi(s)`, `s -> inf`, and `rho = lim s / phi(s)`, `s -> 0`.
-    """
+    """Return the low-rank part of the Jacobian of `flow` at time `t` and parameters `w`."""
     point = flow.preconditioned(problem.linearise(w, formed=False))
     limits = jnp.finfo(point.jac.dtype)
+    # a = lim 1 / phi(s) for s -> inf, rho = lim s / phi(s) for s -> 0
     huge, tiny = jnp.sqrt(limits.max), jnp.sqrt(limits.tiny)
     at_huge, at_tiny = flow.gain(jnp.stack([huge, tiny]), flow.damping(t, point, rank))
     return LowRankPart(point.jac, jnp.maximum(point.loss_hessian, 0.0), 1 / at_huge, tiny / at_tiny)
 
 
 def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
-    """Factorise `I + c A` on the smaller side of `J`, for `c >= 0`.
-
-    >>> import jax, jax.numpy as jnp, riemgn as rg
-    >>> from riemgn.solver.implicit import factorise, low_rank_part
-    >>> problem = rg.task.linear(4, 7, 10.0, key=jax.random.key(0))
-    >>> part = low_rank_part(rg.GradientFlow(), 0.0, problem.w0, problem, 4)
-    >>> x = factorise(part, 2.0).solve(problem, jnp.ones(7))
-    >>> bool(jnp.allclose(x + 2.0 * problem.gram(problem.w0) @ x, 1.0, atol=1e-5))
-    True
-    """
+    """Factorise `I + c A` on the smaller side of `J`, for `c >= 0`."""
     n, p = part.jac.shape
     # `D^{1/2}` and `D^{-1/2} c B` with `D = a I + c B`
     left = jnp.sqrt(part.share + c * part.curvature)
@@ -161,7 +138,7 @@ def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
 class _ChordState(eqx.Module):
     """Stage matrix, sizes of the last two updates in units of the tolerance, number of updates."""
 
-    matrix: AbstractStageMatrix
+    matrix: StageMatrix
     size: Scalar
     size_before: Scalar
     step: Array
@@ -172,21 +149,18 @@ class LowRankChord(optx.AbstractRootFinder):
 
         k <- k - (I + h gamma A)^{-1} (k - F(y + h gamma k)),    A = (a J^T J + rho I)^{-1} J^T B J
 
-    The stages of a step share one Jacobian and one Cholesky factor of its smaller side. The
-    iteration corrects what `A` neglects, so the order of the method does not change, and it
-    factorises again if it converges too slowly. It stops when an update `h gamma dk` is below
-    `kappa` times the step tolerance, or is predicted to be. It fails, and diffrax then takes a
-    shorter step, if an update is not finite or 100 times the one before. The state is a PyTree that
-    flattens to (p,), and `args` of diffeqsolve must hold `problem`, `flow` and `rank`.
+    The stages of a step share one Cholesky factor, computed again if the iteration converges too
+    slowly. The iteration corrects what `A` neglects, so the order of the method does not change. It
+    stops when an update `h gamma dk` is, or is predicted to be, below `kappa` times the step
+    tolerance. If an update is not finite or 100 times the one before, diffrax shortens the step.
+    The state must flatten to (p,), and `args` of diffeqsolve hold `problem`, `flow` and `rank`.
 
     Arguments:
 
-    - `rtol`, `atol`: tolerances of the step, in the units of the state. You can take those of the
-      step-size controller by `diffrax.with_stepsize_controller_tols(LowRankChord)()`.
-    - `norm`: norm of a PyTree like the state, default root mean square.
+    - `rtol`, `atol`, `norm`: tolerances of the step and norm of a PyTree like the state.
     - `kappa`: tolerance of the iteration relative to that of the step, default 0.1.
     - `curvature`: `"gauss-newton"` (default), or `"exact"` for the p x p LU factorisation of
-      `I - h gamma dF/dw`, for small p. Flows that are not spectral always use `"exact"`.
+      `I - h gamma dF/dw`, for small p. Flows that are not spectral use `"exact"`.
 
     Raises: `ValueError` for another `curvature`, or `args` without problem and flow.
 
@@ -214,16 +188,13 @@ class LowRankChord(optx.AbstractRootFinder):
             return options["init_state"]
         stage = StageProblem.of(args)
         w = stage.point(y)
-
-        def matrix():
-            return self._matrix(stage, w)
-
+        matrix = partial(self._matrix, stage, w)
         # the explicit first stage (c = 0) needs no matrix
         empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(matrix))
         infinite = jnp.asarray(jnp.inf, w.dtype)
         return _ChordState(where_or_compute(stage.c == 0, empty, matrix), infinite, infinite, jnp.asarray(0))
 
-    def _matrix(self, stage: StageProblem, w: Weights) -> AbstractStageMatrix:
+    def _matrix(self, stage: StageProblem, w: Weights) -> StageMatrix:
         flow, problem, rank = stage.args.flow, stage.args.problem, stage.args.rank
         if self.curvature == "exact" or not isinstance(flow, AbstractSpectralFlow):
             slope = jax.jacfwd(lambda w: parameter_velocity(flow, stage.t, w, problem, rank))(w)

@@ -22,22 +22,15 @@ STIFF_GAINS = (0.1, 0.5)
 
 
 class Limits(eqx.Module):
-    """Thresholds of events and steps, as arrays so that other values do not recompile.
+    """Thresholds of events and steps, as arrays so that other values do not recompile."""
 
-    - `sigma`, `radius`, `loss`: thresholds of `rank_lost`, `ball_left` and (for the loss minus
-      `infimum`) `loss_tolerance_met`.
-    - `margin`: smallest margin at the start.
-    - `min_step`: shortest step.
-    - `watched`: names of the events in use.
-    """
-
-    sigma: Scalar
-    radius: Scalar
-    loss: Scalar
+    sigma: Scalar  # of `rank_lost`
+    radius: Scalar  # of `ball_left`
+    loss: Scalar  # of `loss_tolerance_met`, for the loss minus `infimum`
     infimum: Scalar
-    margin: Scalar
+    margin: Scalar  # smallest margin at the start
     min_step: Scalar
-    watched: tuple[str, ...] = eqx.field(static=True)
+    watched: tuple[str, ...] = eqx.field(static=True)  # names of the events in use
 
 
 class Arguments(eqx.Module):
@@ -100,16 +93,10 @@ def locate(args: Arguments, last_step):
 
 @eqx.filter_jit
 def integrate(args: Arguments, solver, numbers, max_steps: int, step_to_ts: bool, dense: bool, progress: bool):
-    """Integrate from `problem.w0` at time 0.
+    """Integrate from `problem.w0` at time 0. `numbers`: saved times, end time, `rtol`, `atol`.
 
     Explicit solvers of intrinsic flows carry `psi' = J w'` with `w`. Then `psi` and its gap to
     `f(w)` control the step, otherwise `w` does.
-
-    Arguments:
-
-    - `args`, `solver`: what is integrated, and by which diffrax solver.
-    - `numbers`: saved times, end time, `rtol` and `atol`, as arrays.
-    - `max_steps`, `step_to_ts`, `dense`, `progress`: as in `solve`.
     """
     ts, t1, rtol, atol = numbers
     w0 = args.problem.w0

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array
 
 from .._types import Flag, Key, Weights
-from .._validation import positive
+from .._validation import positive, positive_integer
 from ..linalg import numerical_rank, spectrum
 from ..method import AbstractMethod, check_use, MethodState
-from ..problem import Problem
+from ..problem import check_problem, Problem
 from ..result import RESULTS
 from ..trajectory import raise_unless_expected, sample, Trajectory
 from .plan import stats_at_start
@@ -37,22 +37,16 @@ def iterate(
 ) -> Trajectory:
     """Take steps `w_{k+1} = method.step(w_k)` of a discrete method from `problem.w0`.
 
-    The times of the trajectory are the sums of the step sizes: those of the flow that the method
-    discretises.
+    The times of the trajectory are the sums of the step sizes.
 
     Arguments:
 
-    - `problem`, `method`: what to iterate.
-    - `steps`: number of steps, fewer if a tolerance below is met.
+    - `problem`, `method`, `steps`: what to iterate, and the maximum number of steps.
     - `key`: JAX random key, for methods that draw batches.
     - `save_every`: save every `save_every`-th point. Each costs one singular value decomposition.
-    - `throw`: raise `SolveError` on numerical trouble (default). With False you get the trajectory
-      so far, and `status` says what happened.
+    - `throw`, `rank_tol`, `loss_tol`: as in `solve`.
     - `error`: iterate again from `w0` perturbed by 8 eps relative to its entries, and report
       `|f - f'| + 8 eps |f|` as `Trajectory.error` and that run as `Trajectory.tight`.
-    - `rank_tol`: methods that invert `J` stop with `rank_lost` if its smallest singular value falls
-      below `rank_tol` times the value at the start.
-    - `loss_tol`: stop with `loss_tolerance_met` if `g - inf g` falls below it, in loss units.
     - `step_tol`: stop with `step_tolerance_met` after a step shorter than `step_tol max(|w|, 1)`.
       Rejected steps do not count.
     - `spectra`: with False `J` is never formed for diagnostics, for example for mini-batches of
@@ -101,18 +95,13 @@ def iterate(
 
 
 class _Carry(eqx.Module):
-    """One point of the iteration, and the three conditions for another step.
-
-    - `finite`: the last step was finite.
-    - `above`: the loss is above the loss tolerance.
-    - `moving`: the last step was longer than the step tolerance.
-    """
+    """One point of the iteration, and the three conditions for another step."""
 
     w: Weights
     state: MethodState
-    finite: Flag
-    above: Flag
-    moving: Flag
+    finite: Flag  # the last step was finite
+    above: Flag  # the loss is above its tolerance
+    moving: Flag  # the last step was longer than its tolerance
 
 
 @eqx.filter_jit
@@ -233,13 +222,11 @@ def _with_error(trajectory: Trajectory, tight: Trajectory) -> Trajectory:
 
 
 def _check_arguments(problem: Any, method: Any, key: Any, steps: Any, save_every: Any, spectra: Any) -> None:
-    if not isinstance(problem, Problem):
-        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    check_problem(problem)
     if not isinstance(method, AbstractMethod):
         raise ValueError(f"`method` must be a discrete method such as GaussNewton(), got {type(method).__name__}.")
     for name, value in (("steps", steps), ("save_every", save_every)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+        positive_integer(name, value)
     if steps % save_every:
         raise ValueError(f"`steps` must be a multiple of `save_every`, got {steps} and {save_every}.")
     check_use(method, key, spectra)

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from .._types import Scalar
-from .._validation import finest_tolerance, positive, SAVED_TIMES, times_until
+from .._validation import finest_tolerance, positive, positive_integer, SAVED_TIMES, times_until
 from ..flow import AbstractFlow, InitialRates
 from ..linalg import BRANCHES, numerical_rank, spectrum
-from ..problem import Problem
+from ..problem import check_problem, Problem
 from .exponential_time import explicit_solver, ExponentialTime, solver_name
 from .implicit import LowRankChord
 from .integrate import Arguments, Limits
@@ -57,15 +57,9 @@ def choose_solver(
 ) -> tuple[diffrax.AbstractSolver, str]:
     """Return the default solver and the reason for it.
 
-    A flow that does not invert `J` is stiff if `rate * t1` exceeds `STIFF_HORIZON`. If it also
-    forms `J`, it gets Kvaerno5 with `LowRankChord`. All others get Dopri8, in exponential time if
-    all modes have one rate.
-
-    Arguments:
-
-    - `flow`, `t1`: flow and end time.
-    - `rate`, `slowest`: its largest and smallest rate at the start (`flow.initial_rates`), in units
-      of 1 / t. A `slowest` of 0 (default) means unknown.
+    `rate` and `slowest` are the extreme rates of `flow.initial_rates`. A flow that does not invert
+    `J` is stiff if `rate * t1` exceeds `STIFF_HORIZON`. If it also forms `J`, it gets Kvaerno5 with
+    `LowRankChord`. All others get Dopri8, in exponential time if all modes have one rate.
     """
     time_scales = rate * t1
     estimate = f"fastest rate {rate:.3g} x horizon {t1:.3g} = {time_scales:.3g} time scales"
@@ -82,14 +76,12 @@ def choose_solver(
 def saved_times(problem: Problem, flow: AbstractFlow) -> tuple[int, str]:
     """Return the default number of saved times, and the reason for it.
 
-    A spectrum takes about `2 k^2 (m + 10 k)` multiplications with `k = min(n, p)` and
-    `m = max(n, p)`, or the sum of the layer sizes if the Jacobian is kept by layers. There are 129
-    times if all spectra stay below `SAMPLING_WORK`, otherwise fewer, but at least 17.
+    There are 129 times if all spectra stay below `SAMPLING_WORK`, otherwise fewer, at least 17.
     """
     if flow.matrix_free is not None:
         return SAVED_TIMES, "no spectrum is taken of a matrix-free flow"
     k, m = min(problem.n, problem.p), max(problem.n, problem.p)
-    if problem.has_layer_jacobian:
+    if problem.has_layer_jacobian:  # the kernel is a sum over layers
         m = sum(sum(leaf.shape) for leaf in jax.tree.leaves(problem.params))
     work = 2.0 * k**2 * (m + 10 * k)
     count = int(min(max(SAMPLING_WORK / work, FEWEST_SAVED), SAVED_TIMES))
@@ -119,35 +111,24 @@ class Settings:
             object.__setattr__(self, "ts", np.asarray(times_until(self.ts, self.t1)))
         if self.solver is not None and not isinstance(self.solver, diffrax.AbstractSolver):
             raise ValueError(f"`solver` must be a diffrax solver such as diffrax.Tsit5(), got {self.solver!r}.")
-        if not isinstance(self.max_steps, int) or self.max_steps < 1:
-            raise ValueError(f"`max_steps` must be a positive integer, got {self.max_steps!r}.")
+        positive_integer("max_steps", self.max_steps)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided about one solve before it starts.
-
-    - `settings`, `args`, `solver`: the settings, what the vector field reads, and the integrator.
-    - `ts`, `rtol`: the saved times, and the relative tolerance that the float type can resolve.
-    - `sigma_start`: smallest non-zero singular value at the start, NaN for a matrix-free flow.
-    - `status_at_start`: status of a solve that is finished before it starts, else None.
-    - `stats`: the entries of `Trajectory.stats` that are known before the solve.
-    """
+    """Everything that is decided about one solve before it starts."""
 
     settings: Settings
     args: Arguments
     solver: diffrax.AbstractSolver
     ts: np.ndarray
-    rtol: float
-    sigma_start: float
-    status_at_start: str | None
-    stats: dict[str, Any]
+    rtol: float  # as the float type can resolve
+    sigma_start: float  # smallest non-zero singular value at the start, NaN for a matrix-free flow
+    status_at_start: str | None  # of a solve that is finished before it starts
+    stats: dict[str, Any]  # entries of `Trajectory.stats` that are known before the solve
 
     def numbers(self, tighter: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return saved times, end time, and both tolerances divided by `tighter`.
-
-        They are arrays, because filter_jit compiles Python floats in.
-        """
+        """Return saved times, end time and tighter tolerances, as arrays that do not recompile."""
         return self.ts, *(np.asarray(x) for x in (self.settings.t1, self.rtol / tighter, self.settings.atol / tighter))
 
 
@@ -165,9 +146,13 @@ def make_plan(problem: Problem, flow: AbstractFlow, start: Start, settings: Sett
     raised = f"float32: rtol raised from {settings.rtol:g} to {rtol:g}"
     sigma_start, start_stats = stats_at_start(problem, s, rank, formed)
     limits = _limits(flow, start, sigma_start, settings)
-    status = "non_finite"
-    if np.isfinite(loss) and np.all(np.isfinite(s)):
-        status = _status_at_start(flow, limits, float(loss), rank)
+    status = None
+    if not (np.isfinite(loss) and np.all(np.isfinite(s))):
+        status = "non_finite"
+    elif rank == 0 and flow.intrinsic:
+        status = "rank_lost"
+    elif "loss_tolerance_met" in limits.watched and loss - float(limits.infimum) <= float(limits.loss):
+        status = "loss_tolerance_met"
     stats = {
         "solver": solver_name(solver),
         "solver_reason": reason,
@@ -195,13 +180,6 @@ def stats_at_start(problem: Problem, s: np.ndarray, rank: int, formed: bool) -> 
     }
 
 
-def _status_at_start(flow: AbstractFlow, limits: Limits, loss: float, rank: int) -> str | None:
-    if rank == 0 and flow.intrinsic:
-        return "rank_lost"
-    met = "loss_tolerance_met" in limits.watched and loss - float(limits.infimum) <= float(limits.loss)
-    return "loss_tolerance_met" if met else None
-
-
 def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) -> Limits:
     """Return the events and thresholds. `sigma` is the smallest singular value at the start."""
     radius = math.inf if settings.ball_radius is None else settings.ball_radius
@@ -223,7 +201,6 @@ def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) 
 
 def check_types(problem: Any, flow: Any) -> None:
     """Raise `ValueError` for anything but a problem and a flow."""
-    if not isinstance(problem, Problem):
-        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    check_problem(problem)
     if not isinstance(flow, AbstractFlow):
         raise ValueError(f"`flow` must be a flow such as GaussNewtonFlow(), got {flow!r}.")

@@ -9,21 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ..problem import Problem
+from ..problem import check_problem, Problem
 
 
 def shard(problem: Problem, devices: Sequence[Any] | None = None) -> Problem:
     """Distribute the samples over devices in equal blocks, and copy the rest to each of them.
 
-    `x` and `y` are sharded along the mesh axis `"data"`, parameters and arrays of the model are
-    replicated. XLA then computes outputs, residual and rows of `J` where their samples are, and
-    sums products `J^T u` and losses over the devices. Matrix-free flows and methods never gather
-    arrays of n entries. Solvers that factorise `J` gather it on each device.
+    XLA then computes outputs, residual and rows of `J` where their samples are, and sums products
+    `J^T u` and losses over the devices. Matrix-free flows and methods never gather arrays of n
+    entries. Solvers that factorise `J` gather it on each device.
 
     Arguments:
 
     - `problem`: its model must be row-wise, such as networks, the linear model and equinox modules.
-    - `devices`: JAX devices, by default `jax.devices()`. One device is enough.
+    - `devices`: JAX devices, by default `jax.devices()`.
 
     Returns: a `Problem`. Results agree with those on one device up to rounding.
 
@@ -37,22 +36,21 @@ def shard(problem: Problem, devices: Sequence[Any] | None = None) -> Problem:
 
     Reference: Xu et al., GSPMD, arXiv:2105.04663.
     """
-    devices = _checked_devices(jax.devices() if devices is None else devices)
-    if not isinstance(problem, Problem):
-        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    listed = _checked_devices(jax.devices() if devices is None else devices)
+    check_problem(problem)
     if not problem.model.rowwise:
         raise ValueError(
             f"`shard` needs a row-wise model, and {type(problem.model).__name__} does not say that it is one: "
             "wrap a row-wise function as riemgn.FunctionModel(function, rowwise=True)."
         )
-    samples, count = problem.x.shape[0], len(devices)
+    samples, count = problem.x.shape[0], len(listed)
     if samples % count:
         divisor = max(k for k in range(1, count + 1) if samples % k == 0)
         raise ValueError(
             f"The number of samples must be a multiple of the number of devices, got {samples} and {count}: "
             f"leave out {samples % count} samples or pass {divisor} of the devices."
         )
-    mesh = Mesh(np.array(devices), ("data",))
+    mesh = Mesh(np.array(listed), ("data",))
     by_rows, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
 
     rest, static = eqx.partition(eqx.tree_at(lambda tree: (tree.x, tree.y), problem, (None, None)), eqx.is_array)

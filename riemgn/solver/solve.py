@@ -43,15 +43,13 @@ def solve(
 ) -> Trajectory:
     """Integrate a flow `w' = F(t, w)` from `problem.w0` at time 0 to `t1`.
 
-    Explicit solvers also carry the outputs and control the step by their error, so the steps do not
-    depend on the coordinates of the parameters. Implicit solvers, and flows that are not
-    `intrinsic`, control the error of the parameters. The rank of `J` is the number of singular
-    values above `max(n, p) eps s_max` at `w0`. It is held fixed: a loss of rank ends the solve.
+    Explicit solvers also carry the outputs and control their error, so the steps do not depend on
+    the coordinates of the parameters. Implicit solvers, and flows that are not `intrinsic`, control
+    the error of the parameters. The rank of `J` at `w0` is held fixed: its loss ends the solve.
 
     Arguments:
 
-    - `problem`, `flow`: what to integrate.
-    - `t1`: end time > 0, default 20.
+    - `problem`, `flow`, `t1`: what to integrate, and the end time > 0 (default 20).
     - `rtol`, `atol`: tolerances of one step, relative to and in units of the outputs (or of the
       parameters, see above). In float32 an `rtol` below 1e-5 is raised to it.
     - `ts`: increasing times in [0, t1] to save at, by default 129 equally spaced ones (fewer if
@@ -110,12 +108,10 @@ def run_plan(
 
 @eqx.filter_jit
 def sample_rows(args: Arguments, saved, w_end):
-    """Return saved rows and end, which saved rows are finite, and the quantities at all rows.
-
-    Rows that were not reached are replaced by the start, so that shapes do not change.
-    """
+    """Return saved rows and end, which saved rows are finite, and the quantities at all rows."""
     rows = jnp.concatenate([saved, w_end[None]])
     finite = jnp.all(jnp.isfinite(rows), axis=1)
+    # rows that were not reached become the start, so that shapes do not change
     params = jnp.where(finite[:, None], rows, args.problem.w0)
     return params, finite[:-1], sample(args.problem, params, args.rank, args.flow.matrix_free is None)
 
@@ -137,10 +133,7 @@ def final_state(args: Arguments, solution) -> FinalState:
 
 
 def trajectory_of(plan: Plan, tighter: float, solution, end: FinalState, sampled, start_time: float) -> Trajectory:
-    """Build the trajectory: drop rows that were not reached, append the end, name the status.
-
-    `sampled` is what `sample_rows` returns.
-    """
+    """Build the trajectory from `sample_rows`, without the rows that were not reached."""
     args, t_end, y_end = plan.args, end.t, end.y
     saved_ts = np.asarray(solution.ts[0])
     finite_end = bool(np.isfinite(t_end) and np.all(np.isfinite(y_end["w"])))

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ...flow import GGNScoreFlow
-from ...problem import Problem
+from ...problem import check_problem, Problem
 from ..output_manifold import checked_manifold, OutputManifold
 
 
@@ -77,8 +77,7 @@ def score_space(problem: Problem, flow: GGNScoreFlow) -> Any:
     >>> bool(np.allclose(gradient, -flow.velocity(0.0, w, problem, 1)[0]))
     True
     """
-    if not isinstance(problem, Problem):
-        raise ValueError(f"`problem` must be a riemgn.Problem, got {type(problem).__name__}.")
+    check_problem(problem)
     if not isinstance(flow, GGNScoreFlow):
         raise ValueError(f"`flow` must be a GGNScoreFlow, got {type(flow).__name__}.")
     _check_float64(problem)
