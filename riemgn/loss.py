@@ -1,8 +1,7 @@
 """Losses on the outputs, `g : R^n -> R`, with gradient, Hessian and convexity constants.
 
 Every loss here is a sum over outputs, `g(f) = scale * sum_i l(f_i, y_i)`, so its Hessian is
-diagonal, and `hessian` returns that diagonal. `scale` is 1, or `1 / n` with `mean=True`. Then the
-rates of all flows that do not use the Hessian of `g` are divided by n.
+diagonal. `scale` is 1, or `1 / n` with `mean=True`.
 """
 
 import abc
@@ -68,7 +67,7 @@ class AbstractLoss(eqx.Module):
 
 
 class SquaredLoss(AbstractLoss):
-    """`g(f) = 1/2 |f - y|^2`, with `nu = mu = 1` everywhere; `mean=True` divides by n.
+    """`g(f) = 1/2 |f - y|^2`, with `nu = mu = 1` everywhere. `mean=True` divides by n.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> float(rg.SquaredLoss()(jnp.array([3.0, 4.0]), jnp.zeros(2)))
@@ -95,10 +94,7 @@ class PseudoHuberLoss(AbstractLoss):
     `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1`, and where `|f_i - y_i| <= radius`,
     `nu = (1 + (radius / delta)^2)^(-3/2)`. Use it for data with outliers.
 
-    Arguments:
-
-    - `delta`: residual at which the loss turns linear, in units of the outputs (default 1).
-    - `mean`: whether to divide by n (default False).
+    `delta` (default 1) is the residual at which the loss turns linear. `mean=True` divides by n.
 
     Raises: `ValueError` unless `delta` is positive and finite.
 
@@ -125,7 +121,7 @@ class PseudoHuberLoss(AbstractLoss):
 
 
 class LogisticLoss(AbstractLoss):
-    """`l(f, y) = log(1 + exp(f)) - y f` for targets in [0, 1]; `mean=True` divides by n.
+    """`l(f, y) = log(1 + exp(f)) - y f` for targets in [0, 1]. `mean=True` divides by n.
 
     `l'' = s(f) (1 - s(f))` with the logistic function `s`. So `mu = 1/4`, and
     `nu = s(radius) (1 - s(radius))` where `|f_i| <= radius`.

@@ -1,9 +1,4 @@
-"""Models `model(params, x) -> outputs`: networks with explicit scaling, the linear model, wrappers.
-
-A model is a PyTree that maps parameters and a batch of inputs `x` of shape (n, d) to outputs of
-shape (n,) or (n, k). `rowwise` says that row i of the outputs depends only on row i of the inputs.
-The Jacobian is then computed sample by sample, which is many times faster.
-"""
+"""Models `model(params, x) -> outputs`: networks with explicit scaling, linear model, wrappers."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -34,7 +29,11 @@ SCALINGS = ("ntk", "standard", "output")
 
 
 class AbstractModel(eqx.Module):
-    """A map `model(params, x)` from parameters and inputs (n, d) to outputs (n,) or (n, k)."""
+    """A map `model(params, x)` from parameters and inputs (n, d) to outputs (n,) or (n, k).
+
+    `rowwise` says that row i of the outputs depends only on row i of `x`, `smooth` that they are
+    twice continuously differentiable in the parameters.
+    """
 
     rowwise: eqx.AbstractVar[bool]
     smooth: eqx.AbstractVar[bool]
@@ -60,14 +59,12 @@ class MLP(AbstractModel):
     | `"standard"` | 1 | `N(0, 1 / fan_in)` |
     | `"output"` | `1 / sqrt(fan_in)` in the last layer, else 1 | `N(0, 1)` |
 
-    Biases start at zero and are not scaled. The theorems of the papers need a smooth activation, so
-    a network with `"relu"` has `smooth = False`.
+    Biases start at zero and are not scaled. A network with `"relu"` is not `smooth`.
 
     Arguments:
 
     - `sizes`: layer sizes `(d, width_1, ..., k)`. A last entry of 1 gives outputs of shape (n,).
-    - `activation`: one of `ACTIVATIONS` (default `"tanh"`).
-    - `scaling`: `"ntk"` (default), `"standard"` or `"output"`.
+    - `activation`, `scaling`: one of `ACTIVATIONS` (default `"tanh"`), and see above.
     - `bias`: whether the layers have biases (default True).
 
     Raises: `ValueError` for fewer than two sizes, a size below 1, an unknown activation or scaling.
@@ -116,15 +113,10 @@ class MLP(AbstractModel):
     def init(self, *, key: Key, paired: bool = False) -> list[dict[str, Array]]:
         """Draw parameters: a list with one `{"weight": (out, in), "bias": (out,)}` per layer.
 
-        Arguments:
+        If `paired`, hidden units come in pairs with equal input and opposite output weights, so
+        that `f(w0) = 0`. For p <= n this makes `J^T J` singular, so use `Centred` there.
 
-        - `key`: JAX random key.
-        - `paired`: antisymmetric initialisation (default False). Hidden units come in pairs with
-          equal input weights and opposite output weights, so that `f(w0) = 0` up to rounding. It
-          needs one hidden layer of even width. In the under-parameterised regime it makes `J^T J`
-          singular, so use `Centred` there.
-
-        Raises: `ValueError` if `paired` is true for a network of another shape.
+        Raises: `ValueError` if `paired` without one hidden layer of even width.
         """
         params = []
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
@@ -170,8 +162,6 @@ def _paired(params: list[dict[str, Array]], sizes: tuple[int, ...]) -> list[dict
 class LinearModel(AbstractModel):
     """The linear model `f(w) = X w`, for which `params` is (d,), or (d, k) for k outputs.
 
-    It is `rowwise` and `smooth`.
-
     >>> import jax.numpy as jnp, riemgn as rg
     >>> rg.LinearModel()(jnp.ones(2), jnp.ones((3, 2))).tolist()
     [2.0, 2.0, 2.0]
@@ -195,8 +185,7 @@ class FunctionModel(AbstractModel):
     - `rowwise`: your promise that row i of the outputs depends only on row i of `x` (default
       False). The Jacobian is then many times faster, and `shard` can distribute the samples. For a
       function that mixes rows, such as batch normalisation in training, the Jacobian is then wrong.
-    - `smooth`: whether the function is twice continuously differentiable in its parameters
-      (default True).
+    - `smooth`: whether it is twice continuously differentiable in `params` (default True).
 
     For a flax module, linen or nnx (`rest` holds what is not a parameter, such as random states):
 
@@ -223,12 +212,8 @@ class FunctionModel(AbstractModel):
 class EquinoxModel(AbstractModel):
     """An equinox module, called on one sample at a time as equinox layers are.
 
-    Use `EquinoxModel.split(module)` to create it. It is `rowwise`, because of the call by samples.
-
-    Arguments:
-
-    - `static`: the part of the module that is not an array.
-    - `smooth`: whether the module is twice continuously differentiable (default True).
+    Use `EquinoxModel.split(module)` to create it. `static` is the part of the module that is not an
+    array, and `smooth` is as in `FunctionModel`.
 
     >>> import equinox as eqx, jax, riemgn as rg
     >>> model, params = rg.EquinoxModel.split(eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0)))
@@ -277,8 +262,6 @@ class AbstractWrapper(AbstractModel):
 class Scaled(AbstractWrapper):
     """`f = alpha * phi`: the `model` phi with the output scale `alpha` of the theorems.
 
-    `alpha` is an array, so you can change it without a new compilation.
-
     Raises: `ValueError` unless `alpha` is positive and finite.
     """
 
@@ -294,11 +277,7 @@ class Scaled(AbstractWrapper):
 
 
 class Centred(AbstractWrapper):
-    """`f(w) - f(w0)`: outputs that start at zero.
-
-    Use it where paired initialisation would make `J^T J` singular.
-
-    `model` is `f`, and `origin` the PyTree `w0`.
+    """`f(w) - f(w0)`: outputs that start at zero. `model` is `f`, and `origin` the PyTree `w0`.
 
     Reference: Chizat, Oyallon, Bach, arXiv:1812.07956.
     """
@@ -314,11 +293,6 @@ class Weighted(AbstractWrapper):
     """`f_i = x_i[-1] phi(x_i[:-1])`: the last input of a sample is the weight of its outputs.
 
     Use it with the `model` phi for measurements of different precision.
-
-    >>> import jax.numpy as jnp, riemgn as rg
-    >>> from riemgn.model import Weighted
-    >>> Weighted(rg.LinearModel())(jnp.ones(2), jnp.array([[1.0, 2.0, 10.0]])).tolist()
-    [30.0]
     """
 
     model: AbstractModel
@@ -331,8 +305,7 @@ class Weighted(AbstractWrapper):
 class Reparametrised(AbstractWrapper):
     """`f~(v) = f(w0 + A v)`: the same functions in other coordinates (Statement C3).
 
-    `model` is `f`, `origin` the PyTree `w0`, and `matrix` the invertible `A` (p, p). The outputs at
-    `v = 0` are exactly `f(w0)`.
+    `model` is `f`, `origin` the PyTree `w0`, and `matrix` the invertible `A` (p, p).
     """
 
     model: AbstractModel

@@ -24,11 +24,10 @@ from .model import AbstractModel, EquinoxModel, FunctionModel, Reparametrised
 
 
 class Linearisation(eqx.Module):
-    """A problem at one point `w`: outputs, gradient and Hessian diagonal of the loss, Jacobian.
+    """A problem at one point `w`.
 
     `outputs`, `residual` (`f - y`), `loss_gradient` (`grad g(f)`) and `loss_hessian` (the diagonal
-    of `Hess g(f)`) have shape (n,). `jac` is (n, p), an array or an operator such as
-    `LayerJacobian`.
+    of `Hess g(f)`) have shape (n,). `jac` (n, p) is an array or an operator.
     """
 
     outputs: Outputs
@@ -40,9 +39,8 @@ class Linearisation(eqx.Module):
     def whitened(self) -> "Linearisation":
         """Make `Hess g = B` the identity: `J -> B^{1/2} J`, `grad g -> B^{-1/2} grad g`."""
         root = jnp.sqrt(self.loss_hessian)
-        return Linearisation(
-            self.outputs, self.residual, self.loss_gradient / root, jnp.ones_like(root), scale_rows(root, self.jac)
-        )
+        gradient, jac = self.loss_gradient / root, scale_rows(root, self.jac)
+        return Linearisation(self.outputs, self.residual, gradient, jnp.ones_like(root), jac)
 
 
 class Problem(eqx.Module):
@@ -57,17 +55,14 @@ class Problem(eqx.Module):
       `FunctionModel` for flax), or an equinox module.
     - `params`: starting point, any PyTree of floating-point arrays. With an equinox module you can
       pass None, because the module has its own.
-    - `x`: inputs, with one sample per entry of the first axis. Integers become floats, and float32
-      becomes float64 if that is enabled. JAX arrays stay on their devices.
-    - `y`: targets, the shape of the model's outputs.
+    - `x`, `y`: inputs, with one sample per entry of the first axis, and targets, in the shape of
+      the model's outputs. Integers become floats. JAX arrays stay on their devices.
     - `loss`: an `AbstractLoss` (default `SquaredLoss()`).
     - `working_memory`: bytes for intermediate values of one Jacobian (default 1 GiB), without the
-      Jacobian itself and one evaluation of the model. If all rows at once would need more, they are
-      computed in chunks. Under `vmap` it holds for each member.
+      Jacobian itself. If all rows at once would need more, they are computed in chunks.
 
-    Raises: `ValueError`, quoting the value, for empty or non-finite data, text, shapes that do not
-    fit, targets outside the domain of the loss, parameters that are not floating-point or not
-    finite, and a working memory that is not positive.
+    Raises: `ValueError`, quoting the value, for arguments that are not finite, empty or of another
+    shape, and targets outside the domain of the loss.
 
     >>> import jax.numpy as jnp, riemgn as rg
     >>> rg.Problem(rg.LinearModel(), jnp.zeros(2), jnp.eye(3, 2), jnp.ones(3))
@@ -114,13 +109,9 @@ class Problem(eqx.Module):
         return f"Problem({self.model.short_name}, n={self.n}, p={self.p}, {loss})"
 
     def _repr_html_(self) -> str:
-        rows = {
-            "model": self.model.short_name,
-            "parameters p": self.p,
-            "residuals n": self.n,
-            "inputs": " x ".join(map(str, self.x.shape)),
-            "loss": repr(self.loss).removesuffix("()"),
-        }
+        inputs, loss = " x ".join(map(str, self.x.shape)), repr(self.loss).removesuffix("()")
+        rows = {"model": self.model.short_name, "parameters p": self.p, "residuals n": self.n}
+        rows |= {"inputs": inputs, "loss": loss}
         cells = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items())
         return f"<table><caption>Problem</caption>{cells}</table>"
 
@@ -140,10 +131,7 @@ class Problem(eqx.Module):
         return ravel_pytree(self.params)[0]
 
     def flatten(self, w: Weights | Params) -> Weights:
-        """Return a point as a flat array (p,), whether it is flat or a PyTree like `params`.
-
-        Raises: `ValueError` for any other shape or structure.
-        """
+        """Return a point as a flat array (p,). Raises: `ValueError` for another shape."""
         if isinstance(w, jax.Array | np.ndarray) and w.shape == (self.p,):
             return w if isinstance(w, jax.Array) else jnp.asarray(w, dtype=float)
         (leaves, structure), (own_leaves, own_structure) = map(jax.tree.flatten, (w, self.params))
@@ -174,11 +162,7 @@ class Problem(eqx.Module):
         return self.loss.hessian(f, self.y)
 
     def jac(self, w: Weights | Params) -> Jac:
-        """Compute the Jacobian `J(w) = Df(w)`, shape (n, p).
-
-        It is computed sample by sample for a row-wise model. Else forward mode is used if p <= n,
-        reverse mode if p > n.
-        """
+        """Compute the Jacobian `J(w) = Df(w)`, shape (n, p), by samples for a row-wise model."""
         return self._jac_at(self.flatten(w), self.x)
 
     def _jac_at(self, w: Weights, x: Array) -> Jac:
@@ -221,23 +205,14 @@ class Problem(eqx.Module):
         return map_in_chunks(rows, outputs, self.working_memory, 0, lambda: jax.jacrev(function)(w))
 
     def gram(self, w: Weights | Params) -> Float[Array, "p p"]:
-        """Compute the Gauss-Newton matrix `G = J^T J`.
-
-        Do not solve systems with it, because its condition number is the square of that of `J`.
-        """
+        """Compute the Gauss-Newton matrix `G = J^T J`, of condition number `cond(J)^2`."""
         jac = self.jac(w)
         return jac.T @ jac
 
     def ntk(self, w: Weights | Params, x: Float[Array, "m d"] | None = None) -> Float[Array, "m n"]:
-        """Compute the empirical tangent kernel `K = J J^T`.
+        """Compute the empirical tangent kernel `K = J J^T`, or `J(x) J^T` for new inputs `x`.
 
-        Do not solve systems with it, because its condition number is the square of that of `J`. For
-        an MLP, also inside `Scaled` or `Centred`, it is summed over the layers without forming `J`.
-
-        Arguments:
-
-        - `w`: a point.
-        - `x`: new inputs, for the cross kernel `J(x) J^T`. Defaults to the data's inputs.
+        Its condition number is that of `J` squared. For an MLP it is a sum over layers without `J`.
         """
         check_memory("The tangent kernel", (self.n if x is None else x.shape[0], self.n), "use fewer samples")
         w = self.flatten(w)
@@ -254,10 +229,7 @@ class Problem(eqx.Module):
 
     @eqx.filter_jit
     def linearise(self, w: Weights | Params, formed: bool = True) -> Linearisation:
-        """Compute everything that the flows need at `w`.
-
-        With `formed=False` the Jacobian is a `LayerJacobian` if the problem `has_layer_jacobian`.
-        """
+        """Compute all that flows need at `w`, with an operator if possible unless `formed`."""
         w = self.flatten(w)
         layers = self.has_layer_jacobian and not formed
         jac = layer_jacobian(self.model, self.unflatten(w), self.x) if layers else self.jac(w)
@@ -271,10 +243,7 @@ class Problem(eqx.Module):
         return self._at_outputs(f, jnp.zeros((self.n, 0), f.dtype))
 
     def products(self, w: Weights | Params) -> tuple[Outputs, Callable, Callable]:
-        """Return `f(w)` and the maps `v -> J v` and `u -> J^T u`, without forming `J`.
-
-        The model is evaluated once, and its intermediate values stay in memory.
-        """
+        """Return `f(w)` and the maps `v -> J v` and `u -> J^T u`, without forming `J`."""
         w = self.flatten(w)
         f, forward = jax.linearize(self.outputs, w)
         transpose = jax.linear_transpose(forward, w)
@@ -283,11 +252,7 @@ class Problem(eqx.Module):
     def reparametrise(self, matrix: Float[Array, "p p"]) -> "Problem":
         """Write the problem in coordinates `v` with `w = w0 + A v`, from `v = 0` (Statement C3).
 
-        Arguments:
-
-        - `matrix`: invertible `A` (p, p), for example from `conditioned_matrix`.
-
-        Raises: `ValueError` for another shape or non-finite entries.
+        Raises: `ValueError` unless `matrix` (`A`) is finite and (p, p).
         """
         matrix = _checked_array("matrix", matrix)
         if matrix.shape != (self.p, self.p):

@@ -29,15 +29,13 @@ def teacher_student(
 
     Arguments:
 
-    - `n`, `inputs`: number of samples and input dimension.
+    - `n`, `inputs`, `cond`: shape and condition number of the input matrix.
     - `width`, `depth`, `activation`: size and number of the hidden layers, and see `MLP`.
-    - `cond`: condition number of the input matrix (n, inputs), at least 1.
     - `key`: JAX random key of inputs, student, teacher and noise.
     - `alpha`, `noise`: output scale, and standard deviation of the noise in the targets.
     - `loss`: defaults to `SquaredLoss()`.
 
-    Raises: `ValueError` for sizes below 1, `cond < 1`, an unknown activation, `alpha <= 0`, and
-    negative noise.
+    Raises: `ValueError` for sizes or `cond` below 1, `alpha <= 0`, and negative noise.
 
     >>> import jax, riemgn as rg
     >>> rg.teacher_student(n=20, width=3, cond=10.0, key=jax.random.key(0)).p
@@ -61,14 +59,7 @@ def linear(n: int = 20, p: int = 5, cond: float = 1e2, *, key: Key) -> Problem:
     """Make the linear model `f = X w` with `cond(X) = cond`, for which the flows have closed forms.
 
     Gauss-Newton: `P (f_t - y) = exp(-t) P (f_0 - y)`. Gradient flow, on the range:
-    `f_t - y = exp(-X X^T t) (f_0 - y)`.
-
-    Arguments:
-
-    - `n`, `p`, `cond`: the shape of `X` and its condition number, at least 1.
-    - `key`: JAX random key of inputs, targets and start.
-
-    Reference: derived from the definitions of the flows.
+    `f_t - y = exp(-X X^T t) (f_0 - y)`, by definition. `X` is (`n`, `p`), drawn with `key`.
     """
     x_key, y_key, w_key = jr.split(key, 3)
     x = jnp.asarray(synthetic_inputs(n, p, cond, key=x_key))
@@ -78,16 +69,10 @@ def linear(n: int = 20, p: int = 5, cond: float = 1e2, *, key: Key) -> Problem:
 def circle(radius: float = 2.0, target: float = 1.0, angle: float = 1.0) -> Problem:
     """Make `f(theta) = R (cos theta, sin theta)`, from the angle `phi_0` towards `s (1, 0)`.
 
-    Gauss-Newton: `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`. So curvature slows the flow if
-    the target is inside the circle (s < R).
-
-    Arguments:
-
-    - `radius`, `target`, `angle`: `R > 0`, `s > 0`, and `phi_0` in radians.
+    `radius` is `R`, `target` is `s`, and `angle` is `phi_0` in radians. For Gauss-Newton one
+    derives `tan(phi_t / 2) = tan(phi_0 / 2) exp(-(s / R) t)`: curvature slows it if s < R.
 
     Raises: `ValueError` unless radius and target are positive.
-
-    Reference: derived from the definition of the Gauss-Newton flow.
     """
     _check_radius_and_target(radius, target)
     params = {"angle": jnp.array([angle], dtype=float)}
@@ -102,12 +87,8 @@ def _circle(params, x):
 def sphere(radius: float = 1.0, target: float = 0.5, polar: float = 1.2, azimuth: float = 0.7) -> Problem:
     """Make spherical coordinates of `S^2` of radius R, towards `s` times the north pole.
 
-    The angle to the north pole obeys the law of `circle`.
-
-    Arguments:
-
-    - `radius`, `target`: `R > 0` and `s > 0`.
-    - `polar`, `azimuth`: the start, in radians. The chart is singular at the pole, `polar = 0`.
+    The angle to the north pole obeys the law of `circle`, with the same `radius` and `target`. The
+    start `polar`, `azimuth` is in radians. The chart is singular at the pole, `polar = 0`.
 
     Raises: `ValueError` unless radius and target are positive.
     """
@@ -129,12 +110,10 @@ def _sphere(params, x):
 def torus(major: float = 2.0, minor: float = 0.7, *, start: tuple[float, float] = (1.0, 0.5)) -> Problem:
     """Make a torus of revolution in R^3, towards a point outside it.
 
-    Arguments:
+    `major` and `minor` are the radii of the axis and of the tube, `start` holds the angles about
+    them, in radians.
 
-    - `major`, `minor`: radii of the axis and of the tube, 0 < minor < major.
-    - `start`: angles about the axis and about the tube, in radians.
-
-    Raises: `ValueError` for other radii.
+    Raises: `ValueError` unless 0 < minor < major.
     """
     if not 0 < minor < major:
         raise ValueError(f"`minor` and `major` must satisfy 0 < minor < major, got {minor} and {major}.")
@@ -151,16 +130,10 @@ def _torus(params, x):
 def rank_one(rows: int = 4, columns: int = 3, *, key: Key) -> Problem:
     """Make rank-one matrices `f(u, v) = u v^T`, a chart with one parameter too many.
 
-    Its Jacobian lacks one rank everywhere: the direction `(u, -v)` does not change the outputs.
+    By definition its Jacobian lacks one rank everywhere: the direction `(u, -v)` does not change
+    the outputs. `key` draws the start and the target near it.
 
-    Arguments:
-
-    - `rows`, `columns`: of the matrix, at least 2 each.
-    - `key`: JAX random key of the start and of the target near it.
-
-    Raises: `ValueError` for fewer.
-
-    Reference: derived here.
+    Raises: `ValueError` unless `rows` and `columns` are at least 2.
     """
     if rows < 2 or columns < 2:
         raise ValueError(f"`rows` and `columns` must be at least 2, got {rows} and {columns}.")

@@ -17,9 +17,8 @@ from .damping import AbstractDamping, ConstantDamping, Rank
 class InitialRates(eqx.Module):
     """Rates of a flow at its start, from which `solve` chooses the integrator.
 
-    - `fastest`, `slowest`: estimates of the largest and smallest rate of its modes, in units of
-      1 / t. A `slowest` of 0 means unknown.
-    - `branch`: index in `riemgn.linalg.BRANCHES` of the linear solver, -1 for conjugate gradients.
+    `fastest` and `slowest` estimate the extreme rates of its modes, in units of 1 / t, 0 if
+    unknown. `branch` is the index of its linear solver in `riemgn.linalg.BRANCHES`, or -1 for CG.
     """
 
     fastest: Scalar
@@ -31,11 +30,9 @@ class AbstractFlow(eqx.Module):
     """A flow `w' = F(t, w)` that lowers an objective. Subclass it to integrate your own flow.
 
     - `name`: short name for tables, legends and the command line.
-    - `inverts`: True if the velocity contains the undamped inverse of `J`. Then `solve` stops if
-      `J` loses rank.
+    - `inverts`: True if the velocity inverts `J` without damping. Then a loss of rank ends `solve`.
     - `intrinsic`: True if `f'` depends on `f`, `J` and `t` alone. Then the error of the outputs
-      controls explicit steps, so that they do not depend on the coordinates of the parameters.
-      Otherwise the error of the parameters does.
+      controls explicit steps, otherwise that of the parameters.
     - `matrix_free`: how to find the direction by products with `J`. None forms `J`.
 
     Reference: Statements, definitions.
@@ -51,10 +48,7 @@ class AbstractFlow(eqx.Module):
 
     @abc.abstractmethod
     def velocity(self, t: Scalar, w: Weights, problem: Problem, rank: Rank) -> tuple[Weights, Outputs]:
-        """Return `(w', f')` at time `t`, shapes (p,) and (n,), with `f' = J w'`.
-
-        `solve` decides `rank`, the number of non-zero singular values of `J`, once, at the start.
-        """
+        """Return `(w', f' = J w')` at time `t`, shapes (p,) and (n,), with `J` of this `rank`."""
 
     def objective(self, problem: Problem, w: Weights) -> Scalar:
         """Return what the flow lowers: `g(f(w))`, plus the penalty if the flow has one."""
@@ -62,10 +56,7 @@ class AbstractFlow(eqx.Module):
 
     @abc.abstractmethod
     def initial_rates(self, problem: Problem, point: Linearisation, singular_values: Array, rank: Rank) -> InitialRates:
-        """Return the rates at `point`, the linearisation at `problem.w0`.
-
-        `singular_values` are those of `J`, an empty array if the flow is matrix-free.
-        """
+        """Return the rates at `point`, where `J` has the `singular_values` (none if not formed)."""
 
 
 class AbstractSpectralFlow(AbstractFlow):
@@ -74,8 +65,7 @@ class AbstractSpectralFlow(AbstractFlow):
     With `J = U S V^T` and `g = grad g(f)` the outputs obey `f' = -U phi(S^2) U^T g`. A flow that
     uses the loss Hessian `B` applies the same formula to `B^{1/2} J` and `B^{-1/2} g`.
 
-    - `damping`: the schedule for `rho`. Flows without damping hold `ConstantDamping(0)`.
-    - `whitens`: True if the flow uses the loss Hessian. Default False.
+    `damping` is the schedule for `rho`, and `whitens` says whether the flow uses `B`.
 
     Reference: Statements, definitions and C10.
     """
@@ -97,7 +87,7 @@ class AbstractSpectralFlow(AbstractFlow):
         """Return the velocity (p,) and the index in `riemgn.linalg.BRANCHES` of its solver."""
 
     def direction(self, point: Linearisation, damping: Scalar, rank: Rank) -> Weights:
-        """Return the parameter velocity at `point`, shape (p,)."""
+        """Return the velocity (p,) at `point`."""
         return self.direction_and_branch(point, damping, rank)[0]
 
     def preconditioned(self, point: Linearisation) -> Linearisation:

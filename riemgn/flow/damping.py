@@ -34,10 +34,7 @@ class AbstractDamping(eqx.Module):
 
 
 class ConstantDamping(AbstractDamping):
-    """`rho_t = rho`. The rate `2 nu lambda_min / (lambda_min + rho)` falls with the conditioning.
-
-    Reference: Statement C7.
-    """
+    """`rho_t = rho`, with rate `2 nu lambda_min / (lambda_min + rho)` (Statement C7)."""
 
     rho: Scalar | float = _non_negative("rho")
 
@@ -46,10 +43,7 @@ class ConstantDamping(AbstractDamping):
 
 
 class ExponentialDamping(AbstractDamping):
-    """`rho_t = rho0 exp(-rate t)`. Full rate after a time `log(rho0 / lambda_min) / rate`.
-
-    Reference: Statement C8.
-    """
+    """`rho_t = rho0 exp(-rate t)`: full rate at `log(rho0 / lambda_min) / rate` (Statement C8)."""
 
     rho0: Scalar | float = _non_negative("rho0")
     rate: Scalar | float = _non_negative("rate", 1.0)
@@ -59,11 +53,9 @@ class ExponentialDamping(AbstractDamping):
 
 
 class SpectralDamping(AbstractDamping):
-    """`rho_t = factor * lambda_min(K_t)`. Rate `2 nu / (1 + factor)` at every conditioning.
+    """`rho_t = factor * lambda_min(K_t)`, with rate `2 nu / (1 + factor)` (Statement C8).
 
-    It costs one spectrum of `J` per evaluation, so it raises `ValueError` if `J` is matrix-free.
-
-    Reference: Statement C8.
+    Raises: `ValueError` if `J` is matrix-free, because each evaluation computes its spectrum.
     """
 
     factor: Scalar | float = _non_negative("factor", 1.0)
@@ -77,29 +69,23 @@ class SpectralDamping(AbstractDamping):
         return self.factor * spectrum(point.jac)[rank - 1] ** 2
 
 
-class ResidualDamping(AbstractDamping):
-    """`rho_t = factor * |f(w_t) - y|^power`, which vanishes with the residual.
-
-    The delay against no damping is at most `factor |r_0|^power / (power lambda_min)`.
-
-    Reference: Statement D7.
-    """
-
+class _PowerDamping(AbstractDamping):
     factor: Scalar | float = _non_negative("factor")
     power: Scalar | float = _non_negative("power", 1.0)
+
+
+class ResidualDamping(_PowerDamping):
+    """`rho_t = factor * |f(w_t) - y|^power`, which vanishes with the residual (Statement D7).
+
+    The delay against no damping is at most `factor |r_0|^power / (power lambda_min)`.
+    """
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
         return self.factor * jnp.sum(point.residual**2) ** (0.5 * self.power)
 
 
-class GradientDamping(AbstractDamping):
-    """`rho_t = factor * |grad g(f(w_t))|^power`, for losses that are not quadratic.
-
-    Reference: Statement D7.
-    """
-
-    factor: Scalar | float = _non_negative("factor")
-    power: Scalar | float = _non_negative("power", 1.0)
+class GradientDamping(_PowerDamping):
+    """`rho_t = factor * |grad g(f(w_t))|^power`, for non-quadratic losses (Statement D7)."""
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
         return self.factor * jnp.sum(point.loss_gradient**2) ** (0.5 * self.power)

@@ -14,19 +14,15 @@ BLOCK_BYTES = 2**28  # of the rows of a layer's Jacobian that exist at a time
 
 
 class _Layer(eqx.Module):
-    """The part of one layer `z = c W h + b` of the Jacobian.
+    """The part of one layer `z = c W h + b` of the Jacobian."""
 
-    `activation` is `c h`, `pullback` is `D = df / dz`, or None for the last layer, where it is 1.
-    """
-
-    activation: Float[Array, "n fan_in"]
-    pullback: Float[Array, "n k fan_out"] | None
+    activation: Float[Array, "n fan_in"]  # `c h`
+    pullback: Float[Array, "n k fan_out"] | None  # `D = df / dz`, None for the last layer (1)
     bias: bool = eqx.field(static=True)
     fan_out: int = eqx.field(static=True)
 
     @property
     def size(self) -> int:
-        """Number of parameters."""
         return self.fan_out * (self.activation.shape[1] + self.bias)
 
     def forward(self, v: Weights) -> Float[Array, "n k"]:
@@ -62,10 +58,7 @@ class _Layer(eqx.Module):
     def weighted_kernel(self, weights: Weights, outputs: int) -> Float[Array, "n k n k"]:
         """`J diag(weights) J^T` of the layer, `weights = (b, W)`, bias before weight.
 
-            sum_o D_iao D_jbo (b_o + sum_k c^2 h_ik h_jk W_ok)
-
-        It takes about `n^2 fan_out (fan_in + k^2)` operations. For one output it multiplies rows of
-        the Jacobian, `n^2 fan_in fan_out`, in chunks of neurons.
+        sum_o D_iao D_jbo (b_o + sum_k c^2 h_ik h_jk W_ok)
         """
         samples = len(self.activation)
         bias, weight = self._split(weights)
@@ -73,6 +66,7 @@ class _Layer(eqx.Module):
             each = jnp.stack([outer_gram(self.activation * jnp.sqrt(w)) + b for w, b in zip(weight, bias, strict=True)])
             return jnp.einsum("aij,ab->iajb", each, jnp.eye(outputs, dtype=each.dtype))
         if outputs == 1:
+            # n^2 fan_in fan_out operations in matrix products, which are quicker than `row` below
             return self._weighted_by_rows(self.pullback[:, 0], bias, weight).reshape(samples, 1, samples, 1)
 
         def row(h, pullback):
@@ -137,10 +131,7 @@ class LayerJacobian(AbstractJacobian):
         J v = diag(s) sum_l <D_l, V_l c_l h_l + v_l>        J^T u = (D_l^T (s u) (c_l h_l)^T)_l
         K[(i,a),(j,b)] = s_ia s_jb sum_l (c_l^2 <h_i, h_j> + [bias]) <D_ia, D_jb>
 
-    with `h` the input of the layer and `D = df / dz` for its pre-activation `z`.
-
-    - `layers`: from the first to the last.
-    - `scale`: `s`, the factor of each output, (n,).
+    for `layers` with input `h` and `D = df / dz`, and the factor `s` of each output, `scale` (n,).
 
     Reference: Novak et al., arXiv:2206.08720 (structured derivatives).
     """
@@ -149,8 +140,7 @@ class LayerJacobian(AbstractJacobian):
     scale: Outputs
 
     @property
-    def outputs(self) -> int:
-        """Number of outputs of one sample."""
+    def outputs(self) -> int:  # of one sample
         return self.scale.size // self.layers[0].activation.shape[0]
 
     @property
@@ -203,8 +193,7 @@ class ScaledLayerJacobian(AbstractJacobian):
 
         K[(i,a),(j,b)] = s_ia s_jb sum_l sum_o D_iao D_jbo (f_o^2 + sum_k c_l^2 h_ik h_jk f_ok^2)
 
-    with `f_o` the factor of the bias of neuron `o`, if it has one, and `f_ok` that of its weights,
-    both from the `factors` (p,).
+    The `factors` `f` (p,) are `f_o` for the bias of neuron `o` and `f_ok` for its weights.
 
     Reference: derived here, as in `LayerJacobian`.
     """

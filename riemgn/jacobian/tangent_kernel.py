@@ -12,10 +12,7 @@ from .mlp import LayerJacobian, layers_of
 
 
 def is_layerwise(model: AbstractModel) -> bool:
-    """Tell whether `layer_jacobian` accepts the `model`.
-
-    It accepts an `MLP`, also inside `Scaled`, `Centred` and `Weighted`, and registered classes.
-    """
+    """Tell whether `layer_jacobian` accepts the `model`."""
     if isinstance(model, Scaled | Centred | Weighted):
         return is_layerwise(model.model)
     return layer_jacobian.dispatch(type(model)) is not layer_jacobian.dispatch(object)
@@ -23,16 +20,10 @@ def is_layerwise(model: AbstractModel) -> bool:
 
 @singledispatch
 def layer_jacobian(model: AbstractModel, params: Params, x: Float[Array, "n d"]) -> AbstractJacobian:
-    """Compute the Jacobian of the outputs as an operator, by one forward and one backward pass.
+    """Compute the Jacobian of the outputs at `params` and `x` (n, d) as an operator.
 
-    For an `MLP` it is a `LayerJacobian`. If the Jacobian of your model has another structure, you
-    can register a function with `@layer_jacobian.register`, and the methods then use its products
-    and its kernel.
-
-    Arguments:
-
-    - `model`, `params`: a model for which `is_layerwise` is true, and its parameters.
-    - `x`: inputs (n, d).
+    For an `MLP`, plain or inside `Scaled`, `Centred` and `Weighted`, it is a `LayerJacobian`. You
+    can register a function for your own `model` class with `@layer_jacobian.register`.
 
     Raises: `ValueError` for another model.
 
@@ -77,24 +68,9 @@ def layer_kernel(
 
         K[(i,a),(j,b)] = sum_l (c_l^2 <h_i, h'_j> + [bias]) <D_ia, D'_jb>, D_ia = d f_a(x_i) / d z_l
 
-    with `h` the input and `z` the pre-activation of the layer. The Jacobian of a layer is the outer
-    product of `D` and `c h`. So it takes about `m n k^2` times the number of units operations,
-    whereas `J J^T` takes that times the number of weights.
-
-    Arguments:
-
-    - `model`, `params`: a model for which `is_layerwise` is true, and its parameters.
-    - `x`, `other`: inputs (m, d) and (n, d). `other` defaults to `x`.
-
-    Returns: the kernel (m k, n k), with the k outputs of one sample next to each other.
-
-    Raises: `ValueError` for another model.
-
-    >>> import jax, jax.numpy as jnp, riemgn as rg
-    >>> from riemgn.jacobian import layer_kernel
-    >>> net = rg.MLP((3, 8, 1))
-    >>> layer_kernel(net, net.init(key=jax.random.key(0)), jnp.ones((5, 3))).shape
-    (5, 5)
+    with `h` the input and `z` the pre-activation of the layer. It takes about `m n k^2` operations
+    for each unit, `J J^T` as many for each weight. `model` and `params` are as in `layer_jacobian`.
+    `other` defaults to `x`. The k outputs of one sample are next to each other.
 
     Reference: Jacot et al., arXiv:1806.07572 (the recursion), and Novak et al., arXiv:2206.08720.
     """
@@ -119,13 +95,8 @@ def infinite_width_kernel(
         Theta <- q + [bias] + Theta E[erf'(u) erf'(v)]
         E[erf'(u) erf'(v)] = 4 / pi ((1 + 2 q_uu) (1 + 2 q_vv) - 4 q_uv^2)^(-1/2)
 
-    Arguments:
-
-    - `model`: an `MLP` with `activation="erf"` and `scaling="ntk"`, plain or inside `Scaled` and
-      `Centred`. Its widths do not matter.
-    - `x`, `other`: inputs (m, d) and (n, d). `other` defaults to `x`.
-
-    Returns: the kernel (m k, n k), in which different outputs are independent.
+    The `model` is an `MLP` with `activation="erf"` and `scaling="ntk"`, plain or inside `Scaled`
+    and `Centred`. `other` inputs default to `x`. Different outputs are independent.
 
     Raises: `ValueError` for another model.
 

@@ -1,7 +1,11 @@
 """Linear algebra of the flows: thin SVD, damped solves and Krylov solvers for plain matrices."""
 
 from .batched_cond import any_in_batch as any_in_batch, where_or_compute as where_or_compute
-from .diagonal_plus_gram import score_direction as score_direction
+from .diagonal_plus_gram import (
+    Recycled as Recycled,
+    recycled_direction as recycled_direction,
+    score_direction as score_direction,
+)
 from .jacobian_operator import (
     AbstractJacobian as AbstractJacobian,
     FilledJacobian as FilledJacobian,
@@ -24,14 +28,10 @@ from .matrix_free import (
     largest_eigenvalue as largest_eigenvalue,
     MatrixFree as MatrixFree,
 )
-from .min_singular_value import (
+from .svd import (
     extreme_eigenvalues as extreme_eigenvalues,
     MIN_ROWS as MIN_ROWS,
     min_singular_value as min_singular_value,
-    tridiagonal_of as tridiagonal_of,
-)
-from .preconditioned_cg import Recycled as Recycled, recycled_direction as recycled_direction
-from .svd import (
     numerical_rank as numerical_rank,
     range_factors as range_factors,
     range_norm_and_min as range_norm_and_min,
@@ -40,4 +40,5 @@ from .svd import (
     spectrum as spectrum,
     thin_svd as thin_svd,
     ThinSVD as ThinSVD,
+    tridiagonal_of as tridiagonal_of,
 )

@@ -23,16 +23,9 @@ def _(axis_size, in_batched, flag):
 
 
 def where_or_compute(done: Flag, value: Value, compute: Callable[[], Value]) -> Value:
-    """Return `value` where `done`, else `compute()`.
+    """Return `value` where `done`, else `compute()`, a PyTree of the same structure.
 
-    `value` and the result of `compute` are PyTrees of the same structure, `done` is a flag without
-    a derivative. Under `vmap`, `compute` runs only if some member needs it. You can differentiate
-    this in both modes.
-
-    >>> import jax, jax.numpy as jnp
-    >>> from riemgn.linalg import where_or_compute
-    >>> jax.vmap(lambda x: where_or_compute(x > 0, x, lambda: -x))(jnp.array([1.0, -2.0])).tolist()
-    [1.0, 2.0]
+    Under `vmap`, `compute` runs only if some member needs it. You can differentiate in both modes.
     """
     computed = jax.lax.cond(~any_in_batch(~done), lambda: value, compute)
     return jax.tree.map(lambda old, new: jnp.where(done, old, new), value, computed)

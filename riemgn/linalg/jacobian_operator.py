@@ -23,8 +23,7 @@ class AbstractJacobian(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def dtype(self) -> jnp.dtype:
-        """The type of its entries."""
+    def dtype(self) -> jnp.dtype: ...
 
     @abc.abstractmethod
     def __matmul__(self, v: Weights) -> Outputs:

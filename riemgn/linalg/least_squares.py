@@ -9,11 +9,9 @@ square of that of the stacked matrix `S = [J; sqrt(rho / c) I]`. The branches, i
   `cond(A)` is at most `0.1 eps^{-2/3}` (2.7e9 in float64, 4e3 in float32). Two corrections by
   residuals with `J` itself reduce the error from `eps cond(A)` to `eps sqrt(cond(A))`.
 - `"QR"` of `S`: `J` has full rank and the estimated `cond(S)` is at most `0.01 / (max(n, p) eps)`.
-  The error is `eps cond(S)`.
 - `"SVD"`: all other cases. Singular values beyond the rank are left out.
 
-`"product"` is the branch of the gradient flow, which solves nothing, and `"weighted"` that of
-`GGNScoreFlow`. Under `vmap` a branch runs only if some member of the batch needs it.
+`"product"` is the branch of the gradient flow, and `"weighted"` that of `GGNScoreFlow`.
 """
 
 from functools import partial
@@ -197,8 +195,8 @@ def _by_qr(jac: Jac, g: Outputs, rho: Scalar | None) -> tuple[Weights, Float[Arr
 def condition_estimate(triangle: Float[Array, "k k"]) -> Scalar:
     """Estimate `cond(R)`, `R = triangle`, from below by power iterations.
 
-    They run on `R^T R` and on its inverse, and give NaN if `R` is singular. The estimate is too
-    small by more than a factor of ten with a probability below `2 sqrt(k) 10^{-2 POWER_STEPS}`.
+    It is NaN if `R` is singular, and too small by more than a factor of ten with a probability
+    below `2 sqrt(k) 10^{-2 POWER_STEPS}`.
 
     Reference: Dixon, SIAM J. Numer. Anal. 20 (1983) 812-814.
     """

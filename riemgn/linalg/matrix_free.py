@@ -116,10 +116,7 @@ def largest_eigenvalue(forward: Callable, backward: Callable, at: Weights) -> Sc
 
 
 def checked_matrix_free(value: Any, undamped: bool) -> MatrixFree | None:
-    """Return `value`, a `MatrixFree` or None.
-
-    Raises: `ValueError` for anything else, and for a `MatrixFree` that is `undamped`.
-    """
+    """Return `value`. Raises: `ValueError` unless it is None or a `MatrixFree` not `undamped`."""
     if value is not None and not isinstance(value, MatrixFree):
         raise ValueError(f"`matrix_free` must be a MatrixFree or None, got {value!r}.")
     if value is not None and undamped:

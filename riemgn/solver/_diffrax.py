@@ -11,8 +11,7 @@ from jaxtyping import Array, PyTree
 
 from .._types import Scalar, Weights
 
-# rounding errors of the parameters, in units of eps, that one step may accumulate
-ROUNDING_ERRORS = 1e3
+ROUNDING_ERRORS = 1e3  # of the parameters, in units of eps, that one step may accumulate
 
 
 class WrappedSolver(diffrax.AbstractAdaptiveSolver):

@@ -12,8 +12,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from .._types import Scalar
 from ._diffrax import WrappedSolver
 
-# modes whose rates at the start differ by less than this fraction count as having one rate
-UNIFORM = 0.01
+UNIFORM = 0.01  # rates at the start that differ by less than this fraction count as one
 
 
 class _InExponentialTime(diffrax.AbstractTerm):

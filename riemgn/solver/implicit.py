@@ -18,17 +18,10 @@ from ..linalg import AbstractJacobian, formed, kernel_of, where_or_compute
 from ..problem import Problem
 from ._diffrax import StageProblem
 
-# a Jacobian with more entries (32 MiB in float64) is not stored between stages but differentiated
-LARGEST_CARRIED = 2**22
-
-# the layered Jacobian of a network is formed for its products up to this number of entries
-LARGEST_FORMED = 2**16
-
-# updates may grow before they shrink, but a growth by more than this factor counts as divergence
-LARGEST_GROWTH = 100.0
-
-# factorise again if this many more updates would not suffice: that is about what it costs
-UPDATES_PER_FACTORISATION = 3
+LARGEST_CARRIED = 2**22  # entries of a Jacobian that is stored between stages (32 MiB in float64)
+LARGEST_FORMED = 2**16  # entries up to which a layered Jacobian is formed for its products
+LARGEST_GROWTH = 100.0  # a growth of the updates by more than this factor counts as divergence
+UPDATES_PER_FACTORISATION = 3  # factorise again if as many more updates would not suffice
 
 
 class LowRankPart(NamedTuple):
@@ -121,7 +114,6 @@ def low_rank_part(
 def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
     """Factorise `I + c A` on the smaller side of `J`, for `c >= 0`."""
     n, p = part.jac.shape
-    # `D^{1/2}` and `D^{-1/2} c B` with `D = a I + c B`
     left = jnp.sqrt(part.share + c * part.curvature)
     right = jnp.where(left > 0, c * part.curvature / jnp.where(left > 0, left, 1.0), 0.0)
     identity = jnp.eye(min(n, p), dtype=part.jac.dtype)
@@ -164,7 +156,7 @@ class LowRankChord(optx.AbstractRootFinder):
 
     Raises: `ValueError` for another `curvature`, or `args` without problem and flow.
 
-    >>> import diffrax, jax.numpy as jnp, riemgn as rg
+    >>> import diffrax, riemgn as rg
     >>> from riemgn.solver.implicit import LowRankChord
     >>> solver = diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(LowRankChord)())
     >>> rg.solve(rg.task.circle(), rg.GradientFlow(), t1=1.0, solver=solver).status
@@ -225,7 +217,8 @@ class LowRankChord(optx.AbstractRootFinder):
 
     def terminate(self, fn, y, args, options, state, tags):
         # in low precision an update cannot be smaller than the rounding error of the unknown
-        rounding = 16 * jnp.finfo(state.size.dtype).eps / jnp.maximum(self.rtol, jnp.finfo(state.size.dtype).eps)
+        eps = jnp.finfo(state.size.dtype).eps
+        rounding = 16 * eps / jnp.maximum(self.rtol, eps)
         target = jnp.maximum(self.kappa, jnp.minimum(rounding, 0.5))
         contraction = state.size / state.size_before
         again = state.step >= 2

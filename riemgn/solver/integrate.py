@@ -13,12 +13,9 @@ from ..problem import Problem
 from ._diffrax import ForwardLoop, OutputGapControl, parameters_only
 from .implicit import parameter_velocity
 
-# after a mode has decayed, the error estimate of an implicit method nearly vanishes
-STIFF_GROWTH = 3.0
-
-# proportional and integral gain of the step-size controller in stiff solves: the integral gain
-# alone, (0, 1), overshoots if modes decay one after the other (see tests/bench/stiff.py)
-STIFF_GAINS = (0.1, 0.5)
+# after a mode has decayed, the error estimate of an implicit method nearly vanishes, and the
+# integral gain alone, (0, 1), overshoots if modes decay one after the other
+STIFF_GROWTH, STIFF_GAINS = 3.0, (0.1, 0.5)
 
 
 class Limits(eqx.Module):
@@ -104,10 +101,8 @@ def integrate(args: Arguments, solver, numbers, max_steps: int, step_to_ts: bool
     # a flow that is not intrinsic has no law for the outputs alone: their error says too little
     with_outputs = not implicit and args.flow.intrinsic
     growth, (proportional, integral) = (STIFF_GROWTH, STIFF_GAINS) if implicit else (10.0, (0.0, 1.0))
-    controller = diffrax.PIDController(
-        rtol, atol, pcoeff=proportional, icoeff=integral, factormax=growth,
-        dtmin=args.limits.min_step, force_dtmin=False, norm=_error_norm,
-    )  # fmt: skip
+    limits = {"factormax": growth, "dtmin": args.limits.min_step, "force_dtmin": False}
+    controller = diffrax.PIDController(rtol, atol, pcoeff=proportional, icoeff=integral, norm=_error_norm, **limits)
     if step_to_ts:
         controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
     saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])

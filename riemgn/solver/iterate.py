@@ -53,7 +53,7 @@ def iterate(
       large data. Then `sigma_min` and `grad_norms` are NaN, and damped methods assume full rank.
 
     Returns: a `Trajectory` whose `flow` is the method. `stats["per_step"]` holds one array (steps,)
-    for each number that the method reports. Entry k belongs to the step from `w_k` to `w_{k+1}`.
+    for each number that the method reports.
 
     Raises: `ValueError` for wrong arguments, `SolveError` if `throw` and the iteration failed.
 
@@ -115,10 +115,7 @@ def _run(
     saves: int,
     stride: int,
 ):
-    """Take all steps in one scan of scans. Steps after the end change nothing.
-
-    Returns: the last carry, parameters, times and step counts of the saved points, and the reports.
-    """
+    """Return the last carry, parameters, times and counts of the saved points, and the reports."""
     target, step_tol = tolerances
 
     def advance(carry: _Carry, _):

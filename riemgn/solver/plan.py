@@ -21,11 +21,8 @@ from .implicit import LowRankChord
 from .integrate import Arguments, Limits
 from .sharding import device_count
 
-# explicit methods of order 5 to 8 are stable up to |h lambda| of about 5: over 1000 steps
-STIFF_HORIZON = 5e3
-
-# multiplications for the spectra at the default saved times: some minutes on one core
-SAMPLING_WORK = 2e12
+STIFF_HORIZON = 5e3  # explicit methods of order 5 to 8 are stable up to |h lambda| of about 5
+SAMPLING_WORK = 2e12  # multiplications for the spectra at saved times: some minutes on one core
 FEWEST_SAVED = 17
 
 
@@ -184,9 +181,7 @@ def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) 
     """Return the events and thresholds. `sigma` is the smallest singular value at the start."""
     radius = math.inf if settings.ball_radius is None else settings.ball_radius
     loss, infimum = 1.0 if settings.loss_tol is None else settings.loss_tol, float(start.infimum)
-    margins = {}
-    if flow.inverts:
-        margins["rank_lost"] = 1 / settings.rank_tol - 1
+    margins = {"rank_lost": 1 / settings.rank_tol - 1} if flow.inverts else {}
     if settings.ball_radius is not None:
         margins["ball_left"] = 1.0
     if settings.loss_tol is not None:

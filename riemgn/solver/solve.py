@@ -69,8 +69,6 @@ def solve(
     - `step_to_ts`: end a step at each of `ts`. Otherwise saved values are interpolated, and their
       error may be a thousand times that of the steps.
 
-    Returns: a `Trajectory`.
-
     Raises: `ValueError` for wrong arguments, `SolveError` if `throw` and the solve failed.
 
     >>> import riemgn as rg
