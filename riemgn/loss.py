@@ -91,10 +91,8 @@ class SquaredLoss(AbstractLoss):
 class PseudoHuberLoss(AbstractLoss):
     """`l(f, y) = delta^2 (sqrt(1 + ((f - y) / delta)^2) - 1)`: quadratic near y, linear far away.
 
-    `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1`, and where `|f_i - y_i| <= radius`,
-    `nu = (1 + (radius / delta)^2)^(-3/2)`. Use it for data with outliers.
-
-    `delta` (default 1) is the residual at which the loss turns linear. `mean=True` divides by n.
+    Use it for data with outliers. `l'' = (1 + ((f - y) / delta)^2)^(-3/2)`, so `mu = 1`. `delta`
+    (default 1) is the residual at which the loss turns linear. `mean=True` divides by n.
 
     Raises: `ValueError` unless `delta` is positive and finite.
 
@@ -150,8 +148,8 @@ class LogisticLoss(AbstractLoss):
 class PoissonLoss(AbstractLoss):
     """`l(f, y) = exp(f) - y f` for counts `y >= 0`, of which `exp(f)` is the expected value.
 
-    `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`. On all of
-    R^n neither is positive and finite. `mean=True` divides by n.
+    `l'' = exp(f)`: where `|f_i| <= radius`, `nu = exp(-radius)` and `mu = exp(radius)`.
+    `mean=True` divides by n.
 
     Reference: McCullagh and Nelder, Generalized Linear Models (1989), chapter 6. Constants derived.
     """

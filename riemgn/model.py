@@ -93,10 +93,8 @@ class MLP(AbstractModel):
             raise ValueError(f"Unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}.")
         if scaling not in SCALINGS:
             raise ValueError(f"Unknown scaling {scaling!r}; known: {', '.join(SCALINGS)}.")
-        self.sizes = tuple(int(s) for s in sizes)
-        self.activation = activation
-        self.scaling = scaling
-        self.bias = bool(bias)
+        self.sizes, self.bias = tuple(int(s) for s in sizes), bool(bias)
+        self.activation, self.scaling = activation, scaling
         self.smooth = ACTIVATIONS[activation][1]
 
     @property
@@ -122,10 +120,8 @@ class MLP(AbstractModel):
         for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
             key, layer_key = jr.split(key)
             spread = fan_in**-0.5 if self.scaling == "standard" else 1.0
-            layer = {"weight": spread * jr.normal(layer_key, (fan_out, fan_in))}
-            if self.bias:
-                layer["bias"] = jnp.zeros(fan_out)
-            params.append(layer)
+            bias = {"bias": jnp.zeros(fan_out)} if self.bias else {}
+            params.append({"weight": spread * jr.normal(layer_key, (fan_out, fan_in)), **bias})
         return _paired(params, self.sizes) if paired else params
 
     def __call__(self, params: Params, x: Float[Array, "n d"]) -> Array:
@@ -216,9 +212,8 @@ class EquinoxModel(AbstractModel):
     array, and `smooth` is as in `FunctionModel`.
 
     >>> import equinox as eqx, jax, riemgn as rg
-    >>> model, params = rg.EquinoxModel.split(eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0)))
-    >>> model(params, jax.numpy.ones((5, 3))).shape
-    (5,)
+    >>> rg.EquinoxModel.split(eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0)))[0]
+    EquinoxModel(MLP)
     """
 
     static: eqx.Module = eqx.field(static=True)

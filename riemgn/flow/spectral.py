@@ -27,10 +27,7 @@ class GradientFlow(AbstractSpectralFlow):
 
     Its rates are the eigenvalues of `K = J J^T`, so it is slow if `K` is ill-conditioned.
 
-    Arguments:
-
-    - `matrix_free`: True takes products with `J^T` instead of forming `J`, for large n and p, so
-      that no spectra are computed (default False).
+    With `matrix_free=True` neither `J` nor its spectra are computed, for large n and p.
 
     Raises: `ValueError` for a `matrix_free` that is neither True nor False.
 
@@ -92,8 +89,7 @@ class _DampedFlow(AbstractSpectralFlow):
     damping: AbstractDamping
     inverts: bool = eqx.field(static=True)
 
-    def _share(self, damping: Scalar) -> Scalar | float:
-        """Return `a`."""
+    def _share(self, damping: Scalar) -> Scalar | float:  # `a`
         return 1.0
 
     def gain(self, eigenvalues: Float[Array, " k"], damping: Scalar) -> Float[Array, " k"]:
@@ -110,8 +106,7 @@ class LevenbergMarquardtFlow(_DampedFlow):
 
     Arguments:
 
-    - `damping`: `rho`, a number or a schedule such as `ExponentialDamping`, in units of the
-      eigenvalues of `K = J J^T`.
+    - `damping`: `rho`, a number or a schedule, in units of the eigenvalues of `K = J J^T`.
     - `matrix_free`: None (default), or a `MatrixFree` that solves by products, for large n and p.
 
     Raises: `ValueError` for damping that is negative or not finite, or 0 with `matrix_free`.
@@ -139,9 +134,7 @@ class GeneralizedGaussNewtonFlow(_DampedFlow):
     `B` is the Fisher metric. With `rho = 0`, a strongly convex loss and full row rank it gives
     `grad g(f_t) = exp(-t) grad g(f_0)`.
 
-    Arguments:
-
-    - `damping`: `rho` (default 0), in units of the eigenvalues of `B^{1/2} K B^{1/2}`.
+    `damping` is `rho` (default 0), in units of the eigenvalues of `B^{1/2} K B^{1/2}`.
 
     Raises: `ValueError` for damping that is negative or not finite.
 

@@ -100,11 +100,6 @@ def infinite_width_kernel(
 
     Raises: `ValueError` for another model.
 
-    >>> import jax.numpy as jnp, riemgn as rg
-    >>> from riemgn.jacobian import infinite_width_kernel
-    >>> infinite_width_kernel(rg.MLP((3, 8, 1), activation="erf"), jnp.ones((5, 3))).shape
-    (5, 5)
-
     Reference: Williams, NIPS 1996 (covariance), and Jacot et al., arXiv:1806.07572 (recursion).
     """
     if isinstance(model, Centred):

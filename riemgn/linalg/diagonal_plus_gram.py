@@ -1,5 +1,7 @@
 """The system of GGN-SCORE, a Gram matrix plus a diagonal, and CG for systems that change slowly."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,16 +23,12 @@ UNKNOWN = -1
 
 
 class Recycled(eqx.Module):
-    """An inverse of an earlier system as a preconditioner, and what it has cost since.
-
-    It counts the steps of the first later system in `fresh` (`UNKNOWN` until then), steps since
-    then beyond those in `excess`, and computed inverses in `renewals`.
-    """
+    """An `inverse` of an earlier system as a preconditioner, and what it has cost since."""
 
     inverse: Float[Array, "k k"]
-    fresh: Count
-    excess: Count
-    renewals: Count
+    fresh: Count  # steps of the first later system, `UNKNOWN` until then
+    excess: Count  # steps since then beyond those
+    renewals: Count  # computed inverses
 
     @classmethod
     def start(cls, size: int, dtype: jnp.dtype) -> "Recycled":
@@ -110,20 +108,20 @@ def recycled_direction(
     size = min(jac.shape)
     max_steps = max(1, size // ROWS_PER_RECYCLED_STEP)
     nothing = jnp.zeros(jac.shape[1], jac.dtype), jnp.array(0), jnp.array(False)
+    solve = partial(_preconditioned, jac, loss_gradient, damping)
     w_dot, steps, converged = where_or_compute(
-        before.excess > max_steps,
-        nothing,
-        lambda: _preconditioned(jac, loss_gradient, damping, before.inverse, max_steps),
+        before.excess > max_steps, nothing, lambda: solve(before.inverse, max_steps)
     )
     fresh = jnp.where(before.fresh == UNKNOWN, steps, before.fresh)
     after = Recycled(before.inverse, fresh, before.excess + jnp.maximum(steps - fresh, 0), before.renewals)
 
+    def factorised():
+        return damped_direction(jac, loss_gradient, damping, rank=size).w_dot
+
     def renewed():
         inverse = _inverse(jac, damping)
-        w_dot, _, converged = _preconditioned(jac, loss_gradient, damping, inverse, max_steps)
-        w_dot = where_or_compute(
-            converged, w_dot, lambda: damped_direction(jac, loss_gradient, damping, rank=size).w_dot
-        )
+        w_dot, _, converged = solve(inverse, max_steps)
+        w_dot = where_or_compute(converged, w_dot, factorised)
         return w_dot, Recycled(inverse, jnp.array(UNKNOWN), jnp.array(0), before.renewals + 1)
 
     return where_or_compute(converged, (w_dot, after), renewed)

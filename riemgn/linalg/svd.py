@@ -98,9 +98,8 @@ def min_singular_value(
 ) -> tuple[Scalar, Flag]:
     """Compute the smallest singular value of a wide `J`, and whether it is right to 1e-8.
 
-    It is the root of the smallest of the `extreme_eigenvalues` of `K` (`rows`, `rows`) if that is
-    accurate. Else it is `|J^T u|` with the eigenvector `u` by inverse iteration, where an error of
-    `u` enters squared. `eigenvalues` are those extreme ones, and `jac_at` returns `J`.
+    It is the root of the smallest of the extreme `eigenvalues` of `K` (`rows`, `rows`) if that is
+    accurate. Else it is `|J^T u|`, `J = jac_at()`, with the eigenvector `u` by inverse iteration.
 
     Reference: Parlett, The Symmetric Eigenvalue Problem, sections 4.6 and 4.7 (Rayleigh quotients).
     """

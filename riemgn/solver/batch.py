@@ -118,7 +118,6 @@ def solve_batch(
 
 
 def _run_in_threads(pool: ThreadPoolExecutor, plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory]:
-    """Run each plan by the programs of `solve`, as many at a time as there are threads."""
     results: dict[int, Trajectory] = {}
     for members in _groups(plans):
         runs = _in_threads(pool, lambda i: run_plan(plans[i], start_time, tighter), members)
@@ -196,9 +195,7 @@ def _structure(tree: Any) -> Hashable:
     return structure, tuple((leaf.shape, leaf.dtype) if eqx.is_array(leaf) else leaf for leaf in leaves)
 
 
-def _checked_pairs(
-    problems: Sequence[Problem], flows: AbstractFlow | Sequence[AbstractFlow]
-) -> list[tuple[Problem, AbstractFlow]]:
+def _checked_pairs(problems: Sequence[Problem], flows: AbstractFlow | Sequence[AbstractFlow]) -> list[tuple]:
     flows = [flows] * len(problems) if isinstance(flows, AbstractFlow) else list(flows)
     if not len(problems) == len(flows) > 0:
         raise ValueError(

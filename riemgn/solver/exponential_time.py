@@ -95,9 +95,8 @@ class ExponentialTime(WrappedSolver):
         local = _InExponentialTime(terms, t0, rate)
         # the derivative that is passed from step to step is the one in t
         start = _scaled(lambda v: v / rate, solver_state)
-        y1, error, inner, state, result = self.solver.step(
-            local, jnp.zeros_like(sigma), sigma, y0, args, start, made_jump
-        )
+        zero = jnp.zeros_like(sigma)
+        y1, error, inner, state, result = self.solver.step(local, zero, sigma, y0, args, start, made_jump)
         return y1, error, {"rate": rate, "inner": inner}, _scaled(lambda v: v * (rate * (1 - sigma)), state), result
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Jac, Outputs, Scalar, Weights
 from ..flow import AbstractFlow, AbstractSpectralFlow, GradientFlow
+from ..flow.damping import Rank
 from ..linalg import AbstractJacobian, formed, kernel_of, where_or_compute
 from ..problem import Problem
 from ._diffrax import StageProblem
@@ -62,9 +63,8 @@ class MatrixFreeStage(eqx.Module):
         if problem.has_layer_jacobian:
             jac = problem.linearise(self.at, formed=False).jac
             return WideStage(jac, self.left, self.right, self.factor).solve(problem, v)
-        _, pull_back = jax.vjp(problem.outputs, self.at)
-        _, jac_v = jax.jvp(problem.outputs, (self.at,), (v,))
-        return v - pull_back(self.left * jsl.cho_solve((self.factor, True), self.right * jac_v))[0]
+        _, forward, backward = problem.products(self.at)
+        return v - backward(self.left * jsl.cho_solve((self.factor, True), self.right * forward(v)))
 
 
 class TallStage(eqx.Module):
@@ -90,7 +90,7 @@ class DenseStage(eqx.Module):
 StageMatrix = WideStage | MatrixFreeStage | TallStage | DenseStage
 
 
-def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int) -> Weights:
+def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Problem, rank: Rank) -> Weights:
     """Return `w'`, shape (p,). Gradient flow needs one reverse pass and no `J`."""
     if isinstance(flow, GradientFlow):
         value, gradient = jax.value_and_grad(problem.objective)(w)
@@ -99,9 +99,7 @@ def parameter_velocity(flow: AbstractFlow, t: Scalar, w: Weights, problem: Probl
     return flow.velocity(t, w, problem, rank)[0]
 
 
-def low_rank_part(
-    flow: AbstractSpectralFlow, t: Scalar, w: Weights, problem: Problem, rank: Array | int
-) -> LowRankPart:
+def low_rank_part(flow: AbstractSpectralFlow, t: Scalar, w: Weights, problem: Problem, rank: Rank) -> LowRankPart:
     """Return the low-rank part of the Jacobian of `flow` at time `t` and parameters `w`."""
     point = flow.preconditioned(problem.linearise(w, formed=False))
     limits = jnp.finfo(point.jac.dtype)
@@ -128,12 +126,10 @@ def factorise(part: LowRankPart, c: Scalar) -> WideStage | TallStage:
 
 
 class _ChordState(eqx.Module):
-    """Stage matrix, sizes of the last two updates in units of the tolerance, number of updates."""
-
     matrix: StageMatrix
-    size: Scalar
+    size: Scalar  # of the last update, in units of the tolerance
     size_before: Scalar
-    step: Array
+    step: Array  # number of updates
 
 
 class LowRankChord(optx.AbstractRootFinder):
@@ -153,8 +149,6 @@ class LowRankChord(optx.AbstractRootFinder):
     - `kappa`: tolerance of the iteration relative to that of the step, default 0.1.
     - `curvature`: `"gauss-newton"` (default), or `"exact"` for the p x p LU factorisation of
       `I - h gamma dF/dw`, for small p. Flows that are not spectral use `"exact"`.
-
-    Raises: `ValueError` for another `curvature`, or `args` without problem and flow.
 
     >>> import diffrax, riemgn as rg
     >>> from riemgn.solver.implicit import LowRankChord

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array
 
 from .._types import Flag, Key, Weights
 from .._validation import positive, positive_integer
@@ -105,16 +104,7 @@ class _Carry(eqx.Module):
 
 
 @eqx.filter_jit
-def _run(
-    problem: Problem,
-    method: AbstractMethod,
-    w0: Weights,
-    rank: Array,
-    key: Key,
-    tolerances: tuple[Array | None, Array | None],
-    saves: int,
-    stride: int,
-):
+def _run(problem: Problem, method: AbstractMethod, w0, rank, key, tolerances, saves: int, stride: int):
     """Return the last carry, parameters, times and counts of the saved points, and the reports."""
     target, step_tol = tolerances
 
@@ -128,7 +118,6 @@ def _run(
                 shortest = step_tol * jnp.maximum(jnp.linalg.norm(w), 1.0)
                 # a rejected step has length 0 but does not end the iteration
                 moving = (jnp.linalg.norm(w - carry.w) >= shortest) | (state.report.get("accepted", 1.0) == 0)
-            # a step that is not finite is not taken
             w, state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (w, state), (carry.w, carry.state))
             return _Carry(w, state, finite, above | ~finite, moving | ~finite)
 
@@ -188,13 +177,9 @@ def _trajectory(
         status = "rank_lost"
     taken = int(counts[last])
     rejected = int(np.sum(reports["accepted"][:taken] == 0)) if "accepted" in reports else 0
-    stats = stats | {
-        "num_steps": taken,
-        "num_accepted_steps": taken - rejected,
-        "num_rejected_steps": rejected,
-        "event_time": float(times[last]) if status != "successful" else None,
-        "per_step": {name: values[:taken] for name, values in reports.items()},
-    }
+    stats = stats | {"num_steps": taken, "num_accepted_steps": taken - rejected, "num_rejected_steps": rejected}
+    stats["event_time"] = float(times[last]) if status != "successful" else None
+    stats["per_step"] = {name: values[:taken] for name, values in reports.items()}
     rows: dict[str, Any] = {"ts": times, "params": params, **quantities}
     if last + 1 < times.size:
         rows = {name: value[: last + 1] for name, value in rows.items()}

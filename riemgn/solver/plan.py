@@ -132,10 +132,9 @@ class Plan:
 def make_plan(problem: Problem, flow: AbstractFlow, start: Start, settings: Settings) -> Plan:
     """Return the `Plan` of a solve whose `start` is known."""
     s, rank, loss = np.asarray(start.singular_values), int(start.rank), np.asarray(start.loss)
-    solver, reason = settings.solver, "chosen by the caller"
+    solver, ts, reason, reason_saved = settings.solver, settings.ts, "chosen by the caller", "chosen by the caller"
     if solver is None:
         solver, reason = choose_solver(flow, float(start.rates.fastest), settings.t1, float(start.rates.slowest))
-    ts, reason_saved = settings.ts, "chosen by the caller"
     if ts is None:
         count, why = saved_times(problem, flow)
         ts, reason_saved = np.asarray(times_until(None, settings.t1, count)), f"{count} by default: {why}"

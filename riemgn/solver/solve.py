@@ -150,17 +150,10 @@ def trajectory_of(plan: Plan, tighter: float, solution, end: FinalState, sampled
     }
     if "psi" in y_end and finite_end:
         stats["drift"] = float(np.max(np.abs(y_end["psi"] - quantities["outputs"][-1])))
-    return Trajectory(
-        problem=args.problem,
-        flow=args.flow,
-        ts=jnp.asarray(np.append(plan.ts, t_end)[keep]),
-        params=jnp.asarray(params[keep]),
-        **{name: jnp.asarray(values[keep]) for name, values in quantities.items()},
-        error=None,
-        result=getattr(RESULTS, status),
-        stats=stats,
-        interpolation=solution.interpolation,
-    )
+    rows = {"ts": np.append(plan.ts, t_end), "params": params, **quantities}
+    rows = {name: jnp.asarray(values[keep]) for name, values in rows.items()}
+    result, dense = getattr(RESULTS, status), solution.interpolation
+    return Trajectory(args.problem, args.flow, **rows, error=None, result=result, stats=stats, interpolation=dense)
 
 
 def _status(solution, args: Arguments, end: FinalState, sigmas: tuple[float, float], finite: bool) -> str:
