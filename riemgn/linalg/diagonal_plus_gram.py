@@ -23,12 +23,16 @@ UNKNOWN = -1
 
 
 class Recycled(eqx.Module):
-    """An `inverse` of an earlier system as a preconditioner, and what it has cost since."""
+    """An `inverse` of an earlier system as a preconditioner, and what it has cost since.
+
+    It counts the steps of the first later system (`fresh`, `UNKNOWN` until then), those of the
+    systems since then beyond that (`excess`), and the computed inverses (`renewals`).
+    """
 
     inverse: Float[Array, "k k"]
-    fresh: Count  # steps of the first later system, `UNKNOWN` until then
-    excess: Count  # steps since then beyond those
-    renewals: Count  # computed inverses
+    fresh: Count
+    excess: Count
+    renewals: Count
 
     @classmethod
     def start(cls, size: int, dtype: jnp.dtype) -> "Recycled":
