@@ -17,7 +17,8 @@ PAGES = {
     "experiments": ("Experiments", ("experiment",)),
     "pictures": ("Pictures and reports", ("plot", "report")),
 }
-EXTRA = {"riemgn.problem": ("Linearisation",)}  # not exported by riemgn, but needed to write a flow
+# Not exported by riemgn, but needed to write a flow or to read a trajectory.
+EXTRA = {"riemgn.problem": ("Linearisation",), "riemgn.trajectory": ("ManifoldMethod",)}
 WHOLE = ("riemgn.task", "riemgn.theory.rigorous")  # modules whose public names are all shown
 
 

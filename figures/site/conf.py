@@ -36,7 +36,7 @@ toc_object_entries = False  # each page lists its names; in the sidebars they wo
 
 nitpick_ignore_regex = [
     ("py:.*", r"(?!riemgn\.).*"),  # types of other packages have no page here
-    ("py:class", r"riemgn\.(\w+\.)+_\w+"),
+    ("py:class", r"riemgn\.((\w+\.)+_\w+|model\.Weighted)"),
     # internal types in signatures, which no user constructs
     ("py:class", r"riemgn\.(?!(problem|trajectory|result|loss|model)\.)(\w+)\.(\w+\.)+\w+"),
 ]
