@@ -59,7 +59,14 @@ def main(options: list[str]) -> int:
             shutil.rmtree(root / name)
         spread = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
         return run(python, "-c", PRINT_PLACES, folder=root) or run(
-            python, "-m", "pytest", *spread, "-m", "not slow and not papers and not full and not checkout", *options, folder=root
+            python,
+            "-m",
+            "pytest",
+            *spread,
+            "-m",
+            "not slow and not papers and not full and not checkout",
+            *options,
+            folder=root,
         )
 
 

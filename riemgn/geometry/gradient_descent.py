@@ -131,31 +131,8 @@ def _descend(
 ) -> _State:
     first = PointData(immersion, immersion.problem.w0)
 
-    def accepts(old: PointData, search: _Search, new: PointData, t: Scalar) -> Flag:
-        share = SUFFICIENT_DECREASE.get(rule, 0.0)
-        rounding = 8 * jnp.finfo(new.loss.dtype).eps * jnp.abs(search.reference)
-        hidden = jnp.abs(new.loss - search.reference) <= rounding
-        by_slope = old.gradient @ lower_index(immersion.form, new.gradient) >= (2 * share - 1) * old.norm**2
-        return jnp.where(hidden, by_slope, new.loss <= search.reference - share * t * old.norm**2)
-
-    def line_search(old: PointData, search: _Search):
-        """Halve the trial until accepted: the step, whether accepted, the point, the trials."""
-
-        def unfinished(state):
-            _, accepted, _, trials = state
-            return ~accepted & (trials < MAX_TRIALS)
-
-        def shorten(state):
-            t, _, _, trials = state
-            t = jnp.where(trials == 0, t, 0.5 * t)
-            new = PointData(immersion, retraction(immersion, old.frame, -t * old.gradient))
-            accepted = jnp.array(True) if rule == "fixed" else accepts(old, search, new, t)
-            return t, accepted, new, trials + 1
-
-        return jax.lax.while_loop(unfinished, shorten, (search.trial, jnp.array(False), old, jnp.zeros((), int)))
-
     def body(state: _State) -> _State:
-        t, accepted, new, trials = line_search(state.point, state.search)
+        t, accepted, new, trials = _line_search(immersion, retraction, rule, state.point, state.search)
         failure = jnp.where(new.sigma < RANK_TOL * first.sigma, 4, 0)
         failure = jnp.where(jnp.isfinite(new.loss) & jnp.isfinite(new.norm), failure, 3)
         failure = jnp.where(jnp.all(jnp.isfinite(new.frame.w)), failure, 2)
@@ -178,6 +155,32 @@ def _descend(
     zero = jnp.zeros((), int)
     start = _State(first, search, zero, zero, zero, saved, jnp.zeros(length, first.loss.dtype))
     return jax.lax.while_loop(unfinished, body, start)
+
+
+def _line_search(
+    immersion: Immersion, retraction: AbstractRetraction, rule: str, old: PointData, search: _Search
+) -> tuple[Scalar, Flag, PointData, Count]:
+    """Halve the trial until accepted: the step, whether accepted, the point, the trials."""
+
+    def accepts(new: PointData, t: Scalar) -> Flag:
+        share = SUFFICIENT_DECREASE.get(rule, 0.0)
+        rounding = 8 * jnp.finfo(new.loss.dtype).eps * jnp.abs(search.reference)
+        hidden = jnp.abs(new.loss - search.reference) <= rounding
+        by_slope = old.gradient @ lower_index(immersion.form, new.gradient) >= (2 * share - 1) * old.norm**2
+        return jnp.where(hidden, by_slope, new.loss <= search.reference - share * t * old.norm**2)
+
+    def unfinished(state):
+        _, accepted, _, trials = state
+        return ~accepted & (trials < MAX_TRIALS)
+
+    def shorten(state):
+        t, _, _, trials = state
+        t = jnp.where(trials == 0, t, 0.5 * t)
+        new = PointData(immersion, retraction(immersion, old.frame, -t * old.gradient))
+        accepted = jnp.array(True) if rule == "fixed" else accepts(new, t)
+        return t, accepted, new, trials + 1
+
+    return jax.lax.while_loop(unfinished, shorten, (search.trial, jnp.array(False), old, jnp.zeros((), int)))
 
 
 def _next_search(immersion: Immersion, rule: str, state: _State, new: PointData, t: Scalar, count: Count) -> _Search:

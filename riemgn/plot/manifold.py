@@ -95,7 +95,8 @@ def surface(
 def curve(points: ArrayLike, *, ax: Any = None, label: str | None = "output manifold") -> Any:
     """Draw a one-dimensional manifold, `points` (a, 2) or (a, 3), as a broad grey line.
 
-    `ax` defaults to the axes of a new figure. Raises `ValueError` if the shape does not fit `ax`.
+    `ax` defaults to the axes of a new figure, and `label` names the line in the legend. Raises
+    `ValueError` if the shape does not fit `ax`.
     """
     ax = axes_for(ax, points)
     points = _checked("points", points, (None, ax_dimension(ax)))

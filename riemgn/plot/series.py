@@ -43,14 +43,14 @@ def loss_curve(
 def gradient_curve(
     ts: Series, grad_norms: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None
 ) -> Axes:
-    """Plot the norm of the Riemannian gradient `|P grad g|` over time, as in `loss_curve`."""
+    """Plot the norm `grad_norms` of the Riemannian gradient over time, as in `loss_curve`."""
     return _curve(ts, grad_norms, ax, flow, label, r"gradient norm $\|P\,\nabla g(f)\|$")
 
 
 def sigma_min_curve(
     ts: Series, sigma_min: Series, *, ax: Axes | None = None, flow: str = "gn", label: str | None = None
 ) -> Axes:
-    """Plot the smallest non-zero singular value of `J(w_t)` over time, as in `loss_curve`."""
+    """Plot `sigma_min`, the smallest non-zero singular value of `J`, as in `loss_curve`."""
     return _curve(ts, sigma_min, ax, flow, label, r"smallest singular value $\sigma_{\min}(J)$")
 
 
@@ -63,7 +63,7 @@ def bound_curve(
     flow: str = "gn",
     label: str = "measured",
 ) -> Axes:
-    """Plot a bound (t,), dashed and grey, and `measured` values (t,), as in `loss_curve`."""
+    """Plot a `bound` (t,), dashed and grey, and `measured` values (t,), as in `loss_curve`."""
     axes = axes_for(ax)
     if measured is not None:
         _curve(ts, measured, axes, flow, label, None)

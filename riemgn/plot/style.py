@@ -114,7 +114,7 @@ def width_of(fig: Figure | SubFigure) -> float:
 
 
 def fix_layout(fig: Figure) -> None:
-    """Lay the finished figure out for SVG once, so that saving it draws it only once more."""
+    """Lay out the finished figure `fig` for SVG, so that saving it draws it only once more."""
     FigureCanvasSVG(fig)  # the widths of words are those of this format
     engine = fig.get_layout_engine()
     if engine is not None:

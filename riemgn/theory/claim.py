@@ -31,6 +31,8 @@ class Claim:
     - `compute`: function from evidence to `Findings`. It runs on the evidence and on its twin.
     - `kind`: type of the evidence: `"trajectory"` (default), `"trajectories"`,
         `"one or several trajectories"`, or `"pair"` of trajectories.
+
+    Raises: `ValueError` for another `kind`.
     """
 
     name: str

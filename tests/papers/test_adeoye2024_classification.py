@@ -212,7 +212,16 @@ PENDIGITS = refusals(
 
 
 def images_result(
-    right=86.0, tiny=86.0, large=10.0, loss=0.02, loss_large=0.05, step=1e-5, stays=70.0, frozen=91.0, frozen_loss=900.0
+    *,
+    right=86.0,
+    tiny=86.0,
+    large=10.0,
+    loss=0.02,
+    loss_large=0.05,
+    step=1e-5,
+    stays=70.0,
+    frozen=91.0,
+    frozen_loss=900.0,
 ):
     """Both sweeps of two seeds: tau = 1e-6 (`tiny`), 1 (`large`), smallest mu (`frozen`)."""
     tau = {

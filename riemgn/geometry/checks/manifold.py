@@ -147,7 +147,7 @@ def manifold_functions(manifold: Any) -> ManifoldFunctions:
 
 
 def chart_functions(manifold: OutputManifold) -> ManifoldFunctions:
-    """Collect the functions of an output manifold in its parameters, for the checks.
+    """Collect the functions of an output `manifold` in its parameters, for the checks.
 
     Points and tangent vectors are coordinates (p,), and the metric is `J^T J` (plus damping).
 
