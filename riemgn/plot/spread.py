@@ -19,7 +19,7 @@ PANEL = (4.6, 3.3)  # inches; the legend is below
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """One line of a panel, named `label`: `middle` over `ts`, between `low` and `high`, (t,) each."""
+    """One line of a panel, `label`: `middle` over `ts` between `low` and `high`, (t,) each."""
 
     label: str
     ts: Any
