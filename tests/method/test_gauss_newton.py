@@ -1,22 +1,17 @@
-"""Gauss-Newton: exact laws on linear models, quadratic convergence, a dense reference."""
+"""Gauss-Newton: exact laws on linear models, quadratic convergence."""
 
 import numpy as np
 import pytest
 
 from riemgn import GaussNewton, iterate
 from tests.helpers import matrix_problem, matrix_with, relative_error
-from tests.method.shared import DENSE_NET, is_quadratic, modes, NET, residuals, STEPS, TALL, WIDE, wide_net
+from tests.method.shared import is_quadratic, modes, residuals, STEPS, TALL, WIDE, wide_net
 
 
 @pytest.mark.parametrize(
     ("matrix", "tolerance"),
-    [
-        (WIDE, 1e-13),
-        (TALL, 1e-13),
-        (matrix_with(7, 10, np.geomspace(1, 1e-6, 7)), 1e-9),
-        (matrix_with(12, 5, [1.0, 0.3, 1e-3]), 1e-11),
-    ],
-    ids=["wide", "tall", "ill_conditioned", "rank_deficient"],
+    [(TALL, 1e-13), (matrix_with(7, 10, np.geomspace(1, 1e-6, 7)), 1e-9), (matrix_with(12, 5, [1, 0.3, 1e-3]), 1e-11)],
+    ids=["tall", "ill_conditioned", "rank_deficient"],
 )
 def test_full_step_solves_a_linear_model(matrix, tolerance):
     trajectory = iterate(matrix_problem(matrix), GaussNewton(), steps=STEPS)
@@ -48,11 +43,3 @@ def test_full_steps_converge_quadratically():
     assert 1e-4 < measured[256] <= measured[64] / 2  # far above rounding
     shorter = iterate(problem, GaussNewton(0.9), steps=STEPS)
     assert not is_quadratic(shorter, lipschitz / (2 * np.asarray(shorter.sigma_min[:-1]) ** 2))
-
-
-def test_trajectory_equals_the_dense_one():
-    trajectory = iterate(NET, GaussNewton(0.5), steps=3)
-    w, y = np.asarray(NET.w0), np.asarray(NET.y)
-    for k in range(3):
-        w = w - 0.5 * np.linalg.pinv(DENSE_NET.jac(w)) @ (DENSE_NET.outputs(w) - y)
-        assert relative_error(trajectory.params[k + 1], w) < 1e-11

@@ -1,4 +1,4 @@
-"""GGN-SCORE: a golden step, directions against dense solves, step sizes, descent."""
+"""GGN-SCORE: a golden step, steps against dense solves, step sizes, descent."""
 
 import math
 
@@ -9,15 +9,12 @@ import pytest
 
 import riemgn as rg
 from riemgn.linalg import score_direction
-from riemgn.method import GGNScore, GradientDescent, LevenbergMarquardt
+from riemgn.method import GGNScore, LevenbergMarquardt
 from riemgn.penalty import ExponentialPenalty, OstrovskiiBachPenalty, PseudoHuberPenalty, SquaredPenalty
 from riemgn.solver.iterate import iterate
 from tests.helpers import matrix_with, relative_error, tanh_net, TwoLayerTanh
 
-KEY = jax.random.key(0)
 STEPS = 6
-
-# --- a golden step
 
 M, N0, N1 = 4, 2, 6
 SCALE = 1 / np.sqrt(N1)
@@ -53,69 +50,15 @@ def test_golden_step(damping):
     np.testing.assert_allclose(report["local_norm"], 0.064684392513, rtol=1e-10)
     np.testing.assert_allclose(report["step_size"], 0.691093997892, rtol=1e-12)
     d = np.asarray(trajectory.params[1] - trajectory.params[0]) / report["step_size"]
-    got = [
-        np.linalg.norm(problem.jac(problem.w0)),
-        np.linalg.norm(d),
-        np.linalg.norm(trajectory.params[1]),
-        trajectory.losses[1],
-        d[0],
-        d[17],
-    ]
-    np.testing.assert_allclose(got, GOLDEN[damping], rtol=1e-9)
-
-
-def test_golden_gradient_descent():
-    trajectory = iterate(golden_problem(), GradientDescent(1.0), steps=1)
-    np.testing.assert_allclose(trajectory.losses[1], 0.1586728840635359, rtol=1e-12)
-
-
-# --- directions
-
-
-def dense_direction(jac, loss_gradient, gradient_term, metric, c) -> np.ndarray:
-    """`(c D + J^T J) d = -(J^T e + tau h')` as a least-squares problem, which squares nothing."""
-    root = np.sqrt(metric)
-    a = np.concatenate([jac / root, np.sqrt(c) * np.eye(len(root))])
-    return -np.linalg.lstsq(a, np.concatenate([loss_gradient, gradient_term / root / np.sqrt(c)]), rcond=None)[0] / root
-
-
-def random_system(n: int, p: int, mu: float, tau: float = 1e-4):
-    rng = np.random.default_rng(n + p)
-    w, penalty = jnp.asarray(rng.standard_normal(p)), PseudoHuberPenalty(mu)
-    jac, loss_gradient = rng.standard_normal((n, p)) / np.sqrt(n), rng.standard_normal(n) / n
-    return jac, loss_gradient, tau * np.asarray(penalty.gradient(w)), np.asarray(penalty.hessian_diagonal(w))
-
-
-direction = jax.jit(lambda *arguments: score_direction(*arguments)[0])
-
-
-@pytest.mark.parametrize(("n", "p"), [(20, 80), (81, 80)])
-@pytest.mark.parametrize("mu", [1.0, 22.4])
-@pytest.mark.parametrize(("c", "tolerance"), [(1.0, 1e-10), (1e-4, 1e-9)])
-def test_direction_equals_the_dense_one(n, p, mu, c, tolerance):
-    arguments = random_system(n, p, mu)
-    jac, loss_gradient, gradient_term, metric = arguments
-    got = direction(*arguments, c)
-    normal = -np.linalg.solve(c * np.diag(metric) + jac.T @ jac, jac.T @ loss_gradient + gradient_term)
-    assert relative_error(got, dense_direction(*arguments, c)) < tolerance
-    assert relative_error(got, normal) < tolerance
-
-
-def test_direction_by_layers_equals_the_formed_one():
-    net = rg.MLP((4, 120, 3), "silu", scaling="output", bias=False)
-    targets = np.zeros((100, 3))
-    problem = rg.Problem(
-        net, net.init(key=KEY), np.random.default_rng(0).standard_normal((100, 4)), targets, rg.SquaredLoss(mean=True)
-    )
-    penalty = PseudoHuberPenalty(2.0)
-    by_layers, formed = (problem.linearise(problem.w0, formed=way).whitened() for way in (False, True))
-    arguments = 1e-4 * penalty.gradient(problem.w0), penalty.hessian_diagonal(problem.w0), 1.0
-    expected = direction(formed.jac, formed.loss_gradient, *arguments)
-    assert relative_error(direction(by_layers.jac, by_layers.loss_gradient, *arguments), expected) < 1e-10
+    norms = [np.linalg.norm(a) for a in (problem.jac(problem.w0), d, trajectory.params[1])]
+    np.testing.assert_allclose([*norms, trajectory.losses[1], d[0], d[17]], GOLDEN[damping], rtol=1e-9)
 
 
 def test_direction_limits_for_small_and_large_damping():
-    jac, loss_gradient, gradient_term, metric = random_system(20, 80, 1.0)
+    rng = np.random.default_rng(0)
+    jac, loss_gradient = rng.standard_normal((20, 80)) / np.sqrt(20), rng.standard_normal(20) / 20
+    gradient_term, metric = 1e-4 * rng.standard_normal(80), rng.uniform(0.1, 1, 80)
+    direction = jax.jit(lambda *arguments: score_direction(*arguments)[0])
     root = np.sqrt(metric)
     minimum_norm = -np.linalg.pinv(jac / root) @ loss_gradient / root  # minimum norm in the metric D
     assert relative_error(direction(jac, loss_gradient, 0 * gradient_term, metric, 1e-13), minimum_norm) < 1e-10
@@ -135,11 +78,8 @@ def test_steps_contain_the_hessian_of_the_loss(loss):
         rows = [[0, 1, 2], [3, 4, 5], [6, 7]][k % 3]
         jac, f = dense.jac(w)[rows], dense.outputs(w)[rows]
         share = 1 / (1 + np.exp(-f))
-        e, q = (
-            (f - y[rows], np.ones(len(rows)))
-            if isinstance(loss, rg.SquaredLoss)
-            else (share - y[rows], share * (1 - share))
-        )
+        squared = isinstance(loss, rg.SquaredLoss)
+        e, q = (f - y[rows], np.ones(len(rows))) if squared else (share - y[rows], share * (1 - share))
         r = np.sqrt(0.7**2 + w**2)
         slope, curvature = w / r, 0.7**2 / r**3
         hessian = 0.5 * np.diag(curvature) + jac.T @ np.diag(q / len(rows)) @ jac
@@ -161,8 +101,6 @@ def test_ridge_without_weight_gives_levenberg_marquardt():
     np.testing.assert_allclose(one.stats["per_step"]["local_norm"], 0.0)
 
 
-# --- step sizes
-
 PENALTIES = {
     "pseudo-huber": PseudoHuberPenalty(0.5, constant=PseudoHuberPenalty.tight_constant(2.6)),
     "ostrovskii-bach": OstrovskiiBachPenalty(0.5),
@@ -173,9 +111,8 @@ TAU = 0.05
 
 def linear_problem() -> rg.Problem:
     rng = np.random.default_rng(2)
-    return rg.Problem(
-        rg.LinearModel(), rng.standard_normal(9), matrix_with(6, 9, np.geomspace(3, 0.1, 6)), 2 * rng.standard_normal(6)
-    )
+    x = matrix_with(6, 9, np.geomspace(3, 0.1, 6))
+    return rg.Problem(rg.LinearModel(), rng.standard_normal(9), x, 2 * rng.standard_normal(6))
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -198,15 +135,6 @@ def test_step_size_follows_its_formula(name):
         analytic = (1 - (1 + (4 - nu) / (nu - 2) * distance) ** (-(nu - 2) / (4 - nu))) / distance
     assert math.isclose(sizes["analytic"], 0.8 * analytic, rel_tol=1e-10)
     assert sizes["theory"] <= sizes["reference"]  # tau < 1
-
-
-def test_step_size_above_one_counts_as_one():
-    problem, penalty = linear_problem(), PENALTIES["pseudo-huber"]
-    one, other = (iterate(problem, GGNScore(penalty, TAU, a), steps=STEPS) for a in (1.0, 7.0))
-    np.testing.assert_array_equal(one.params, other.params)
-
-
-# --- descent (Statement C13)
 
 
 @pytest.mark.parametrize("damping", [1.0, "tau"])
@@ -238,7 +166,7 @@ def prediction_holds(problem, penalty, weight, damping, rule) -> tuple[bool, np.
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-@pytest.mark.parametrize(("damping", "rule"), [(1.0, "reference"), ("tau", "theory"), ("tau", "analytic")])
+@pytest.mark.parametrize(("damping", "rule"), [(1.0, "reference"), ("tau", "analytic")])
 def test_decrease_is_at_least_the_predicted_one_if_linear(name, damping, rule):
     holds, predicted = prediction_holds(linear_problem(), PENALTIES[name], TAU, damping, rule)
     assert holds
@@ -246,13 +174,7 @@ def test_decrease_is_at_least_the_predicted_one_if_linear(name, damping, rule):
         assert np.all(predicted > 0)  # the step that minimises the bound
 
 
-def test_prediction_fails_with_a_constant_too_small():
-    valid, too_small = (ExponentialPenalty(0.3, lower=-2.0, constant=constant) for constant in (1.0, 0.05))
-    assert prediction_holds(linear_problem(), valid, TAU, "tau", "analytic")[0]
+def test_prediction_needs_a_valid_constant_and_a_linear_model():
+    too_small = ExponentialPenalty(0.3, lower=-2.0, constant=0.05)
     assert not prediction_holds(linear_problem(), too_small, TAU, "tau", "analytic")[0]
-
-
-def test_prediction_can_fail_on_a_curved_model():
-    problem = golden_problem()
-    holds, _ = prediction_holds(problem, PseudoHuberPenalty(22.4), 1e-4, "tau", "reference")
-    assert not holds
+    assert not prediction_holds(golden_problem(), PseudoHuberPenalty(22.4), 1e-4, "tau", "reference")[0]

@@ -8,11 +8,11 @@ from jax.extend import core
 
 import riemgn as rg
 from riemgn import GramGaussNewton, iterate
-from riemgn.linalg import FilledJacobian, formed, kernel_of, squared_norm
+from riemgn.linalg import formed
 from riemgn.method.batch import linearise_batch
 from riemgn.trajectory import sample
 from tests.helpers import matrix_problem, matrix_with, network_jacobian, relative_error, tanh_net
-from tests.method.shared import DENSE_NET, modes, NET, residuals, STEPS, WIDE
+from tests.method.shared import modes, NET, residuals, STEPS, WIDE
 
 KEY = jax.random.key(0)
 BATCHES = ([0, 1, 2], [3, 4, 5], [6, 7], [0, 1, 2])  # of 8 samples; the third is padded
@@ -38,7 +38,7 @@ def check_steps(problem: rg.Problem, rho: float, tolerance: float) -> list[float
 
 
 @pytest.mark.parametrize("sizes", [(3, 10, 1), (3, 4, 4, 2)], ids=["one_hidden_layer", "two_outputs"])
-@pytest.mark.parametrize("rho", [0.5, 1e-5, 0.0], ids=["damped", "nearly_undamped", "undamped"])
+@pytest.mark.parametrize("rho", [1e-5, 0.0], ids=["damped", "undamped"])
 def test_step_equals_the_dense_one(sizes, rho):
     assert check_steps(tanh_net(8, sizes), rho, 1e-9) == [sizes[-1] * len(rows) for rows in BATCHES]
 
@@ -59,16 +59,6 @@ def test_float32_steps_equal_the_dense_ones(rho):
         check_steps(problem, rho, 1e-2)
 
 
-def test_mean_loss_divides_by_the_samples_of_the_batch():
-    problem = tanh_net(8, (3, 10, 1), loss=rg.SquaredLoss(mean=True))
-    trajectory = iterate(problem, GramGaussNewton(3, step_size=0.8, damping=0.05, order="cyclic"), steps=4)
-    w, y = np.asarray(problem.w0), np.asarray(problem.y)
-    for k, rows in enumerate(BATCHES):
-        jac, r = DENSE_NET.jac(w)[rows], (DENSE_NET.outputs(w) - y)[rows] / len(rows)
-        w = w - 0.8 * jac.T @ np.linalg.solve(jac @ jac.T + 0.05 * np.eye(len(rows)), r)
-        assert relative_error(trajectory.params[k + 1], w) < 1e-11
-
-
 def test_all_samples_give_gauss_newton():
     one, other = (iterate(NET, method, steps=3) for method in (GramGaussNewton(), rg.GaussNewton()))
     assert relative_error(one.params, other.params) < 1e-12
@@ -85,28 +75,6 @@ def test_batch_with_more_outputs_than_parameters(rho):
         expected = -np.linalg.pinv(np.vstack([jac, np.sqrt(rho) * np.eye(5)]))[:, : len(y)] @ (jac @ w[k] - y)
         assert relative_error(w[k + 1] - w[k], expected) < 1e-9
     assert trajectory.stats["per_step"]["rank"].tolist() == [5, 4]
-
-
-def test_filled_jacobian_equals_its_matrix():
-    valid = jnp.array([True, True, True, False, True])
-    problem = tanh_net(5, (3, 10, 1))
-    jac = problem.linearise(problem.w0, formed=False).jac.scale_rows(valid.astype(float))
-    filled = FilledJacobian(jac, jnp.where(valid, 0.0, 0.7))
-    matrix, factors, columns = np.asarray(formed(filled)), np.arange(1.0, 6.0), np.arange(1.0, problem.p + 6.0)
-    rng = np.random.default_rng(0)
-    v, u = jnp.asarray(rng.standard_normal(problem.p + 5)), jnp.asarray(rng.standard_normal(5))
-    for observed, expected in (
-        (filled @ v, matrix @ v),
-        (u @ filled, u @ matrix),
-        (kernel_of(filled), matrix @ matrix.T),
-        (squared_norm(filled), np.sum(matrix**2)),
-        (formed(filled.scale_rows(factors)), factors[:, None] * matrix),
-        (formed(filled.scale_columns(columns)), matrix * columns),
-    ):
-        np.testing.assert_allclose(observed, expected, rtol=1e-12, atol=1e-13)
-
-
-# --- mini-batches on a linear model
 
 
 def epoch_matrix(k: np.ndarray, size: int) -> np.ndarray:
@@ -133,18 +101,13 @@ def energies(trajectory) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("order", "eta", "rho"),
-    [("cyclic", 1.0, 0.0), ("cyclic", 2.0, 0.0), ("shuffled", 1.0, 0.0), ("random", 0.3, 0.1), ("subset", 1.0, 0.0)],
+    [("cyclic", 2.0, 0.0), ("cyclic", 2.5, 0.0), ("shuffled", 1.0, 0.0), ("random", 0.3, 0.1), ("subset", 1.0, 0.0)],
 )
-def test_energy_never_increases(order, eta, rho):
+def test_energy_never_increases_for_step_sizes_up_to_two(order, eta, rho):
     trajectory = iterate(matrix_problem(WIDE), GramGaussNewton(3, eta, rho, order), steps=2 * STEPS, key=KEY)
     energy = energies(trajectory)
-    assert np.all(np.diff(energy) <= 1e-12 * energy[0])
-    assert energy[-1] < 0.9 * energy[0] or eta == 2.0  # reflections keep the energy
-
-
-def test_energy_increases_for_step_sizes_above_two():
-    energy = energies(iterate(matrix_problem(WIDE), GramGaussNewton(3, 2.5, 0.0, "cyclic"), steps=2 * STEPS))
-    assert np.all(np.diff(energy) > 0)
+    assert np.all(np.diff(energy) <= 1e-12 * energy[0]) == (eta <= 2)
+    assert energy[-1] < 0.9 * energy[0] or eta >= 2  # with eta = 2 the steps are reflections
 
 
 def test_random_blocks_contract_at_the_spectral_rate():
@@ -163,9 +126,6 @@ def test_random_blocks_contract_at_the_spectral_rate():
     predicted = 1 - whitened @ mean @ whitened / (whitened @ whitened)
     assert abs(ratios.mean() - predicted) < 4 * ratios.std() / np.sqrt(600)
     assert ratios.mean() <= 1 - np.linalg.eigvalsh(mean)[0]
-
-
-# --- memory
 
 
 def largest(jaxpr, all_branches: bool = True) -> int:
@@ -202,17 +162,11 @@ def test_without_spectra_the_steps_are_the_same():
     with_spectra, without = (iterate(problem, method, steps=7, key=KEY, spectra=spectra) for spectra in (True, False))
     for name in ("ts", "params", "outputs", "losses"):
         np.testing.assert_array_equal(getattr(with_spectra, name), getattr(without, name))
-    assert np.all(np.isfinite(with_spectra.sigma_min))
-    assert np.all(np.isnan(without.sigma_min))
-    assert np.all(np.isnan(without.grad_norms))
+    assert np.all(np.isnan(without.sigma_min) & np.isnan(without.grad_norms))
     assert (without.succeeded, without.stats["rank"], without.stats["cond"]) == (True, None, None)
 
 
 def test_without_spectra_no_jacobian_is_formed():
     problem = tanh_net(50, (3, 200, 1))
-
-    def size(spectra: bool) -> int:
-        program = jax.make_jaxpr(lambda w: sample(problem, w, jnp.asarray(50), spectra))(problem.w0[None])
-        return largest(program.jaxpr)
-
-    assert size(True) >= 50 * problem.p > 4 * size(False)
+    program = jax.make_jaxpr(lambda w: sample(problem, w, jnp.asarray(50), False))(problem.w0[None])
+    assert 4 * largest(program.jaxpr) < 50 * problem.p

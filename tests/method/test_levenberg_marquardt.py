@@ -21,14 +21,6 @@ def test_spectral_damping_contracts_every_mode(matrix, c):
     np.testing.assert_allclose(trajectory.stats["per_step"]["damping"], c * eigenvalues[-1], rtol=1e-10)
 
 
-@pytest.mark.parametrize(("cond", "holds"), [(10.0, True), (100.0, False)])
-def test_constant_damping_depends_on_the_conditioning(cond, holds):
-    matrix = matrix_with(7, 10, np.geomspace(1, 1 / cond, 7))
-    trajectory = iterate(matrix_problem(matrix), LevenbergMarquardt(0.01), steps=STEPS)  # c = 1 at cond 10
-    _, observed = modes(matrix, residuals(trajectory))
-    assert np.allclose(observed[1:, -1] / observed[:-1, -1], 0.5, rtol=1e-8) == holds
-
-
 @pytest.mark.parametrize(
     ("schedule", "rho"),
     [
@@ -56,8 +48,7 @@ def test_residual_damping_converges_quadratically(damping, holds):
     assert is_quadratic(trajectory, (0.2 + lipschitz) / (2 * np.asarray(trajectory.sigma_min[:-1]) ** 2)) == holds
 
 
-@pytest.mark.parametrize("eta", [0.5, 0.2])
-def test_spectral_damping_decreases_the_loss(eta, c=1.0):
+def test_spectral_damping_decreases_the_loss(eta=0.5, c=1.0):
     """Statement D14: `g_{k+1} <= (1 - eta / (1 + c)) g_k` under its condition on the step."""
     problem, lipschitz = wide_net(1024)
     trajectory = iterate(problem, LevenbergMarquardt(rg.SpectralDamping(c), eta), steps=STEPS)
