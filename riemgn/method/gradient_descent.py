@@ -11,9 +11,8 @@ from jaxtyping import Array
 from .._types import Count, Key, Weights
 from .._validation import checked_number
 from ..problem import Problem
-from .base import first_state, MethodState
+from .base import first_state, MethodState, take_step
 from .batch import AbstractBatchMethod, batch_objective
-from .search import take_step
 
 
 class GradientDescent(AbstractBatchMethod):

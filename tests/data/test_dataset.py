@@ -322,10 +322,8 @@ def test_wrong_option_is_one_sentence(options, words):
 
 
 @real_folder
-@pytest.mark.parametrize(
-    "name, shape, test_rows", [("avila", (10430, 10), 10437), ("california_housing", (20640, 12), 0)]
-)
-def test_real_files_have_their_size(name, shape, test_rows):
+@pytest.mark.parametrize("name, sizes", [("avila", (10430, 10, 10437)), ("california_housing", (20640, 12, 0))])
+def test_real_files_have_their_size(name, sizes):
     loaded = load_data(name)
-    assert loaded.x.shape == shape and len(loaded.y_test) == test_rows and loaded.record["source"]["kind"] == "files"
+    assert (*loaded.x.shape, len(loaded.y_test)) == sizes and loaded.record["source"]["kind"] == "files"
     assert np.isfinite(loaded.x).all() and np.isfinite(loaded.x_test).all()

@@ -17,6 +17,14 @@ SOLVER_METHODS = {
     "lm_trust_region": rg.LevenbergMarquardt(rg.TrustRegion()),
     "lm_matrix_free": rg.LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree()),
 }
+FAR = rg.task.circle(radius=1.0, target=4.0, angle=1.0)  # the target is outside the circle, so full steps overshoot
+
+
+def rosenbrock(params, x):
+    return jnp.stack([10 * (params[1] - params[0] ** 2), 1 - params[0]])
+
+
+VALLEY = rg.Problem(rosenbrock, jnp.array([-1.2, 1.0]), jnp.zeros(2), jnp.zeros(2))
 
 
 def residuals(trajectory) -> np.ndarray:
