@@ -9,13 +9,23 @@ import pytest
 from riemgn.data import load_data
 
 
-def table(rows: int, seed: int, columns: int, labels: str, label_first: bool = False) -> bytes:
-    """Rows of numbers from 10 to 15, with the labels in turn."""
-    lines = []
-    for i, numbers in enumerate(np.random.default_rng(seed).integers(10, 16, (rows, columns))):
-        label = [labels[i % len(labels)]]
-        lines.append(",".join([*label * label_first, *map(str, numbers), *label * (not label_first)]) + "\n")
-    return "".join(lines).encode()
+def avila(rows: int, seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    return b"".join(
+        b"%s,%c\n" % (",".join(f"{v:.6f}" for v in rng.normal(size=10)).encode(), b"AXWB"[i % 4]) for i in range(rows)
+    )
+
+
+def pendigits(rows: int, seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    return b"".join(b"%s,%d\n" % (",".join(map(str, rng.integers(10, 101, 16))).encode(), i % 10) for i in range(rows))
+
+
+def letter(rows: int) -> bytes:
+    rng = np.random.default_rng(0)
+    return b"".join(
+        b"%c,%s\n" % (b"TIDN"[i % 4], ",".join(map(str, rng.integers(10, 16, 16))).encode()) for i in range(rows)
+    )
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -23,11 +33,10 @@ def idx(array: np.ndarray) -> bytes:
 
 
 IMAGES, LABELS = idx(np.random.default_rng(0).integers(0, 256, (20, 28, 28))), idx(np.arange(20) % 10)
-DIGITS = "0123456789"
 RIGHT = {
-    "avila": {"avila-tr.txt": table(24, 0, 10, "AXWB"), "avila-ts.txt": table(12, 1, 10, "AXWB")},
-    "pendigits": {"pendigits.tra": table(30, 0, 16, DIGITS), "pendigits.tes": table(20, 1, 16, DIGITS)},
-    "letter": {"letter-recognition.data": table(40, 0, 16, "TIDN", label_first=True)},
+    "avila": {"avila-tr.txt": avila(24, 0), "avila-ts.txt": avila(12, 1)},
+    "pendigits": {"pendigits.tra": pendigits(30, 0), "pendigits.tes": pendigits(20, 1)},
+    "letter": {"letter-recognition.data": letter(40)},
     "fashion_mnist": {
         f"{part}-{kind}-ubyte": content
         for part in ("train", "t10k")
@@ -69,8 +78,16 @@ END = "the last line has no line break, so the file may be truncated."
 TEXT = "this is not UTF-8 text"
 WRONG_TEXT = {
     "unknown_label": ("avila-ts.txt", relabelled(TS, 5, b"Q"), "line 5: the label 'Q' is not one of"),
-    "label_not_in_training_file": ("avila-tr.txt", TR.replace(b"W", b"A"), "'avila-ts.txt', line 3: the label 'W'"),
-    "label_not_in_test_file": ("avila-ts.txt", TS.replace(b"X", b"A"), "'avila-tr.txt', line 2: the label 'X' does"),
+    "label_not_in_training_file": (
+        "avila-tr.txt",
+        TR.replace(b",W\n", b",A\n"),
+        "'avila-ts.txt', line 3: the label 'W'",
+    ),
+    "label_not_in_test_file": (
+        "avila-ts.txt",
+        TS.replace(b",X\n", b",A\n"),
+        "'avila-tr.txt', line 2: the label 'X' does",
+    ),
     "label_of_two_digits": ("pendigits.tes", relabelled(TES, 7, b"16"), "line 7: the label '16' is not one"),
     "missing_label": ("pendigits.tra", relabelled(TRA, 4, b""), "line 4: the label is missing."),
     "truncated_before_the_label": ("avila-ts.txt", TS[:-3], "line 12: expected 11 fields, got 10."),
@@ -82,7 +99,7 @@ WRONG_TEXT = {
     "zeros": ("avila-tr.txt", bytes(999), "line 1: expected 11 fields, got 1."),
     "avila_as_pendigits": ("pendigits.tra", TR, "line 1: expected 17 fields, got 11."),
     "letter_as_pendigits": ("pendigits.tes", LETTERS, "line 1, column 'x1': 'T' is not a number."),
-    "pendigits_as_letter": ("letter-recognition.data", TRA, "line 1: the label '"),
+    "pendigits_as_letter": ("letter-recognition.data", pendigits(100, 3), "line 1: the label '"),
     "empty": ("avila-ts.txt", b"", "'avila-ts.txt' has no rows."),
 }
 
@@ -117,7 +134,8 @@ def test_wrong_idx_file_is_named(tmp_path, case):
     file, content, words = WRONG_IDX[case]
     write(tmp_path, "fashion_mnist", **{file: content})
     message = error_message(tmp_path, "fashion_mnist")
-    assert words in message and f"'{file}'" in message
+    assert words in message
+    assert f"'{file}'" in message
 
 
 def test_random_subset_may_lack_a_label(tmp_path):

@@ -10,11 +10,17 @@ import pytest
 import riemgn as rg
 from riemgn import GaussNewton, GradientDescent, GramGaussNewton, iterate, LevenbergMarquardt, OptaxMethod, TrustRegion
 from tests.helpers import relative_error
-from tests.method.shared import NET, SOLVER_METHODS
+from tests.method.shared import NET
 
 optax = pytest.importorskip("optax")
 KEY = jax.random.key(0)
-METHODS = SOLVER_METHODS | {"ggn": GramGaussNewton(3, 0.5, 0.05)}
+METHODS = {
+    "gn": GaussNewton(0.5),
+    "lm_spectral": LevenbergMarquardt(rg.SpectralDamping(0.5)),
+    "lm_trust_region": LevenbergMarquardt(TrustRegion()),
+    "lm_matrix_free": LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree()),
+    "ggn": GramGaussNewton(3, 0.5, 0.05),
+}
 BATCH = (NET.x[:3], NET.y[:3])
 
 
@@ -68,22 +74,36 @@ def test_updates_equal_the_steps_of_iterate(method):
 
 
 def test_own_batches_replace_those_of_the_problem():
-    batches = [(NET.x[rows], NET.y[rows]) for rows in (slice(0, 3), slice(3, 6), slice(5, 8))]
-    params, _ = trained(rg.as_optax(GramGaussNewton(damping=0.05), NET), NET.params, 4, *batches)
+    rows = ([0, 1, 2], [3, 4, 5], [5, 6, 7])
+    y = NET.y
+    params, _ = trained(
+        rg.as_optax(GramGaussNewton(damping=0.05), NET),
+        NET.params,
+        4,
+        *((NET.x[np.array(r)], y[np.array(r)]) for r in rows),
+    )
     w = NET.w0
-    for batch in (*batches, batches[0]):
-        part = rg.Problem(NET.model, NET.unflatten(w), *batch)
+    for r in (*rows, rows[0]):
+        part = rg.Problem(NET.model, NET.unflatten(w), NET.x[np.array(r)], y[np.array(r)])
         jac, loss_gradient = part.jac(w), part.loss_gradient(part.outputs(w))
         w = w - jac.T @ jnp.linalg.solve(jac @ jac.T + 0.05 * jnp.eye(3), loss_gradient)
     assert relative_error(NET.with_params(params).w0, w) < 1e-12
 
 
-def test_transformation_composes_with_a_schedule():
-    schedule = optax.scale_by_schedule(optax.piecewise_constant_schedule(0.5, {2: 0.5}))  # 0.5, 0.5, then 0.25
-    params, _ = trained(optax.chain(rg.as_optax(GaussNewton(), NET), schedule), NET.params, 4)
+def test_transformation_composes_with_schedule_and_momentum():
+    first = rg.as_optax(GaussNewton(), NET)
+    schedule = optax.piecewise_constant_schedule(0.5, {2: 0.5})  # 0.5, 0.5, then 0.25
+    params, _ = trained(optax.chain(first, optax.scale_by_schedule(schedule)), NET.params, 4)
     w = NET.w0
     for eta in (0.5, 0.5, 0.25, 0.25):
         w = iterate(NET.with_params(w), GaussNewton(eta), steps=1).params[-1]
+    assert relative_error(NET.with_params(params).w0, w) < 1e-12
+    # heavy ball: s_k = d_k + 0.5 s_{k-1}
+    params, _ = trained(optax.chain(first, optax.trace(0.5), optax.scale(0.3)), NET.params, 3)
+    w, s = NET.w0, 0.0
+    for _ in range(3):
+        s = 0.5 * s + iterate(NET.with_params(w), GaussNewton(), steps=1).params[-1] - w
+        w = w + 0.3 * s
     assert relative_error(NET.with_params(params).w0, w) < 1e-12
 
 
@@ -116,6 +136,11 @@ def test_parameters_keep_their_tree_and_type():
     assert abs(fitted["sizes"].sum() - 1.0) < 1e-5
 
 
+def test_init_works_without_spectra():
+    params, _ = trained(rg.as_optax(LevenbergMarquardt(0.1), NET, spectra=False), NET.params, 2)
+    assert relative_error(NET.with_params(params).w0, iterate(NET, LevenbergMarquardt(0.1), steps=2).params[-1]) < 1e-12
+
+
 def updated(method, *arguments, **extra):
     transformation = rg.as_optax(method, NET)
     return transformation.update(None, transformation.init(NET.params), *arguments, **extra)
@@ -124,15 +149,33 @@ def updated(method, *arguments, **extra):
 @pytest.mark.parametrize(
     ("call", "fragment"),
     [
-        (lambda: rg.as_optax(rg.GaussNewtonFlow(), NET), "`method` must be a discrete method .*, got GaussNewtonFlow"),
+        (
+            lambda: rg.as_optax(rg.GaussNewtonFlow(), NET),
+            "`method` must be a discrete method such as .*, got GaussNewtonFlow",
+        ),
         (lambda: rg.as_optax(GaussNewton(), "net"), "`problem` must be a riemgn.Problem, got str"),
-        (lambda: rg.as_optax(GramGaussNewton(3), NET), "'gram-gauss-newton' draws .* a JAX random key, got None"),
+        (
+            lambda: rg.as_optax(GramGaussNewton(3), NET),
+            "'gram-gauss-newton' draws its batches: `key` must be a JAX random key, got None",
+        ),
         (lambda: rg.as_optax(GaussNewton(), NET, spectra=False), "'gauss-newton' inverts J and needs its rank"),
-        (lambda: rg.as_optax(GaussNewton(), NET).init({"w": jnp.ones(3)}), r"leaves of the shapes .*, got \[\(3,\)\]"),
+        (
+            lambda: rg.as_optax(GaussNewton(), NET).init({"w": jnp.ones(3)}),
+            r"leaves of the shapes of the problem's, .*, got \[\(3,\)\]",
+        ),
         (lambda: updated(GaussNewton()), r"needs the parameters: call `update\(grads, state, params\)`"),
-        (lambda: updated(GaussNewton(), NET.params, batch=BATCH), r"rank of all samples: use GramGaussNewton\(\)"),
-        (lambda: updated(GradientDescent(0.1, 3), NET.params, batch=BATCH), "batches of 3: .* with `batch_size=None`"),
-        (lambda: updated(GradientDescent(0.1), NET.params, batch=(NET.x[:3], NET.y[:2])), "samples, got 3 and 2"),
+        (
+            lambda: updated(GaussNewton(), NET.params, batch=BATCH),
+            r"uses the rank of all samples: use GramGaussNewton\(\)",
+        ),
+        (
+            lambda: updated(GradientDescent(0.1, 3), NET.params, batch=BATCH),
+            "draws batches of 3: create the method with `batch_size=None`",
+        ),
+        (
+            lambda: updated(GradientDescent(0.1), NET.params, batch=(NET.x[:3], NET.y[:2])),
+            "the same number of samples, got 3 and 2",
+        ),
     ],
 )
 def test_wrong_use_is_one_sentence(call, fragment):

@@ -7,9 +7,16 @@ import optimistix as optx
 import pytest
 
 import riemgn as rg
-from riemgn import GaussNewton, GramGaussNewton, iterate, OptimistixSolver
+from riemgn import GaussNewton, GramGaussNewton, iterate, LevenbergMarquardt, OptimistixSolver, TrustRegion
 from tests.helpers import matrix_problem, matrix_with, relative_error
-from tests.method.shared import NET, SOLVER_METHODS
+from tests.method.shared import NET
+
+METHODS = {
+    "gn": GaussNewton(0.5),
+    "lm": LevenbergMarquardt(rg.SpectralDamping(0.5)),
+    "lm_trust_region": LevenbergMarquardt(TrustRegion()),
+    "lm_matrix_free": LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree()),
+}
 
 
 def residuals(params, data):
@@ -19,11 +26,11 @@ def residuals(params, data):
     return {"first": r[:4].reshape(2, 2), "rest": r[4:]}
 
 
-@pytest.mark.parametrize("method", SOLVER_METHODS.values(), ids=SOLVER_METHODS)
-def test_solver_takes_the_steps_of_iterate(method):
-    solver = OptimistixSolver(1e-15, 0.0, method)
+@pytest.mark.parametrize("name", METHODS)
+def test_solver_takes_the_steps_of_iterate(name):
+    solver = OptimistixSolver(1e-15, 0.0, METHODS[name])
     solution = optx.least_squares(residuals, solver, NET.params, (NET.x, NET.y), max_steps=4, throw=False)
-    ours = iterate(NET, method, steps=4)
+    ours = iterate(NET, METHODS[name], steps=4)
     assert jax.tree.structure(solution.value) == jax.tree.structure(NET.params)
     assert relative_error(NET.with_params(solution.value).w0, ours.params[-1]) < 1e-12
     assert solution.result == optx.RESULTS.nonlinear_max_steps_reached
@@ -52,9 +59,19 @@ def test_optimum_equals_that_of_optimistix(fn):
     assert ours.result == optx.RESULTS.successful
 
 
+def test_start_at_the_optimum_takes_one_step():
+    solution = optx.least_squares(
+        rosenbrock, rg.OptimistixSolver(1e-8, 1e-8), {"a": jnp.array(1.0), "b": jnp.array(1.0)}, 1.0, max_steps=30
+    )
+    assert int(solution.stats["num_steps"]) == 1
+
+
 def test_looser_tolerance_takes_fewer_steps():
-    solutions = [optx.least_squares(valley, rg.OptimistixSolver(tol, tol), START, 1.0) for tol in (1e-2, 1e-10)]
-    assert solutions[0].stats["num_steps"] < solutions[1].stats["num_steps"]
+    steps = [
+        int(optx.least_squares(valley, rg.OptimistixSolver(tol, tol), START, 1.0).stats["num_steps"])
+        for tol in (1e-2, 1e-6, 1e-10)
+    ]
+    assert steps[0] < steps[1] < steps[2]
     with pytest.raises(Exception, match="maximum number of steps"):
         optx.least_squares(valley, rg.OptimistixSolver(1e-10, 1e-10), START, 1.0, max_steps=3)
 
@@ -92,9 +109,14 @@ def test_underdetermined_problem_gives_the_minimum_norm_solution():
     solution = optx.least_squares(fn, rg.OptimistixSolver(1e-10, 1e-10, GaussNewton()), problem.w0, jnp.asarray(matrix))
     expected = problem.w0 - np.linalg.pinv(matrix) @ (matrix @ np.asarray(problem.w0) - problem.y)
     assert relative_error(solution.value, expected) < 1e-12
-    solver = rg.OptimistixSolver(1e-6, 1e-6)
-    program = str(jax.make_jaxpr(lambda w: optx.least_squares(fn, solver, w, jnp.asarray(matrix)).value)(problem.w0))
-    assert "[7,200]" in program and "[200,200]" not in program  # no matrix of p x p
+    # only n x n systems and n x p matrices: nothing of p x p
+    program = str(
+        jax.make_jaxpr(lambda w: optx.least_squares(fn, rg.OptimistixSolver(1e-6, 1e-6), w, jnp.asarray(matrix)).value)(
+            problem.w0
+        )
+    )
+    assert "[7,200]" in program
+    assert "[200,200]" not in program
 
 
 @pytest.mark.parametrize(
@@ -104,9 +126,12 @@ def test_underdetermined_problem_gives_the_minimum_norm_solution():
         (lambda: OptimistixSolver(1e-6, -1.0), "`atol` must be >= 0 and finite, got -1.0"),
         (
             lambda: OptimistixSolver(1e-6, 1e-6, rg.GaussNewtonFlow()),
-            "must be a discrete method .*, got GaussNewtonFlow",
+            "`method` must be a discrete method such as .*, got GaussNewtonFlow",
         ),
-        (lambda: OptimistixSolver(1e-6, 1e-6, GramGaussNewton(3)), "but optimistix passes no random key"),
+        (
+            lambda: OptimistixSolver(1e-6, 1e-6, GramGaussNewton(3)),
+            "'gram-gauss-newton' draws its batches, but optimistix passes no random key",
+        ),
     ],
 )
 def test_wrong_argument_is_quoted(make, fragment):

@@ -63,7 +63,10 @@ def test_ostrovskii_bach_equals_the_released_formula():
 
 
 @pytest.mark.parametrize("make", ABSOLUTE)
-@pytest.mark.parametrize(("x", "mu"), [(1e-200, 1.0), (-1.7e308, 1.0), (1e-3, 1e200), (1e-300, 1e-200)])
+@pytest.mark.parametrize(
+    ("x", "mu"),
+    [(0.0, 1.0), (1e-200, 1.0), (1e200, 1.0), (-1.7e308, 1.0), (1e-3, 1e200), (1e200, 1e200), (1e-300, 1e-200)],
+)
 def test_extreme_numbers_do_not_overflow(make, x, mu):
     """Compared with the formulas in Python's `decimal`."""
     decimal.getcontext().prec = 60
@@ -78,6 +81,8 @@ def test_extreme_numbers_do_not_overflow(make, x, mu):
     for observed, exact in zip(values(make(mu), x), expected, strict=True):
         assert math.isclose(float(observed), float(exact), rel_tol=1e-12, abs_tol=1e-307)
 
+
+# --- tight constants
 
 GRID = np.geomspace(1e-6, 1e12, 20_001)  # x / mu
 GRID = np.concatenate([-GRID[::-1], [0.0], GRID])
@@ -101,6 +106,7 @@ def observed_constant(penalty: AbstractSeparablePenalty, order: float, x: np.nda
         (PseudoHuberPenalty, 2.6, 3 * math.sqrt(10) * 11**-0.55),
         (PseudoHuberPenalty, 8 / 3, 3.0),
         (PseudoHuberPenalty, 3.0, math.inf),
+        (OstrovskiiBachPenalty, 2.6, 2.00807),
         (OstrovskiiBachPenalty, 3.0, 2 * math.sqrt(2)),
         (OstrovskiiBachPenalty, 3 - 1e-9, 2 * math.sqrt(2)),
         (OstrovskiiBachPenalty, 3.1, math.inf),
@@ -121,7 +127,7 @@ def test_tight_constant_is_the_supremum(make, log_mu, order):
     assert 0.99 < observed_constant(penalty, order, 10**log_mu * GRID) / penalty.tight_constant(order) <= 1 + 1e-12
 
 
-@pytest.mark.parametrize("order", [2.7, 3.0])
+@pytest.mark.parametrize("order", [2.7, 2.85, 3.0])
 def test_only_ostrovskii_bach_has_a_constant_above_8_thirds(order):
     ratio = observed_constant(OstrovskiiBachPenalty(), order, GRID) / OstrovskiiBachPenalty.tight_constant(order)
     assert 0.99 < ratio <= 1 + 1e-12
@@ -129,13 +135,20 @@ def test_only_ostrovskii_bach_has_a_constant_above_8_thirds(order):
     assert far > 1.5 * near
 
 
-def test_released_constant_of_pseudo_huber_needs_four_parameters():
-    assert observed_constant(PseudoHuberPenalty(), 2.6, GRID) > PseudoHuberPenalty.reference_constants[0]
+@pytest.mark.parametrize(("make", "valid"), [(PseudoHuberPenalty, False), (OstrovskiiBachPenalty, True)])
+def test_released_constant_of_pseudo_huber_is_too_small(make, valid):
+    constant, order = make.reference_constants
+    assert (observed_constant(make(), order, GRID) <= constant * (1 + 1e-12)) == valid
+
+
+def test_released_constant_of_pseudo_huber_suffices_for_four_parameters():
     penalty, tight = PseudoHuberPenalty(), PseudoHuberPenalty.tight_constant(2.6)
     assert float(penalty.self_concordance(3)) < tight < float(penalty.self_concordance(4))
 
 
-@pytest.mark.parametrize(("make", "order"), [(PseudoHuberPenalty, 2.0), (OstrovskiiBachPenalty, 2.6)])
+@pytest.mark.parametrize(
+    ("make", "order"), [(PseudoHuberPenalty, 2.0), *((OstrovskiiBachPenalty, order) for order in (2.0, 2.6, 3.0))]
+)
 def test_norm_has_the_constant_of_a_number(make, order):
     """The supremum of `|D^3 h(|x|)[v, u, u]|`: over `u` in closed form, over `v` on a grid.
 
