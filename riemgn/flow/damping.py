@@ -69,23 +69,24 @@ class SpectralDamping(AbstractDamping):
         return self.factor * spectrum(point.jac)[rank - 1] ** 2
 
 
-class _PowerDamping(AbstractDamping):
-    factor: Scalar | float = _non_negative("factor")
-    power: Scalar | float = _non_negative("power", 1.0)
-
-
-class ResidualDamping(_PowerDamping):
+class ResidualDamping(AbstractDamping):
     """`rho_t = factor * |f(w_t) - y|^power`, which vanishes with the residual (Statement D7).
 
     The delay against no damping is at most `factor |r_0|^power / (power lambda_min)`.
     """
 
+    factor: Scalar | float = _non_negative("factor")
+    power: Scalar | float = _non_negative("power", 1.0)
+
     def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
         return self.factor * jnp.sum(point.residual**2) ** (0.5 * self.power)
 
 
-class GradientDamping(_PowerDamping):
+class GradientDamping(AbstractDamping):
     """`rho_t = factor * |grad g(f(w_t))|^power`, for non-quadratic losses (Statement D7)."""
+
+    factor: Scalar | float = _non_negative("factor")
+    power: Scalar | float = _non_negative("power", 1.0)
 
     def __call__(self, t: Scalar, point: Linearisation, rank: Rank) -> Scalar:
         return self.factor * jnp.sum(point.loss_gradient**2) ** (0.5 * self.power)

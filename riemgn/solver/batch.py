@@ -19,7 +19,7 @@ from ..problem import Problem
 from ..result import EXPECTED
 from ..trajectory import SolveError, Trajectory
 from .integrate import integrate
-from .plan import check_types, evaluate_start, make_plan, Plan, Settings
+from .plan import check_types, evaluate_start, make_plan, Plan, Settings, Start
 from .solve import final_state, run_plan, sample_rows, TIGHTER, trajectory_of, with_error
 
 STACK_SIZE = 64  # members per call of a stacked program
@@ -100,10 +100,7 @@ def solve_batch(
     stacked = jax.default_backend() != "cpu" if stacked is None else stacked
     cores = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count()
     with ThreadPoolExecutor(threads or cores) as pool:
-        if stacked:
-            starts = _in_chunks(lambda part: _unstack(_starts_program(*_stack(part)), len(part)), pairs)
-        else:
-            starts = _in_threads(pool, lambda pair: evaluate_start(*pair), pairs)
+        starts = _in_chunks(_starts, pairs) if stacked else _in_threads(pool, lambda pair: evaluate_start(*pair), pairs)
         plans = [make_plan(*pair, start, settings) for pair, start in zip(pairs, starts, strict=True)]
         run = _run_stacked if stacked else _run_in_threads
         trajectories = run(pool, plans, start_time, 1.0)
@@ -160,6 +157,10 @@ def _in_chunks(function: Callable[[list], list], items: list) -> list:
 _starts_program = eqx.filter_jit(eqx.filter_vmap(evaluate_start))
 _sample_program = eqx.filter_jit(eqx.filter_vmap(sample_rows))
 _integrate_program = eqx.filter_jit(eqx.filter_vmap(integrate, in_axes=(*[eqx.if_array(0)] * 2, *[None] * 5)))
+
+
+def _starts(pairs: list[tuple[Problem, AbstractFlow]]) -> list[Start]:
+    return _unstack(_starts_program(*_stack(pairs)), len(pairs))
 
 
 def _run_chunk(plans: list[Plan], start_time: float, tighter: float) -> list[Trajectory | None]:

@@ -63,8 +63,9 @@ class MatrixFreeStage(eqx.Module):
         if problem.has_layer_jacobian:
             jac = problem.linearise(self.at, formed=False).jac
             return WideStage(jac, self.left, self.right, self.factor).solve(problem, v)
-        _, forward, backward = problem.products(self.at)
-        return v - backward(self.left * jsl.cho_solve((self.factor, True), self.right * forward(v)))
+        _, pull_back = jax.vjp(problem.outputs, self.at)
+        _, jac_v = jax.jvp(problem.outputs, (self.at,), (v,))
+        return v - pull_back(self.left * jsl.cho_solve((self.factor, True), self.right * jac_v))[0]
 
 
 class TallStage(eqx.Module):

@@ -101,8 +101,10 @@ def integrate(args: Arguments, solver, numbers, max_steps: int, step_to_ts: bool
     # a flow that is not intrinsic has no law for the outputs alone: their error says too little
     with_outputs = not implicit and args.flow.intrinsic
     growth, (proportional, integral) = (STIFF_GROWTH, STIFF_GAINS) if implicit else (10.0, (0.0, 1.0))
-    limits = {"factormax": growth, "dtmin": args.limits.min_step, "force_dtmin": False}
-    controller = diffrax.PIDController(rtol, atol, pcoeff=proportional, icoeff=integral, norm=_error_norm, **limits)
+    controller = diffrax.PIDController(
+        rtol, atol, pcoeff=proportional, icoeff=integral, factormax=growth,
+        dtmin=args.limits.min_step, force_dtmin=False, norm=_error_norm,
+    )  # fmt: skip
     if step_to_ts:
         controller = diffrax.ClipStepSizeController(controller, step_ts=ts)
     saved = diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y["w"])

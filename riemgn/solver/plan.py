@@ -180,7 +180,9 @@ def _limits(flow: AbstractFlow, start: Start, sigma: float, settings: Settings) 
     """Return the events and thresholds. `sigma` is the smallest singular value at the start."""
     radius = math.inf if settings.ball_radius is None else settings.ball_radius
     loss, infimum = 1.0 if settings.loss_tol is None else settings.loss_tol, float(start.infimum)
-    margins = {"rank_lost": 1 / settings.rank_tol - 1} if flow.inverts else {}
+    margins = {}
+    if flow.inverts:
+        margins["rank_lost"] = 1 / settings.rank_tol - 1
     if settings.ball_radius is not None:
         margins["ball_left"] = 1.0
     if settings.loss_tol is not None:
