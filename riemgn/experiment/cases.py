@@ -136,7 +136,7 @@ def iterate_with_error(problem: Problem, method: Any, steps: int, key: Any = Non
 def one_flow(
     make_problem: Callable[..., Problem], flow: Any, t1: float, dense: bool = False, times: int | None = None, **options
 ) -> Make:
-    """Solve one flow on `make_problem(seed, **options)`, with a number of equally spaced `times`."""
+    """Solve one flow on `make_problem(seed, **options)`, at a number of equally spaced `times`."""
     ts = None if times is None else np.linspace(0.0, t1, times)
     return lambda seed, rtol: solve_with_error(make_problem(seed, **options), flow, t1, rtol, dense, ts)
 

@@ -14,7 +14,6 @@ from .provenance import package_sources, provenance, source_hash
 from .storage import prepare_folder, read_json, write_json
 
 Entry = dict[str, Any]
-
 STATUSES = ("fails", "undecided", "not applicable", "holds")  # worst first
 
 
@@ -36,15 +35,11 @@ def certify_cases(
     rtol: float | None = None,
     jobs: int = 1,
 ) -> Iterator[Entry]:
-    """Solve and certify, and yield the entry of each certificate, with problem, seed and seconds.
-
-    Arguments:
+    """Solve and certify, and yield the entry of each certificate, with several `jobs` in any order.
 
     - `work`: cases, each with its seeds.
     - `load`: function of (claim, problem, seed) that returns a stored entry or None.
-    - `rigorous`: prove the hypotheses at the starting points by ball arithmetic.
-    - `rtol`: relative tolerance of every solve (default: that of each case).
-    - `jobs`: number of parallel processes. With more than one, the entries come in any order.
+    - `rigorous`, `rtol`: as in `riemgn certify`.
     """
     tasks = []
     for case, seeds in work:
@@ -52,11 +47,8 @@ def certify_cases(
         yield from (entry for entry in entries.values() if entry is not None)
         missing = [seed for seed, entry in entries.items() if entry is None]
         tasks += [(CASES.index(case), missing, rigorous, rtol)] if missing else []
-    if jobs == 1:
-        for task in tasks:
-            yield from _certify_case(*task)
-        return
-    for entries in map_unordered(_certify_case_list, tasks, jobs):
+    # in this process entries come one by one; a generator cannot be sent from another one
+    for entries in map_unordered(_certify_case if jobs == 1 else _certify_case_list, tasks, jobs):
         yield from entries
 
 
@@ -77,14 +69,9 @@ def _certify_case_list(*task: Any) -> list[Entry]:
 
 
 class Ledger:
-    """The certificates of one command, stored in a file so that you can interrupt the command.
+    """The certificates of one command, stored in the JSON file `path` after each, if there is one.
 
-    Arguments:
-
-    - `path`: JSON file, or None. Entries of a file from the same sources are reused.
-    - `quick`, `rigorous`, `rtol`: settings of the command, stored in the file.
-
-    Raises: `ValueError` if the folder cannot be written to.
+    Entries of a file from the same sources are reused. The settings are stored in the file.
     """
 
     def __init__(self, path: Path | None, quick: bool, rigorous: bool = False, rtol: float | None = None):

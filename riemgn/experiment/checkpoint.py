@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +22,20 @@ TIMED_FIRST = 4  # parts computed here first, to estimate the time of the others
 REPORT_EVERY = 20.0  # seconds between two lines of progress
 
 logger = logging.getLogger("riemgn")
-
-
-@dataclass(frozen=True)
-class _Store:
-    """Folder of the checkpoints, and the hash of the sources that they were computed from."""
-
-    folder: Path
-    source_hash: str
-
-
-_current: ContextVar[_Store | None] = ContextVar("checkpoints", default=None)
+Store = tuple[Path, str]  # folder of the checkpoints, and hash of the sources that they come from
+_current: ContextVar[Store | None] = ContextVar("checkpoints", default=None)
 
 
 @contextmanager
 def checkpoints_in(folder: Path, source_hash: str) -> Iterator[None]:
     """Store results of checkpointed functions in `folder`, which a successful block removes."""
-    with _using(_Store(folder, source_hash)):
+    with _using((folder, source_hash)):
         yield
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _using(store: _Store | None) -> Iterator[None]:
+def _using(store: Store | None) -> Iterator[None]:
     token = _current.set(store)
     try:
         yield
@@ -62,13 +52,12 @@ def checkpointed(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def load_or_compute(*arguments: Any) -> Any:
         path = _path(load_or_compute, arguments)
-        if path is None:
-            return function(*arguments)
-        if not path.is_file():
-            result = function(*arguments)
+        if path is not None and path.is_file():
+            return joblib.load(path)
+        result = function(*arguments)
+        if path is not None:
             write_pickle(path, result)
-            return result
-        return joblib.load(path)
+        return result
 
     return load_or_compute
 
@@ -83,8 +72,8 @@ def _path(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Path | No
     store = _current.get()
     if store is None:
         return None
-    digest = joblib.hash((store.source_hash, function.__module__, arguments))
-    return store.folder / f"{function.__name__}-{digest}.pickle"
+    folder, source_hash = store
+    return folder / f"{function.__name__}-{joblib.hash((source_hash, function.__module__, arguments))}.pickle"
 
 
 def map_checkpointed(
@@ -93,19 +82,16 @@ def map_checkpointed(
     """Compute `[function(*a) for a in arguments]` for a checkpointed function in a module.
 
     Stored results are loaded. The others are computed in a shuffled order, so that the first ones
-    estimate the remaining time. If that is long, the rest runs in parallel processes, except in
-    a worker of `--jobs`. Progress is logged every 20 s.
-
-    Arguments:
-
-    - `label`: name of the work in the lines of progress.
-    - `processes`: number of parallel processes. Defaults to the number of cores.
+    estimate the remaining time. If that is long, the rest runs in parallel `processes` (default:
+    one per core, none in a worker of `--jobs`). Progress is logged every 20 s under a `label`.
     """
     arguments = [tuple(each) for each in arguments]
     missing = [place for place, each in enumerate(arguments) if not has_checkpoint(function, each)]
     order = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))]
     results: dict[int, Any] = {}
-    processes = (1 if _in_worker() else joblib.cpu_count()) if processes is None else processes
+    if processes is None:
+        in_worker = get_active_backend()[0].nesting_level > 0
+        processes = 1 if in_worker else joblib.cpu_count()
     progress = _Progress(label, len(arguments), len(arguments) - len(missing))
     while order:
         timed = processes > 1 and len(results) >= TIMED_FIRST
@@ -125,7 +111,7 @@ def map_checkpointed(
     return [results[i] if i in results else function(*each) for i, each in enumerate(arguments)]
 
 
-def _with_store(store: _Store | None, function: Callable[..., Any], *arguments: Any) -> Any:
+def _with_store(store: Store | None, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call `function` in another process, which does not share this one's context."""
     with _using(store):
         return function(*arguments)
@@ -134,10 +120,6 @@ def _with_store(store: _Store | None, function: Callable[..., Any], *arguments: 
 def _timed(function: Callable[..., Any], place: int, arguments: tuple) -> tuple[int, Any, float]:
     start = time.perf_counter()
     return place, function(*arguments), time.perf_counter() - start
-
-
-def _in_worker() -> bool:
-    return get_active_backend()[0].nesting_level > 0
 
 
 class _Progress:

@@ -21,14 +21,10 @@ def map_unordered(
 ) -> Iterator[Any]:
     """Yield `function(*each)` for all arguments, each result as soon as it is finished.
 
-    With one job and no scheduler, everything runs in this process and in order. Arguments are
-    taken when a worker is free. Workers use the float precision of this process and one thread.
-
-    Arguments:
-
-    - `function`: must be picklable by cloudpickle if there are workers.
-    - `jobs`: number of processes on this machine. Defaults to 1.
-    - `scheduler`: address of a dask.distributed scheduler, for example `"tcp://host:8786"`.
+    With one job and no scheduler, everything runs in this process and in order. Otherwise
+    cloudpickle must be able to pickle `function`, and arguments are taken when one of the `jobs`
+    processes or a worker of the dask.distributed scheduler at the address `scheduler` is free.
+    Workers use the float precision of this process and one thread.
 
     Raises: `WorkerDiedError`; `ValueError` if the scheduler cannot be reached.
     """
@@ -72,9 +68,14 @@ def _call(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
 def _processes(jobs: int) -> Iterator[dict[str, Any]]:
     from joblib import parallel_config
 
-    loky = {"backend": "loky", "inner_max_num_threads": 1, "initializer": ignore_interrupts}
-    with single_threaded_children(), cast(Any, parallel_config)(**loky):
+    with cast(Any, parallel_config)(backend="loky", inner_max_num_threads=1, initializer=_start_worker):
         yield {"n_jobs": jobs}
+
+
+def _start_worker() -> None:
+    """Set up a worker process before it uses XLA, which reads its flags then."""
+    ignore_interrupts()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
 
 
 @contextmanager
@@ -91,20 +92,6 @@ def _dask(address: str) -> Iterator[dict[str, Any]]:
         raise ValueError(f"The scheduler '{address}' cannot be reached: {type(error).__name__}.") from None
     with client, parallel_config(backend="dask"):
         yield {"n_jobs": -1}
-
-
-@contextmanager
-def single_threaded_children() -> Iterator[None]:
-    """Make XLA use one thread in processes that are started inside the block."""
-    before = os.environ.get("XLA_FLAGS")
-    os.environ["XLA_FLAGS"] = f"{before or ''} {ONE_THREAD}".strip()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["XLA_FLAGS"]
-        else:
-            os.environ["XLA_FLAGS"] = before
 
 
 def duration(seconds: float) -> str:

@@ -48,14 +48,12 @@ def _commit() -> dict[str, Any]:
     nowhere = {"commit": None, "uncommitted_changes": None}
     if not is_checkout(PACKAGE.parent):
         return nowhere
-    head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return nowhere if head is None else {"commit": head, "uncommitted_changes": bool(status)}
-
-
-def _git(*words: str) -> str | None:
+    git, options = ("git", "-C", str(PACKAGE.parent)), {"text": True, "timeout": 10}
     try:
-        command = ["git", "-C", str(PACKAGE.parent), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        head, status = (
+            subprocess.check_output([*git, *words], stderr=subprocess.DEVNULL, **options).strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        )
     except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+        return nowhere
+    return {"commit": head, "uncommitted_changes": bool(status)}

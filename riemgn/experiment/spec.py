@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, Self
 
 import diffrax
@@ -35,19 +36,29 @@ def _field(default: Any, description: str, **constraints: Any) -> Any:
     return Field(default=default, description=description, **constraints)
 
 
-def _number(default: Any, description: str, **constraints: Any) -> Any:
-    return _field(default, description, allow_inf_nan=False, **constraints)
+_number = partial(_field, allow_inf_nan=False)
 
 
 def _choice(default: str, description: str, names: Any) -> Any:
     return _field(default, f"{description}: {', '.join(names)}.")
 
 
-class RunSpec(BaseModel):
-    """Settings of one flow on one network and one data set.
+class FrozenSpec(BaseModel):
+    """Fields that cannot change, with a hash."""
 
-    The description of each field is the help text of `riemgn run --help`. Use `run_spec(**fields)`
-    to create a spec with a readable error for a wrong value.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all fields as canonical JSON, 64 hexadecimal digits."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class RunSpec(FrozenSpec):
+    """Settings of one flow on one network and one data set, as `riemgn run --help` describes them.
+
+    Use `run_spec(**fields)` to create a spec with a readable error for a wrong value.
 
     - `data`, `data_dir`, `subset`, `target`: the data set, see `load_data`.
     - `width`, `depth`, `activation`, `scaling`, `bias`, `alpha`, `centre`, `cond`: the network.
@@ -55,8 +66,6 @@ class RunSpec(BaseModel):
     - `t1`, `rtol`, `atol`, `max_steps`, `solver`, `loss_tol`, `ball_radius`, `error`: the solve.
     - `seed`: seed of everything that is random.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = _field("diabetes", "Data set (see `riemgn list`) or path of a .csv file.", min_length=1)
     data_dir: str | None = _field(None, "Folder that contains the data files.")
@@ -100,11 +109,6 @@ class RunSpec(BaseModel):
             raise ValueError(f"The flow 'interpolated' takes a constant damping in [0, 1], got {given}.")
         return self
 
-    @property
-    def hash(self) -> str:
-        """SHA-256 of all fields as canonical JSON, 64 hexadecimal digits."""
-        return spec_hash(self)
-
 
 def run_spec(**fields: Any) -> RunSpec:
     """Create a `RunSpec`.
@@ -120,12 +124,6 @@ def run_spec(**fields: Any) -> RunSpec:
         return RunSpec(**fields)
     except ValidationError as error:
         raise ValueError(sentence(error.errors()[0], RunSpec)) from None
-
-
-def spec_hash(spec: BaseModel) -> str:
-    """Return the SHA-256 of all fields of a spec as canonical JSON, 64 hexadecimal digits."""
-    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def sentence(error: Any, model: type[BaseModel]) -> str:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, model_validator, Tag, ValidationError
+from pydantic import BeforeValidator, Discriminator, Field, model_validator, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from .cell import Built, Cell, Grid, MAX_CELLS
 from .run import build_flow, build_problem, solve_options
-from .spec import key_path, run_spec, RunSpec, sentence, spec_hash
-from .sweep import BATCH, SweepPlan
+from .spec import FrozenSpec, key_path, run_spec, RunSpec, sentence
+from .sweep import BATCH, Built, Cell, Grid, MAX_CELLS, SweepPlan
 
 Key = tuple[str | int, ...]
 
@@ -27,10 +26,8 @@ def _scalar(value: Any) -> Any:
 Value = Annotated[Any, BeforeValidator(_scalar)]
 
 
-class Range(BaseModel):
+class Range(FrozenSpec):
     """`num` values from `start` to `stop` inclusive, with linear or logarithmic spacing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: float = Field(allow_inf_nan=False)
     stop: float = Field(allow_inf_nan=False)
@@ -58,20 +55,16 @@ def _kind(value: Any) -> str | None:
 
 
 TAGS = ("range", "list", "count")  # pydantic inserts them in the location of an error
-_axis_kind = Discriminator(
-    _kind, custom_error_type="axis", custom_error_message="Input should be a list, or a table {start, stop, num, scale}"
-)
-_seeds_kind = Discriminator(
-    _kind, custom_error_type="seeds", custom_error_message="Input should be a number of seeds, or a list of them"
-)
+AXIS = "Input should be a list, or a table {start, stop, num, scale}"
+SEEDS = "Input should be a number of seeds, or a list of them"
 Values = Annotated[list[Value], Field(min_length=1), Tag("list")]
-Axis = Annotated[Values | Annotated[Range, Tag("range")], _axis_kind]
+Axis = Annotated[Values | Annotated[Range, Tag("range")], Discriminator(_kind, "axis", AXIS)]
 Count = Annotated[int, Field(ge=1, le=MAX_CELLS), Tag("count")]
-Seeds = Annotated[Count | Annotated[list[int], Field(min_length=1), Tag("list")], _seeds_kind]
+Seeds = Annotated[Count | Annotated[list[int], Field(min_length=1), Tag("list")], Discriminator(_kind, "seeds", SEEDS)]
 
 
-class SweepSpec(BaseModel):
-    """The input of `riemgn sweep`.
+class SweepSpec(FrozenSpec):
+    """The input of `riemgn sweep`, with `batch` and `keep` as in `sweep`.
 
     - `name`: name of the sweep and of its folder.
     - `base`: fields of `RunSpec` for all runs.
@@ -79,11 +72,7 @@ class SweepSpec(BaseModel):
       `{start = 1, stop = 1e6, num = 7, scale = "log"}`.
     - `flows`: tables of `RunSpec` fields, with a `label` if two have the same flow.
     - `seeds`: number of seeds, counted from 0, or a list of seeds.
-    - `batch`: maximum number of runs in a compiled program. Defaults to 64.
-    - `keep`: `"curves"`, or `"all"` for parameters and outputs too.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default="sweep", pattern=r"^[\w.-]+$")
     base: dict[str, Value] = Field(default_factory=dict)
@@ -92,11 +81,6 @@ class SweepSpec(BaseModel):
     seeds: Seeds = 1
     batch: int = Field(default=BATCH, ge=1)
     keep: Literal["curves", "all"] = "curves"
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of all fields as canonical JSON, 64 hexadecimal digits."""
-        return spec_hash(self)
 
     def plan(self) -> SweepPlan:
         """Return the cells and how to build them, after checking that each run is possible.
@@ -182,4 +166,4 @@ def _error(key: Key, message: object) -> ValueError:
 def _build(base: Mapping[str, Any], flows: Mapping[str, Mapping[str, Any]], cell: Cell) -> Built:
     spec = run_spec(**{**base, **cell.point, **flows[cell.flow], "seed": cell.seed})
     problem, _ = build_problem(spec)
-    return Built(problem, build_flow(spec), solve_options(spec))
+    return problem, build_flow(spec), solve_options(spec)

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import joblib
 import pytest
 
 from riemgn.experiment import checkpoint
@@ -65,11 +64,6 @@ def test_interrupted_processes_continue(tmp_path):
     assert out.strip() == str([i * i for i in range(10)]), err
     assert len(started()) - before == 10 - done and f"({done} loaded)" in err
     assert set(started()) == {str(i) for i in range(10)} and not (tmp_path / "checkpoints").exists()
-
-
-def test_worker_is_recognised():
-    in_workers = joblib.Parallel(2, backend="threading")(joblib.delayed(checkpoint._in_worker)() for _ in range(2))
-    assert list(in_workers) == [True, True] and not checkpoint._in_worker()
 
 
 CALLS: list[int] = []

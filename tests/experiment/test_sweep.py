@@ -19,8 +19,8 @@ import pytest
 
 import riemgn as rg
 from riemgn.experiment import parallel
-from riemgn.experiment.cell import Grid, MAX_CELLS
 from riemgn.experiment.storage import read_record
+from riemgn.experiment.sweep import Grid, MAX_CELLS
 
 sweep_module = importlib.import_module("riemgn.experiment.sweep")  # the package exports the function
 ROOT = Path(__file__).parents[2]
