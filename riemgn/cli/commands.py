@@ -46,24 +46,24 @@ Jobs = Annotated[int, typer.Option(min=1, help="Number of parallel processes.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line with `arguments` (default: `sys.argv`) and exit with its status.
-
-    SIGTERM has the same effect as Ctrl-C, because batch systems send it.
-    """
+    """Run the command line with `arguments` (default: `sys.argv`) and exit with its status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     run_and_exit(lambda: app(args=words, prog_name="riemgn", standalone_mode=False), words)
 
 
 def run_and_exit(command: Callable[[], Any], words: Sequence[str] = ()) -> None:
-    """Call `command` and exit with its status, with one sentence for an error in its `words`."""
+    """Call `command` and exit with its status, with one sentence for an error in its `words`.
+
+    SIGTERM has the same effect as Ctrl-C, because batch systems send it.
+    """
     try:
         with signal_handler(signal.SIGTERM, signal.default_int_handler), warnings.catch_warnings():
             warnings.filterwarnings("ignore", WORKER_REPLACED, UserWarning)
             status = command()
-    except ClickException as error:
-        status = _refuse(_usage(error, words))
-    except ValueError as error:
-        status = _refuse(str(error))
+    except (ClickException, ValueError) as error:
+        message = str(error) if isinstance(error, ValueError) else _usage(error, words)
+        print(f"riemgn: {' '.join(message.split())}", file=sys.stderr)
+        status = 2
     except (KeyboardInterrupt, typer.Abort):
         status = report_interrupt("give the same command again; only unfinished work is lost")
     except BrokenPipeError:
@@ -94,7 +94,9 @@ def list_command(as_json: Json = False):
     from ..theory import CLAIMS
 
     auto = "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff"
-    solvers = {name: auto if cls is None else _first_line(cls) for name, cls in SOLVERS.items()}
+    solvers = {
+        name: auto if cls is None else (inspect.getdoc(cls) or "").splitlines()[0] for name, cls in SOLVERS.items()
+    }
     items = {item.name: f"{item.title} ({item.kind}; arXiv:{item.arxiv.removeprefix('arXiv:')})" for item in discover()}
     claims = {name: f"{claim.statement} ({claim.reference})" for name, claim in CLAIMS.items()}
     sections = {"claims": claims, "figures": items, "data": DATASETS, "flows": FLOW_FORMULAS, "solvers": solvers}
@@ -184,9 +186,8 @@ def sweep_command(
 
             run_plan(plan, folder, jobs, resume, scheduler, on_done)
     except KeyboardInterrupt:
-        return report_interrupt(
-            f"{done} of {total} cells are saved in '{folder}'; continue with the same command and --resume"
-        )
+        saved = f"{done} of {total} cells are saved in '{folder}'"
+        return report_interrupt(f"{saved}; continue with the same command and --resume")
     table = load_runs(folder)
     results = {str(name): int(count) for name, count in table["result"].value_counts().items()}
     if as_json:
@@ -219,20 +220,18 @@ def reproduce_command(
         raise ValueError(f"`--data-dir` must name a folder, got '{data_dir}'.")
     prepare_jax()
     settings = runner.Settings(out or runner.default_out(), quick, data_dir, force, update_golden)
-    done = 0
+    lines: list[str] = []
     try:
         with progress(len(items)) as (start, advance):
 
             def on_done(outcome: Any) -> None:
-                nonlocal done
-                done += 1
-                advance(f"{outcome.item.name}: {outcome.verdict}{' (already done)' if outcome.resumed else ''}")
+                lines.append(f"{outcome.item.name}: {outcome.verdict}{' (already done)' if outcome.resumed else ''}")
+                advance(lines[-1])
 
             outcomes = runner.reproduce(items, settings, jobs=jobs, on_start=start, on_done=on_done)
     except KeyboardInterrupt:
-        return report_interrupt(
-            f"{done} of {len(items)} items are saved in '{settings.out}'; continue with the same command"
-        )
+        saved = f"{len(lines)} of {len(items)} items are saved in '{settings.out}'"
+        return report_interrupt(f"{saved}; continue with the same command")
     print_outcomes(outcomes)
     if json_file is not None:
         write_json(json_file, {"quick": quick, "items": [outcome.to_dict() for outcome in outcomes]})
@@ -243,22 +242,14 @@ def reproduce_command(
 @app.command("certify")
 def certify_command(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims, see `riemgn list` (default: all).")
+        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="See `riemgn list` (default: all).")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick/--full", help="Use few problems and one seed, or all problems and most with ten.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="Use few problems and one seed, or all.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted from 0 [1 with --quick].")] = None,
-    rigorous: Annotated[
-        bool, typer.Option("--rigorous", help="Prove the hypotheses at the start by ball arithmetic.")
-    ] = False,
-    rtol: Annotated[
-        float | None, typer.Option(help="Relative tolerance of every solve [that of each problem].")
-    ] = None,
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Prove hypotheses by ball arithmetic.")] = False,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance of solves [that of each problem].")] = None,
     jobs: Jobs = 1,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write each certificate to this file when it is done.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write each certificate to this file.")] = None,
 ):
     """Check claims on problems, and print hypotheses, predictions, measurements and errors."""
     from ..experiment.certification import certify_cases, Ledger, seeds_of, select_cases
@@ -277,9 +268,8 @@ def certify_command(
                 ledger.add(entry)
                 advance(f"{entry['claim']} on {entry['subject']}: {entry['status']}")
     except KeyboardInterrupt:
-        where = f"they are saved in '{json_file}'; continue with the same command"
-        if json_file is None:
-            where = "they are not saved; use --json FILE to save them"
+        saved = f"they are saved in '{json_file}'; continue with the same command"
+        where = saved if json_file is not None else "they are not saved; use --json FILE to save them"
         return report_interrupt(f"{len(ledger.entries)} of {total} certificates are done; {where}")
     print_certificates(ledger)
     return 0 if ledger.all_hold(claims) else 1
@@ -290,16 +280,13 @@ def bench_command(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks (default: all but the largest).")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick/--full", help="Use small sizes and few peers (under three minutes), or all.")
-    ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write each row to this file when it is done.")
-    ] = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="Use small sizes and few peers, or all.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write each row to this file.")] = None,
 ):
     """Time the benchmarks of a checkout against the installed peers.
 
-    The exit status is 1 if one of our own runs fails, not if a target is missed.
+    With --quick it takes under three minutes. The exit status is 1 if one of our own runs fails,
+    not if a target is missed.
     """
     from ..experiment.provenance import is_checkout, PACKAGE
 
@@ -338,10 +325,6 @@ def report_command(
     return 0
 
 
-def _first_line(cls: type) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0]
-
-
 def _print_json(value: dict[str, Any]) -> int:
     from ..experiment.storage import as_json, SCHEMA
 
@@ -356,11 +339,6 @@ def _usage(error: Any, words: Sequence[str]) -> str:
     value = words[named[0] + 1] if named else None
     got = "" if value is None or f"'{value}'" in message else f", got '{value}'"
     return f"{message}{got}; `riemgn --help` lists the commands."
-
-
-def _refuse(message: str) -> int:
-    print(f"riemgn: {' '.join(message.split())}", file=sys.stderr)
-    return 2
 
 
 def report_interrupt(message: str) -> int:

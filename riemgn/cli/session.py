@@ -19,12 +19,10 @@ def prepare_jax() -> None:
     folder = os.environ.get("RIEMGN_CACHE") or os.path.join(base, "riemgn", "jax")
     if folder == "off":
         return
-    settings = {
-        "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,  # many small programs of 0.06 s each add up
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    for name, value in settings.items():
+    # cache small programs too, because many of them add up
+    limits = {"min_compile_time_secs": 0.0, "min_entry_size_bytes": -1}
+    settings = {f"jax_persistent_cache_{name}": value for name, value in limits.items()}
+    for name, value in {"jax_compilation_cache_dir": folder, **settings}.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)  # for the processes of --jobs
 
@@ -63,10 +61,10 @@ def countdown(name: str) -> Iterator[Callable[[int, int], None]]:
 
     def update(done: int, total: int) -> None:
         nonlocal last, first
-        first, now = done if first is None else first, time.perf_counter()
+        first, now, left = done if first is None else first, time.perf_counter(), ""
         if now - last < EVERY and done < total:
             return
-        last, left = now, ""
+        last = now
         if first < done < total:
             left = f", about {duration((now - start) * (total - done) / (done - first))} left"
         print(f"{name}: {done} of {total} cells, {duration(now - start)} elapsed{left}", file=sys.stderr, flush=True)
@@ -75,16 +73,8 @@ def countdown(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _bar() -> Any:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import console, progress as bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    left = (TextColumn("left"), TimeRemainingColumn())
-    return Progress(*columns, *left, console=Console(stderr=True), transient=True)
+    columns = (bar.TextColumn("{task.description}"), bar.BarColumn(), bar.MofNCompleteColumn(), bar.TimeElapsedColumn())
+    left = (bar.TextColumn("left"), bar.TimeRemainingColumn())
+    return bar.Progress(*columns, *left, console=console.Console(stderr=True), transient=True)

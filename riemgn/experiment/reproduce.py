@@ -5,8 +5,8 @@ import importlib.util
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,8 +33,7 @@ class Item:
     """One `[[item]]` of a paper's claims.toml.
 
     - `kind`: how the item relates to the paper.
-    - `theory`: statements that it checks, such as "C6".
-    - `claims`: those that `riemgn certify` knows.
+    - `theory`, `claims`: statements that it checks, such as "C6", and names for `riemgn certify`.
     - `needs`: data sets that are not bundled.
     - `quick_seconds`, `full_seconds`: expected time on one core, with compilation.
     """
@@ -60,20 +59,20 @@ class Item:
     def folder(self) -> Path:
         return self.root / self.paper
 
-    @property
-    def golden(self) -> Path:
-        return self.folder / "golden" / f"{self.id}.json"
+    def golden(self) -> tuple[Path, dict[str, Any]]:
+        """Return the file of the golden numbers, and its content by size, "quick" or "full"."""
+        path = self.folder / "golden" / f"{self.id}.json"
+        return path, read_json(path) if path.is_file() else {}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one item.
+    """The result of one item, with the paths of the written files.
 
     - `verdict`: "holds", "fails", "departs from golden", "no data" or "not run".
     - `resumed`: whether the stored numbers of an earlier run were used.
     - `golden`: "matches", "departs", "none" or "updated".
     - `notes`: sentences that explain the verdict.
-    - `numbers`, `pictures`: paths of the written files.
     """
 
     item: Item
@@ -91,23 +90,13 @@ class Outcome:
         return self.verdict == "holds"
 
     def to_dict(self) -> dict[str, Any]:
-        values = {name: value for name, value in vars(self).items() if name not in ("item", "numbers", "pictures")}
-        described = {name: value for name, value in asdict(self.item).items() if name != "root"}
-        numbers = None if self.numbers is None else str(self.numbers)
-        pictures = {kind: str(path) for kind, path in self.pictures.items()}
-        return {**described, **values, "numbers": numbers, "pictures": pictures}
+        values = {**asdict(self.item), **vars(self)}
+        return {name: value for name, value in values.items() if name not in ("root", "item")}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run items.
-
-    - `out`: folder for numbers and figures.
-    - `quick`: use the small sizes.
-    - `data_dir`: folder with data files, for those that are not bundled.
-    - `force`: run again what is stored.
-    - `update_golden`: replace the golden numbers by the measured ones.
-    """
+    """How to run items: the options of `riemgn reproduce`."""
 
     out: Path
     quick: bool = False
@@ -117,10 +106,7 @@ class Settings:
 
 
 def discover(root: Path | None = None) -> list[Item]:
-    """Return all items of all papers, in the order of their files.
-
-    Raises: `ValueError` if a claims.toml is not a list of items.
-    """
+    """Return all items of all papers, in the order of their files."""
     root = ROOT if root is None else Path(root)
     items = []
     for path in sorted(root.glob("*/claims.toml")):
@@ -134,10 +120,7 @@ def discover(root: Path | None = None) -> list[Item]:
 
 
 def select(items: Sequence[Item], names: Sequence[str]) -> list[Item]:
-    """Return the items named PAPER or PAPER/ITEM (default: all).
-
-    Raises: `ValueError` that lists the known names.
-    """
+    """Return the items named PAPER or PAPER/ITEM (default: all)."""
     for name in names:
         if not any(name.rstrip("/") in (item.paper, item.name) for item in items):
             known = ", ".join(item.name for item in items) or "none"
@@ -159,31 +142,26 @@ def reproduce(
     on_start: Callable[[Item], None] = lambda item: None,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Run the items and store each when it is finished, so that you can interrupt and continue.
+    """Run the items in `jobs` processes and store each when it is finished, to continue later.
 
-    Arguments:
-
-    - `jobs`: number of parallel processes (default 1).
-    - `on_start`: called before each item if `jobs` is 1.
-    - `on_done`: called with the outcome after each item.
-
-    Raises: `ValueError` for `jobs` below 1 or a folder that cannot be written to.
+    `on_start` is called before each item if `jobs` is 1, and `on_done` with each outcome.
     """
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}.")
     prepare_folder(settings.out)
-    outcomes = []
-    if jobs == 1 or len(items) < 2:
+    jobs = min(jobs, max(1, len(items)))
+
+    def tasks() -> Iterator[tuple[Item, Settings]]:
         for item in items:
-            on_start(item)
-            outcomes.append(run_item(item, settings))
-            on_done(outcomes[-1])
-        return outcomes
-    for outcome in map_unordered(run_item, ((item, settings) for item in items), jobs):
-        outcomes.append(outcome)
+            if jobs == 1:
+                on_start(item)
+            yield item, settings
+
+    outcomes = {}
+    for outcome in map_unordered(run_item, tasks(), jobs):
+        outcomes[outcome.item.name] = outcome
         on_done(outcome)
-    order = {item.name: place for place, item in enumerate(items)}
-    return sorted(outcomes, key=lambda outcome: order[outcome.item.name])
+    return [outcomes[item.name] for item in items]
 
 
 def run_item(item: Item, settings: Settings) -> Outcome:
@@ -191,7 +169,8 @@ def run_item(item: Item, settings: Settings) -> Outcome:
     enable_x64()
     target = prepare_folder(settings.out / item.paper) / item.id
     numbers = target.with_name(f"{item.id}.json")
-    digest = _source_hash(item, settings.quick)
+    sources = [*package_sources(), *item.root.glob("*.py"), *item.folder.rglob("*.py")]
+    digest = source_hash(sources, item.name, _size(settings.quick))
     resumed = not settings.force and _is_current(numbers, digest)
     if not resumed:
         module, start = load_module(item), time.perf_counter()
@@ -210,12 +189,12 @@ def run_item(item: Item, settings: Settings) -> Outcome:
         with style():
             pictures = write_figure(draw_item(item, load_module(item), record["data"]), target)
     checks = record["data"]["checks"]
-    outcome = Outcome(item, "", checks, record["seconds"], resumed, numbers=numbers, pictures=pictures)
     if settings.update_golden:
-        _write_golden(item, checks, settings.quick)
+        golden_file, stored = item.golden()
+        write_json(golden_file, {**stored, _size(settings.quick): golden_entry(checks)})
     verdict, golden, notes = judgement(item, checks, settings.quick)
     golden = "updated" if settings.update_golden else golden
-    return replace(outcome, verdict=verdict, golden=golden, notes=notes)
+    return Outcome(item, verdict, checks, record["seconds"], resumed, golden, notes, numbers, pictures)
 
 
 def _compute(item: Item, module: ModuleType, settings: Settings, checkpoints: Path, digest: str) -> dict[str, Any]:
@@ -227,10 +206,7 @@ def _compute(item: Item, module: ModuleType, settings: Settings, checkpoints: Pa
 
 
 def load_module(item: Item) -> ModuleType:
-    """Import the module of an item, `paper_repro.<paper>.<item>`.
-
-    Raises: `ValueError` if it does not exist.
-    """
+    """Import the module of an item, `paper_repro.<paper>.<item>`."""
     path = item.folder / f"{item.id}.py"
     if not path.is_file():
         raise ValueError(f"The item '{item.name}' has no file '{path}'.")
@@ -256,7 +232,7 @@ def draw_item(item: Item, module: ModuleType, data: dict[str, Any]) -> Any:
 
 def judgement(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> tuple[str, str, list[str]]:
     """Return the verdict, "matches", "departs" or "none" for the golden numbers, and notes."""
-    stored, size = _golden(item), _size(quick)
+    stored, size = item.golden()[1], _size(quick)
     if size in stored:
         notes = departures(checks, stored[size])
         golden = "departs" if notes else "matches"
@@ -266,22 +242,8 @@ def judgement(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> tupl
     return "fails" if failed else "departs from golden" if golden == "departs" else "holds", golden, notes
 
 
-def _golden(item: Item) -> dict[str, Any]:
-    return read_json(item.golden) if item.golden.is_file() else {}
-
-
-def _write_golden(item: Item, checks: Sequence[dict[str, Any]], quick: bool) -> None:
-    entries = {size: numbers for size, numbers in _golden(item).items() if size in ("quick", "full")}
-    write_json(item.golden, {**entries, _size(quick): golden_entry(checks)})
-
-
 def _size(quick: bool) -> str:
     return "quick" if quick else "full"
-
-
-def _source_hash(item: Item, quick: bool) -> str:
-    own = [*item.root.glob("*.py"), *item.folder.rglob("*.py")]
-    return source_hash([*package_sources(), *own], item.name, _size(quick))
 
 
 def _is_current(numbers: Path, digest: str) -> bool:
@@ -293,6 +255,6 @@ def _is_current(numbers: Path, digest: str) -> bool:
 
 
 def _metadata(item: Item, quick: bool, digest: str, seconds: float) -> dict[str, Any]:
-    described = {"paper": item.paper, "item": item.id, "title": item.title, "claim": item.claim, "arxiv": item.arxiv}
-    size = {"kind": item.kind, "theory": item.theory, "quick": quick, "seconds": seconds}
-    return {**described, **size, "source_hash": digest, **provenance()}
+    described = {name: getattr(item, name) for name in ("title", "claim", "arxiv", "kind", "theory")}
+    run = {"quick": quick, "seconds": seconds, "source_hash": digest}
+    return {"paper": item.paper, "item": item.id, **described, **run, **provenance()}

@@ -41,13 +41,7 @@ ENTRIES_FOR_PROGRESS = 300_000
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """A finished run.
-
-    - `spec`: the settings.
-    - `trajectory`: the solution.
-    - `arrays`: name -> array, for the npz file.
-    - `metadata`: plain values for the JSON file, such as spec, result, stats and versions.
-    """
+    """A finished run: its `spec`, `trajectory`, and the `arrays` and `metadata` of its files."""
 
     spec: RunSpec
     trajectory: Trajectory
@@ -56,11 +50,7 @@ class Record:
 
 
 def run(spec: RunSpec, *, progress: bool = False) -> Record:
-    """Solve the run that `spec` describes. If the flow stops early, you get its result code.
-
-    Arguments:
-
-    - `progress`: show a progress bar if the problem is large (default False).
+    """Solve the run that `spec` describes, with a `progress` bar if the problem is large.
 
     Raises: `ValueError` if the data cannot be found or do not fit the loss.
     """
@@ -72,16 +62,9 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
     if trajectory.ts.size < MIN_TIMES and t_end > 0:
         # the flow ended between the first saved times: solve again with saved times until that end
         trajectory = _solve(problem, spec, np.linspace(0.0, t_end, SAVED_TIMES), progress)
-    metadata = {
-        "spec": spec.model_dump(mode="json"),
-        "hash": spec.hash,
-        **run_metadata(trajectory),
-        "seed": spec.seed,
-        "seconds": time.perf_counter() - start,
-        "data": data_record,
-        **provenance(),
-    }
-    return Record(spec, trajectory, trajectory.arrays(), metadata)
+    described = {"spec": spec.model_dump(mode="json"), "hash": spec.hash, **run_metadata(trajectory)}
+    origin = {"seed": spec.seed, "seconds": time.perf_counter() - start, "data": data_record, **provenance()}
+    return Record(spec, trajectory, trajectory.arrays(), {**described, **origin})
 
 
 def _solve(problem: Problem, spec: RunSpec, ts: np.ndarray | None, progress: bool) -> Trajectory:
@@ -115,10 +98,8 @@ def build_problem(spec: RunSpec) -> tuple[Problem, dict[str, Any]]:
 def build_flow(spec: RunSpec) -> AbstractFlow:
     """Return the flow of a spec, with its damping."""
     value = 0.0 if spec.damping is None else spec.damping
-    if spec.flow == "gf":
-        return GradientFlow()
-    if spec.flow == "gn":
-        return GaussNewtonFlow()
+    if spec.flow in ("gf", "gn"):
+        return GradientFlow() if spec.flow == "gf" else GaussNewtonFlow()
     if spec.flow == "interpolated":
         return InterpolatedFlow(value)
     damping = {

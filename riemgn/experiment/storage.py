@@ -1,7 +1,4 @@
-"""Read and write records, JSON, pages and pictures. No other module of the package writes files.
-
-Every file is written under a temporary name and renamed, so that no file is ever incomplete.
-"""
+"""Read and write all files, each under a temporary name that is changed when it is complete."""
 
 import io
 import json
@@ -11,8 +8,9 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -22,7 +20,6 @@ import xarray as xr
 from ..trajectory import CURVES, labels, TIME
 
 SCHEMA = 1
-RUN = "record"
 RUN_COLUMNS = ("data", "width", "depth", "alpha", "cond", "loss", "damping", "t1")
 END_COLUMNS = {"losses": "loss", "grad_norms": "grad_norm", "sigma_min": "sigma_min"}
 
@@ -43,10 +40,7 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Check, before long work, that `folder` can be created and written to. Nothing is left behind.
-
-    Raises: `ValueError` if it cannot.
-    """
+    """Check, before long work, that `folder` can be created and written to, and leave nothing."""
     folder = Path(folder).expanduser()
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
@@ -67,27 +61,21 @@ def write_record(
     Raises: `ValueError` if the folder cannot be written to.
     """
     folder = prepare_folder(folder)
-    values: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **values))
+    npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **cast(Any, arrays)))
     return npz, write_json(folder / f"{name}.json", metadata)
 
 
 def write_records(
     folder: str | os.PathLike[str], records: Iterable[tuple[str, Mapping[str, np.ndarray], Mapping[str, Any]]]
 ) -> Path:
-    """Write records `(name, arrays, metadata)` to a new folder, all of them or none.
-
-    Raises: `ValueError` if the folder exists or cannot be written to.
-    """
+    """Write records `(name, arrays, metadata)` to a new folder, all of them or none."""
     folder = Path(folder).expanduser()
     prepare_folder(folder.parent)
     part = _part(folder)
     try:
         part.mkdir()
         for name, arrays, metadata in records:
-            values: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-            with open(part / f"{name}.npz", "wb") as stream:
-                np.savez(stream, **values)
+            np.savez(part / f"{name}.npz", **cast(Any, arrays))
             (part / f"{name}.json").write_text(_as_text(metadata), encoding="utf-8")
         os.rename(part, folder)
     except OSError as error:
@@ -131,10 +119,7 @@ def write_page(path: str | os.PathLike[str], text: str) -> Path:
 
 
 def write_picture(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write the bytes of a picture, for example an animation, to the file `path`.
-
-    Raises: `ValueError` if the folder cannot be written to.
-    """
+    """Write the bytes of a picture, for example an animation, to the file `path`."""
     path = Path(path).expanduser()
     prepare_folder(path.parent)
     return _write(path, lambda stream: stream.write(content))
@@ -171,20 +156,17 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
     """
     path = Path(path).expanduser()
     prepare_folder(path.parent)
-    fixed = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    paths = {}
     fonts = logging.getLogger("fontTools")
     level = fonts.level
     fonts.setLevel(logging.ERROR)  # it warns about the dates in the fonts that matplotlib ships
     try:
-        return {
-            kind: _write(
-                path.with_name(f"{path.name}.{kind}"),
-                lambda stream, kind=kind: figure.savefig(stream, format=kind, metadata=fixed[kind]),
-            )
-            for kind in fixed
-        }
+        for kind, date in {"pdf": {"CreationDate": None}, "png": {"Software": None}}.items():
+            save = partial(figure.savefig, format=kind, metadata=date)
+            paths[kind] = _write(path.with_name(f"{path.name}.{kind}"), save)
     finally:
         fonts.setLevel(level)
+    return paths
 
 
 def svg_text(figure: Any) -> str:
@@ -201,8 +183,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     `result`, `message`, `t_end`, the first and last loss, gradient norm and smallest singular
     value, `max_error`, `num_steps`, `n`, `p`, `dtype`, `device`, `seconds` without compilation,
     `compile_seconds`, `batch_size` (runs in the same compiled program), `commit`, and `path` of the
-    record without its suffix. Missing values are NaN. A resumed sweep gives the same table as an
-    uninterrupted one, except for `seconds`, `compile_seconds` and `path`.
+    record without its suffix. Missing values are NaN.
 
     Raises: `ValueError` if the folder contains no records or a record cannot be read.
 
@@ -210,8 +191,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     axes, flows = {"angle": [0.5, 1.0]}, [rg.GaussNewtonFlow()]
     ...     _ = rg.sweep(rg.task.circle, axes=axes, flows=flows, t1=1.0, out=folder)
-    ...     rg.load_runs(folder)["angle"].tolist()
-    [0.5, 1.0]
+    ...     rg.load_runs(folder)["angle"].tolist(), rg.load_curves(folder)["losses"].dims
+    ([0.5, 1.0], ('run', 'time'))
     """
     return pd.DataFrame([_row(path, metadata) for path, metadata in _records(folder)])
 
@@ -219,18 +200,10 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 def load_curves(folder: str | Path) -> xr.Dataset:
     """Load the curves of every finished run in `folder`, over the dimensions `run` and `time`.
 
-    The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`, with the `long_name`
-    and `units` of `Trajectory.to_xarray`. Each run has its own times `ts`, and shorter runs end
-    with NaN. The columns of `load_runs` are coordinates along `run`.
+    The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`. Shorter runs end with
+    NaN. The columns of `load_runs` are coordinates along `run`.
 
-    Raises: `ValueError` if the folder contains no records or a record cannot be read.
-
-    >>> import tempfile, riemgn as rg
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     axes, flows = {"angle": [0.5, 1.0]}, [rg.GaussNewtonFlow()]
-    ...     _ = rg.sweep(rg.task.circle, axes=axes, flows=flows, t1=1.0, out=folder)
-    ...     rg.load_curves(folder)["losses"].dims
-    ('run', 'time')
+    Raises: `ValueError` as `load_runs` does.
     """
     records = list(_records(folder))
     arrays = [read_record(path.parent, path.name)[0] for path, _ in records]
@@ -253,7 +226,7 @@ def _records(folder: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not folder.is_dir():
         raise ValueError(f"There is no folder '{folder}'.")
     cells = (path for path in folder.rglob("cells/*/*.json") if not path.parent.name.startswith("."))
-    paths = sorted([*folder.rglob(f"{RUN}.json"), *cells])
+    paths = sorted([*folder.rglob("record.json"), *cells])
     if not paths:
         raise ValueError(f"The folder '{folder}' contains no records.")
     for path in paths:
@@ -264,8 +237,7 @@ def _row(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     spec, summary, stats = (metadata.get(name) or {} for name in ("spec", "summary", "stats"))
     row = dict(metadata.get("point", {name: spec[name] for name in RUN_COLUMNS if name in spec}))
     row["flow"] = metadata.get("flow", spec.get("flow"))
-    row |= {name: metadata.get(name) for name in ("seed", "result", "message")}
-    row["t_end"] = summary.get("t_end")
+    row |= {name: metadata.get(name) for name in ("seed", "result", "message")} | {"t_end": summary.get("t_end")}
     for name, short in END_COLUMNS.items():
         if name in summary:
             row |= zip((f"{short}_start", f"{short}_end"), summary[name], strict=True)
@@ -280,10 +252,10 @@ def as_json(value: Any) -> Any:
         return {str(key): as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(entry) for entry in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     array = np.asarray(value)
@@ -300,8 +272,7 @@ def as_arrays(value: Any) -> Any:
         return value
     try:
         array = np.asarray(value)
-        if array.dtype == object:
-            array = np.asarray(value, dtype=float)
+        array = array.astype(float) if array.dtype == object else array
     except (TypeError, ValueError):
         return [as_arrays(entry) for entry in value]
     return array if array.size and array.dtype.kind in "bif" else [as_arrays(entry) for entry in value]

@@ -11,36 +11,30 @@ GOLDEN_RTOL = 1e-2
 def check(
     name: str, measured: float, relation: str, predicted: float, tolerance: float, golden_rtol: float = GOLDEN_RTOL
 ) -> dict[str, Any]:
-    """Return one check of an item, with the absolute `tolerance` of its relation.
+    """Return the check that `measured` is "equal", "at_most" or "at_least" `predicted`.
 
-    - `relation`: `measured` is "equal", "at_most" or "at_least" `predicted`.
-    - `golden_rtol`: relative tolerance of a comparison with the golden number. Defaults to 1e-2.
+    `tolerance` is absolute, and `golden_rtol` is relative to the golden number.
     """
     stated = {"name": name, "predicted": predicted, "measured": measured, "tolerance": tolerance, "relation": relation}
     return {**stated, "golden_rtol": golden_rtol}
 
 
 def judge(check: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the check with its `"margin"`, in the units of the measurement, and `"holds"`.
-
-    `equal`: `tol - |m - p|`. `at_most`: `p + tol - m`. `at_least`: `m - p + tol`. NaN never holds.
-
-    Raises: `ValueError` for a missing entry or an unknown relation.
-    """
+    """Return the check with its `"margin"` in the units of the measurement, and `"holds"`."""
     missing = {"name", "predicted", "measured", "tolerance", "relation"} - set(check)
     if missing:
         raise ValueError(f"A check needs {', '.join(sorted(missing))}, got {dict(check)!r}.")
     if check["relation"] not in RELATIONS:
         raise ValueError(f"The relation of a check must be one of {', '.join(RELATIONS)}, got {check['relation']!r}.")
     predicted, measured, tolerance = (_number(check[key]) for key in ("predicted", "measured", "tolerance"))
-    if check["relation"] == "equal":
-        margin = tolerance - abs(measured - predicted)
-    elif check["relation"] == "at_most":
-        margin = predicted + tolerance - measured
-    else:
-        margin = measured - predicted + tolerance
+    margins = {
+        "equal": tolerance - abs(measured - predicted),
+        "at_most": predicted + tolerance - measured,
+        "at_least": measured - predicted + tolerance,
+    }
+    margin = margins[check["relation"]]
     plain = {"predicted": predicted, "measured": measured, "tolerance": tolerance}
-    return {**check, **plain, "margin": margin, "holds": bool(margin >= 0)}
+    return {**check, **plain, "margin": margin, "holds": bool(margin >= 0)}  # NaN never holds
 
 
 def golden_entry(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
