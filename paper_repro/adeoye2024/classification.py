@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from paper_repro.epochs import take_steps, train_epochs
 from riemgn.experiment.checkpoint import checkpointed
-from riemgn.experiment.epochs import take_steps, train_epochs
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 

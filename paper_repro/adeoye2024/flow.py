@@ -23,7 +23,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.fits import farthest, slopes
+from paper_repro.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory import path_quantities

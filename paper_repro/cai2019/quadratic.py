@@ -20,8 +20,8 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
+from paper_repro.fits import mean_slope
 from riemgn.experiment.checkpoint import checkpointed
-from riemgn.experiment.fits import mean_slope
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import jacobian_lipschitz, quadratic_constant

@@ -23,7 +23,7 @@ import jax.random as jr
 import numpy as np
 
 import riemgn as rg
-from riemgn.experiment.epochs import take_steps, train_epochs
+from paper_repro.epochs import take_steps, train_epochs
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 

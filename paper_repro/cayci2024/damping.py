@@ -18,8 +18,8 @@ Reference: Cayci, arXiv:2412.14031v4. Statements C7, C8, D5 and D7.
 import numpy as np
 
 import riemgn as rg
+from paper_repro.fits import farthest, slopes
 from riemgn.experiment.checkpoint import checkpointed
-from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.solver.plan import choose_solver

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import riemgn as rg
+from paper_repro.fits import farthest
 from riemgn.experiment.checkpoint import checkpointed
-from riemgn.experiment.fits import farthest
 from riemgn.experiment.verdict import check
 from riemgn.loss import AbstractLoss
 from riemgn.plot.caption import band

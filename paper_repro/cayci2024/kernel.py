@@ -22,7 +22,7 @@ import numpy as np
 import scipy.linalg
 
 import riemgn as rg
-from riemgn.experiment.fits import mean_slope
+from paper_repro.fits import mean_slope
 from riemgn.experiment.verdict import check
 from riemgn.jacobian import infinite_width_kernel, layer_kernel
 from riemgn.plot.caption import band

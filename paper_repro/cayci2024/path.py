@@ -16,8 +16,8 @@ Reference: Cayci, arXiv:2412.14031v4. Statements C2, C15, D1 and D6.
 import numpy as np
 
 import riemgn as rg
+from paper_repro.fits import farthest, slopes
 from riemgn.experiment.checkpoint import checkpointed
-from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import alpha_threshold

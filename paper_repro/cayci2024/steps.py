@@ -18,8 +18,8 @@ C9 and D13.
 import numpy as np
 
 import riemgn as rg
+from paper_repro.fits import farthest, slopes
 from riemgn.experiment.checkpoint import checkpointed
-from riemgn.experiment.fits import farthest, slopes
 from riemgn.experiment.verdict import check
 from riemgn.plot.caption import band
 from riemgn.theory.constants import second_derivative_norm
