@@ -4,6 +4,7 @@ Exit status: 0 done, 1 a result does not hold, 2 wrong usage or input, 130 inter
 """
 
 import inspect
+import itertools
 import json
 import os
 import signal
@@ -23,9 +24,7 @@ from .session import countdown, prepare_jax, progress
 from .tables import print_certificates, print_outcomes, print_pairs, print_run, print_sweep
 
 # typer has its own copy of click or uses the installed one, and the class has the same name in both
-ClickException = next(
-    cls for cls in typer.BadParameter.__mro__ if issubclass(cls, Exception) and cls.__name__ == "ClickException"
-)
+ClickException: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 INTERRUPTED = 130
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 # loky warns so if it replaces a worker whose memory grew by compiled programs, which is harmless
@@ -93,10 +92,8 @@ def list_command(as_json: Json = False):
     from ..experiment.reproduce import discover
     from ..theory import CLAIMS
 
-    auto = "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff"
-    solvers = {
-        name: auto if cls is None else (inspect.getdoc(cls) or "").splitlines()[0] for name, cls in SOLVERS.items()
-    }
+    solvers = {name: str(cls.__doc__).strip().splitlines()[0] for name, cls in SOLVERS.items()}
+    solvers["auto"] = "dopri8 (in exponential time where all modes have one rate), kvaerno5 if stiff"
     items = {item.name: f"{item.title} ({item.kind}; arXiv:{item.arxiv.removeprefix('arXiv:')})" for item in discover()}
     claims = {name: f"{claim.statement} ({claim.reference})" for name, claim in CLAIMS.items()}
     sections = {"claims": claims, "figures": items, "data": DATASETS, "flows": FLOW_FORMULAS, "solvers": solvers}
@@ -164,9 +161,7 @@ def sweep_command(
     jobs: Jobs = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in the folder.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the records [runs/NAME-HASH].")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask.distributed scheduler, whose workers solve the runs.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask.distributed scheduler to use.")] = None,
     as_json: Json = False,
 ):
     """Solve every flow at every point of the axes for all seeds, and print a table."""
@@ -278,7 +273,7 @@ def certify_command(
 @app.command("bench")
 def bench_command(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Benchmarks (default: all but the largest).")
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all but the largest.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick/--full", help="Use small sizes and few peers, or all.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write each row to this file.")] = None,
@@ -292,10 +287,8 @@ def bench_command(
 
     root = PACKAGE.parent
     if not (is_checkout(root) and (root / "tests" / "bench").is_dir()):
-        raise ValueError(
-            f"The benchmarks are in tests/bench of a checkout, and '{root}' is not a checkout: "
-            "clone the repository and run `pip install -e .` there."
-        )
+        where = f"The benchmarks are in tests/bench of a checkout, and '{root}' is not a checkout"
+        raise ValueError(f"{where}: clone the repository and run `pip install -e .` there.")
     command = [sys.executable, "-m", "tests.bench", *(names or []), "--quick" if quick else "--full"]
     command += [] if json_file is None else ["--json", str(json_file.expanduser().absolute())]
     # in a session of its own, so that Ctrl-C reaches it once, through this process
@@ -335,8 +328,7 @@ def _print_json(value: dict[str, Any]) -> int:
 def _usage(error: Any, words: Sequence[str]) -> str:
     """Return the parser's sentence with the value of the option that it names."""
     message = error.format_message().rstrip(".")
-    named = [place for place, word in enumerate(words[:-1]) if f"'{word}'" in message]
-    value = words[named[0] + 1] if named else None
+    value = next((after for word, after in itertools.pairwise(words) if f"'{word}'" in message), None)
     got = "" if value is None or f"'{value}'" in message else f", got '{value}'"
     return f"{message}{got}; `riemgn --help` lists the commands."
 

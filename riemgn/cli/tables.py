@@ -24,7 +24,6 @@ def print_run(record: Any, files: dict[str, str]) -> None:
     """Print how one solve went and where it was saved."""
     spec, stats, summary = record.spec, record.metadata["stats"], record.metadata["summary"]
     ends = {name: f"{pair[0]:.6g} -> {pair[1]:.6g}" for name, pair in summary.items() if isinstance(pair, list)}
-    n, p = record.metadata["n"], record.metadata["p"]
     steps = f"{stats['num_steps']} steps ({stats['num_rejected_steps']} rejected)"
     error = "" if summary["max_error"] is None else f"{summary['max_error']:.3g} (tolerances 100 times smaller)"
     rows = {
@@ -34,7 +33,7 @@ def print_run(record: Any, files: dict[str, str]) -> None:
         "loss": ends["losses"],
         "gradient norm": ends["grad_norms"],
         "sigma_min(J)": ends["sigma_min"],
-        "sizes": f"n = {n} outputs, p = {p} parameters, rank {stats['rank']}",
+        "sizes": f"n = {record.metadata['n']} outputs, p = {record.metadata['p']} parameters, rank {stats['rank']}",
         "cond(J) at start": f"{stats['cond']:.4g}",
         "solver": f"{stats['solver']}, {steps}; {stats['solver_reason']}",
         "accuracy": f"{stats['accuracy']}, {record.metadata['dtype']} on {record.metadata['device']}",
@@ -80,9 +79,8 @@ def print_outcomes(outcomes: Sequence[Any]) -> None:
             verdict = "holds" if check["holds"] else "fails"
             print(columns.format(first, _short(check["measured"]), predicted, _short(check["tolerance"]), verdict))
             print("".join(f"  {line}\n" for line in others), end="")
-        for kind, path in outcome.pictures.items():
-            if kind == "png":
-                print(f"  {path}")
+        if "png" in outcome.pictures:
+            print(f"  {outcome.pictures['png']}")
         for note in outcome.notes:
             _print_wrapped(note, "  ")
         print()

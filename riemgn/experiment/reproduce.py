@@ -179,9 +179,10 @@ def run_item(item: Item, settings: Settings) -> Outcome:
         except ValueError as error:
             verdict = "no data" if isinstance(error, DataUnavailableError) and item.needs else "not run"
             return Outcome(item, verdict, notes=[str(error)], seconds=time.perf_counter() - start)
-        seconds = time.perf_counter() - start
+        described = {name: getattr(item, name) for name in ("title", "claim", "arxiv", "kind", "theory")}
+        described |= {"quick": settings.quick, "seconds": time.perf_counter() - start, "source_hash": digest}
         jax.clear_caches()  # frees the memory of programs that the next item does not use
-        write_json(numbers, {**_metadata(item, settings.quick, digest, seconds), "data": data})
+        write_json(numbers, {"paper": item.paper, "item": item.id, **described, **provenance(), "data": data})
     record = read_json(numbers)  # drawn and judged is what was stored
     pictures = {kind: target.with_name(f"{item.id}.{kind}") for kind in ("pdf", "png")}
     modified = numbers.stat().st_mtime_ns
@@ -252,9 +253,3 @@ def _is_current(numbers: Path, digest: str) -> bool:
         return read_json(numbers).get("source_hash") == digest
     except ValueError:
         return False
-
-
-def _metadata(item: Item, quick: bool, digest: str, seconds: float) -> dict[str, Any]:
-    described = {name: getattr(item, name) for name in ("title", "claim", "arxiv", "kind", "theory")}
-    run = {"quick": quick, "seconds": seconds, "source_hash": digest}
-    return {"paper": item.paper, "item": item.id, **described, **run, **provenance()}

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,15 @@ def run(spec: RunSpec, *, progress: bool = False) -> Record:
     start = time.perf_counter()
     problem, data_record = build_problem(spec)
     progress = progress and problem.n * problem.p >= ENTRIES_FOR_PROGRESS
-    trajectory = _solve(problem, spec, None, progress)
+    solve_flow = partial(solve, problem, build_flow(spec), progress=progress, throw=False, **solve_options(spec))
+    trajectory = solve_flow()
     t_end = float(trajectory.ts[-1])
     if trajectory.ts.size < MIN_TIMES and t_end > 0:
         # the flow ended between the first saved times: solve again with saved times until that end
-        trajectory = _solve(problem, spec, np.linspace(0.0, t_end, SAVED_TIMES), progress)
+        trajectory = solve_flow(ts=np.linspace(0.0, t_end, SAVED_TIMES))
     described = {"spec": spec.model_dump(mode="json"), "hash": spec.hash, **run_metadata(trajectory)}
     origin = {"seed": spec.seed, "seconds": time.perf_counter() - start, "data": data_record, **provenance()}
     return Record(spec, trajectory, trajectory.arrays(), {**described, **origin})
-
-
-def _solve(problem: Problem, spec: RunSpec, ts: np.ndarray | None, progress: bool) -> Trajectory:
-    return solve(problem, build_flow(spec), ts=ts, progress=progress, throw=False, **solve_options(spec))
 
 
 def solve_options(spec: RunSpec) -> dict[str, Any]:
@@ -115,8 +113,8 @@ def build_flow(spec: RunSpec) -> AbstractFlow:
 def run_metadata(trajectory: Trajectory) -> dict[str, Any]:
     """Return what the record of any run stores about its solve."""
     problem = trajectory.problem
-    curves = {name: np.asarray(getattr(trajectory, name)) for name in ("losses", "grad_norms", "sigma_min")}
-    ends = {name: [float(values[0]), float(values[-1])] for name, values in curves.items()}
+    curves = ("losses", "grad_norms", "sigma_min")
+    ends = {name: np.asarray(getattr(trajectory, name), float)[[0, -1]].tolist() for name in curves}
     max_error = None if trajectory.error is None else float(np.max(np.asarray(trajectory.error)))
     return {
         "result": trajectory.status,

@@ -140,9 +140,5 @@ def sentence(error: Any, model: type[BaseModel]) -> str:
 
 
 def key_path(keys: Sequence[str | int]) -> str:
-    """Format the keys that lead to a value.
-
-    >>> key_path(("axes", "alpha", 2))
-    'axes.alpha[2]'
-    """
+    """Format the keys that lead to a value, for example "axes.alpha[2]"."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")

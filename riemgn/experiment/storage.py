@@ -54,12 +54,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
 def write_record(
     folder: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any], name: str = "record"
 ) -> tuple[Path, Path]:
-    """Write `arrays` to `<name>.npz` and then `metadata` to `<name>.json` in `folder`.
-
-    Returns: the paths of the two files.
-
-    Raises: `ValueError` if the folder cannot be written to.
-    """
+    """Write `arrays` and then `metadata` to `<name>.npz` and `.json` in `folder`; return the paths."""
     folder = prepare_folder(folder)
     npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **cast(Any, arrays)))
     return npz, write_json(folder / f"{name}.json", metadata)
@@ -111,10 +106,7 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> Path:
 
 
 def write_page(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` to the file `path` in UTF-8.
-
-    Raises: `ValueError` if the folder cannot be written to.
-    """
+    """Write `text` to the file `path` in UTF-8."""
     return write_picture(path, text.encode())
 
 
@@ -150,10 +142,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_figure(figure: Any, path: str | os.PathLike[str]) -> dict[str, Path]:
-    """Write a matplotlib `figure` to `<path>.pdf` and `<path>.png`, without dates.
-
-    Returns: `{"pdf": path, "png": path}`.
-    """
+    """Write a matplotlib `figure` to `<path>.pdf` and `<path>.png`, and return both by suffix."""
     path = Path(path).expanduser()
     prepare_folder(path.parent)
     paths = {}
@@ -201,9 +190,7 @@ def load_curves(folder: str | Path) -> xr.Dataset:
     """Load the curves of every finished run in `folder`, over the dimensions `run` and `time`.
 
     The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`. Shorter runs end with
-    NaN. The columns of `load_runs` are coordinates along `run`.
-
-    Raises: `ValueError` as `load_runs` does.
+    NaN. The columns of `load_runs` are coordinates along `run`. Errors are as in `load_runs`.
     """
     records = list(_records(folder))
     arrays = [read_record(path.parent, path.name)[0] for path, _ in records]

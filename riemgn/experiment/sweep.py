@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -243,7 +242,12 @@ def sweep(
     if len(by_label) < len(flows):
         raise ValueError("`flows` contains two flows with one name: pass a mapping label -> flow.")
     grid = Grid({name: list(values) for name, values in axes.items()}, list(by_label), seeds)
-    build = partial(_build, make_problem, by_label, _takes_seed(make_problem, axes, seeds), options)
+    takes_seed = _takes_seed(make_problem, axes, seeds)
+
+    def build(cell: Cell) -> Built:
+        seed = {"seed": cell.seed} if takes_seed else {}
+        return make_problem(**cell.point, **seed), by_label[cell.flow], options
+
     plain = (int, float, str, type(None))
     identity = {
         "maker": _describe_function(make_problem),
@@ -262,7 +266,7 @@ def run_plan(
     scheduler: str | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Compute the cells of a `plan` that are not in `out` yet, with arguments as in `sweep`.
+    """Compute the cells of a `plan` that are not in `out` yet. Arguments are as in `sweep`.
 
     Raises: `ValueError` as `sweep` does.
     """
@@ -270,7 +274,12 @@ def run_plan(
         raise ValueError(f"`jobs` must be at least 1, got {jobs}.")
     folder, total = prepare_folder(out), len(plan.grid)
     cells = folder / CELLS
-    with _lock(folder):
+    try:
+        lock = filelock.FileLock(folder / LOCK).acquire(timeout=0)
+    except filelock.Timeout:
+        message = f"Another sweep is writing to '{folder}': wait until it ends, or pass another folder."
+        raise ValueError(message) from None
+    with lock:  # the system releases it when the process ends
         manifest = _read_or_write_manifest(plan, folder, resume)
         remove_parts(cells)
         missing = [
@@ -310,29 +319,6 @@ def _read_or_write_manifest(plan: SweepPlan, folder: Path, resume: bool) -> dict
     if stored.get("source_hash") != manifest["source_hash"]:
         raise ValueError(f"The sweep in '{folder}' comes from another version of riemgn: pass another folder.")
     return stored
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Lock the folder by a lock that the system releases when the process ends."""
-    try:
-        with filelock.FileLock(folder / LOCK, timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ValueError(
-            f"Another sweep is writing to '{folder}': wait until it ends, or pass another folder."
-        ) from None
-
-
-def _build(
-    make_problem: Callable[..., Problem],
-    flows: Mapping[str, AbstractFlow],
-    takes_seed: bool,
-    options: Mapping[str, Any],
-    cell: Cell,
-) -> Built:
-    seed = {"seed": cell.seed} if takes_seed else {}
-    return make_problem(**cell.point, **seed), flows[cell.flow], options
 
 
 def _takes_seed(make_problem: Callable[..., Problem], axes: Mapping[str, Any], seeds: Sequence[int]) -> bool:

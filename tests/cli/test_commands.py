@@ -137,14 +137,14 @@ def test_interrupted_run_leaves_nothing(capsys, monkeypatch):
 @pytest.mark.parametrize(("entries", "shown"), [(1, True), (10**9, False)], ids=["large", "small"])
 def test_progress_bar_is_shown_for_large_problems(monkeypatch, entries, shown):
     module, requests = importlib.import_module("riemgn.experiment.run"), []
-    solve = module._solve
+    solve = module.solve
 
-    def record(problem, spec, ts, progress):
+    def record(*arguments, progress, **options):
         requests.append(progress)
-        return solve(problem, spec, ts, False)
+        return solve(*arguments, **options)
 
     monkeypatch.setattr(module, "ENTRIES_FOR_PROGRESS", entries)
-    monkeypatch.setattr(module, "_solve", record)
+    monkeypatch.setattr(module, "solve", record)
     module.run(RunSpec(data="diabetes", subset=30, width=2, alpha=1000.0, t1=2.0), progress=True)
     assert set(requests) == {shown}
 
