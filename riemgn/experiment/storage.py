@@ -54,7 +54,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
 def write_record(
     folder: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any], name: str = "record"
 ) -> tuple[Path, Path]:
-    """Write `arrays` and then `metadata` to `<name>.npz` and `.json` in `folder`; return the paths."""
+    """Write `arrays` to `folder/<name>.npz`, `metadata` to `folder/<name>.json`, return both paths."""
     folder = prepare_folder(folder)
     npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **cast(Any, arrays)))
     return npz, write_json(folder / f"{name}.json", metadata)

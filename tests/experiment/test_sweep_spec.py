@@ -71,17 +71,13 @@ def test_plan_contains_every_cell(spec):
 WRONG = [
     ("width = 2", "width = 0", ["`base.width`", "greater than or equal to 1", "got 0"]),
     ("width = 2", "widht = 2", ["`base.widht`", "width"]),
-    ("width = 2", "width = 'two'", ["`base.width`", "'two'"]),
-    ("t1 = 0.5", "t1 = [1]", ["`base.t1`", "number", "[1]"]),
     ("[base]", "[base]\nseed = 3", ["`base.seed`"]),
     ("seeds = 2", "seeds = 'a'", ["`seeds`", "'a'"]),
     ("seeds = 2", "seeds = []", ["`seeds`", "at least 1"]),
     ("seeds = 2", "seeds = [0, -1]", ["`seeds[1]`", "-1"]),
-    ("seeds = 2", "seeds = 1000000000", ["`seeds`", "1000000"]),
     ("[100, 1000]", "[]", ["`axes.alpha`", "at least 1"]),
     ("[100, 1000]", "100", ["`axes.alpha`", "list", "100"]),
     ("[100, 1000]", "[100, 7, -1]", ["`axes.alpha[2]`", "-1"]),
-    ("alpha =", "alpho =", ["`axes.alpho`"]),
     ("num = 2", "num = 1000000000", ["`axes.cond.num`", "1000000000"]),
     ("num = 2", "num = 1000000", ["`axes`", "at most 1000000", "8e+06"]),
     ("start = 1,", "start = -1,", ["`axes.cond`", "same sign", "-1"]),
@@ -106,12 +102,12 @@ def test_wrong_spec_error_names_the_key(spec, capsys, tmp_path, old, new, quoted
     assert os.listdir(tmp_path) == ["sweep.toml"]
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_unreadable_file_raises(tmp_path, content):
+def test_unreadable_file_raises(tmp_path):
     path = tmp_path / "sweep.toml"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"cannot be read: no such file|UTF-8"):
+    with pytest.raises(ValueError, match="cannot be read: no such file"):
+        read_sweep_spec(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="UTF-8"):
         read_sweep_spec(path)
 
 
@@ -166,7 +162,7 @@ def test_interrupted_command_resumes(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("jobs", "interrupt"), [("1", "Ctrl-C"), ("2", "Ctrl-C"), ("2", "SIGTERM")])
+@pytest.mark.parametrize(("jobs", "interrupt"), [("1", "SIGTERM"), ("2", "Ctrl-C")])
 def test_signal_keeps_finished_cells(tmp_path, capsys, jobs, interrupt):
     path, folder = tmp_path / "sweep.toml", tmp_path / "runs"
     path.write_text(SMALL.replace("seeds = 4\nbatch = 2", "seeds = 90\nbatch = 3"))
