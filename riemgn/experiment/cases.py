@@ -1,6 +1,5 @@
 """The standard problems of `riemgn certify`: regimes, losses, depths, real data."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +39,9 @@ Make = Callable[[int, float], Any]  # function of (seed, rtol)
 
 @dataclass(frozen=True)
 class Case:
-    """One problem on which one claim is certified, by the evidence `make(seed, rtol)`.
+    """One problem on which one claim is certified.
 
+    - `make`: function of (seed, rtol) that solves it and returns the evidence.
     - `quick`: whether the case is in the short set.
     - `seeds`: number of seeds in the full set, 1 if nothing is random (default 10).
     - `rtol`: relative tolerance of the first solve. Discrete methods ignore it.
@@ -57,6 +57,9 @@ class Case:
     def evidence(self, seed: int, rtol: float | None = None) -> Any:
         """Return the evidence for a seed, at another relative tolerance if `rtol` is given."""
         return self.make(seed, self.rtol if rtol is None else rtol)
+
+
+# --- problems -------------------------------------------------------------------------------------
 
 
 def network_problem(
@@ -75,24 +78,26 @@ def network_problem(
         y = np.where(y > 0, 0.9, 0.1)  # with soft labels the infimum is attained
     if isinstance(loss, PoissonLoss):
         y = 1.0 + np.floor(np.abs(2 * y))
-    return _centred_problem(net, w_key, alpha, x, y, loss)
+    return _centred_problem(net, net.init(key=w_key), alpha, x, y, loss)
 
 
-def _centred_problem(net: MLP, key: Any, alpha: float, x: Any, y: Any, loss: Any = None) -> Problem:
-    params = net.init(key=key)
+def _centred_problem(net: MLP, params: Any, alpha: float, x: Any, y: Any, loss: Any = None) -> Problem:
     return Problem(Scaled(Centred(net, params), alpha), params, x, y, loss)
 
 
 # more parameters than the 12 data points, and fewer parameters than the 60 data points
 wide_network = partial(network_problem, sizes=(4, 24, 1), n=12, alpha=30.0, cond=10.0)
 narrow_network = partial(network_problem, sizes=(3, 2, 1), n=60, alpha=1000.0, cond=3.0)
-# two hidden layers, fewer parameters than data points
-deep_logistic = partial(network_problem, sizes=(3, 3, 3, 1), n=200, alpha=1e6, cond=1.5, loss=LogisticLoss())
+deep_logistic = partial(
+    network_problem, sizes=(3, 3, 3, 1), n=200, alpha=1e6, cond=1.5, loss=LogisticLoss()
+)  # two hidden layers, fewer parameters than data points
 
 
 def diabetes(seed: int, alpha: float = 300.0) -> Problem:
     """Return a 10-3-1 tanh network (p = 37) on the diabetes data (n = 442)."""
-    return _centred_problem(MLP((10, 3, 1)), jr.key(seed), alpha, *load_data("diabetes"))
+    x, y = load_data("diabetes")
+    net = MLP((10, 3, 1))
+    return _centred_problem(net, net.init(key=jr.key(seed)), alpha, x, y)
 
 
 def digits(seed: int) -> Problem:
@@ -100,14 +105,23 @@ def digits(seed: int) -> Problem:
     x, y = load_data("digits", subset=200, seed=seed)
     y = np.asarray(y, dtype=float).reshape(len(x), -1)
     y = y @ np.arange(y.shape[1]) if y.shape[1] > 1 else y[:, 0]
-    return _centred_problem(MLP((x.shape[1], 8, 1)), jr.key(seed), 100.0, x, (y - y.mean()) / y.std())
+    net = MLP((x.shape[1], 8, 1))
+    return _centred_problem(net, net.init(key=jr.key(seed)), 100.0, x, (y - y.mean()) / y.std())
+
+
+def with_new_weights(problem: Problem, draw: int) -> Problem:
+    """Return a centred and scaled MLP problem with other weights at the start."""
+    net: MLP = problem.model.model.model
+    params = net.init(key=jr.key(1000 + draw))
+    return _centred_problem(net, params, float(problem.model.alpha), problem.x, problem.y, problem.loss)
 
 
 def near_duplicate_inputs(seed: int) -> Problem:
     """Return a wide network on pairs of nearly equal inputs, with cond(K) about 1e8."""
     x_key, d_key, w_key, y_key = jr.split(jr.key(seed), 4)
     x = near_duplicates(synthetic_inputs(6, 4, 3.0, key=x_key), 1e-4, key=d_key)
-    return _centred_problem(MLP((4, 24, 1)), w_key, 30.0, x, np.asarray(jr.normal(y_key, (12,))))
+    net = MLP((4, 24, 1))
+    return _centred_problem(net, net.init(key=w_key), 30.0, x, np.asarray(jr.normal(y_key, (12,))))
 
 
 def linear_kernel(seed: int, cond: float) -> Problem:
@@ -116,6 +130,9 @@ def linear_kernel(seed: int, cond: float) -> Problem:
     slowest = np.linalg.svd(x)[0][:, 7]
     y = np.asarray(jr.normal(jr.key(seed + 1000), (8,))) + 2 * slowest
     return Problem(LinearModel(), np.zeros(12), x, y)
+
+
+# --- evidence -------------------------------------------------------------------------------------
 
 
 def solve_with_error(
@@ -134,21 +151,21 @@ def iterate_with_error(problem: Problem, method: Any, steps: int, key: Any = Non
 
 
 def one_flow(
-    make_problem: Callable[..., Problem], flow: Any, t1: float, dense: bool = False, times: int | None = None, **options
+    make_problem: Callable[..., Problem], flow: Any, t1: float, dense: bool = False, ts: Any = None, **options: Any
 ) -> Make:
-    """Solve one flow on `make_problem(seed, **options)`, at a number of equally spaced `times`."""
-    ts = None if times is None else np.linspace(0.0, t1, times)
+    """Solve one flow on `make_problem(seed, **options)`."""
     return lambda seed, rtol: solve_with_error(make_problem(seed, **options), flow, t1, rtol, dense, ts)
 
 
 def parameters_and_outputs(make_problem: Callable[..., Problem], **options: Any) -> Make:
     """Solve Gauss-Newton in the parameters and the Riemannian gradient flow in the outputs."""
-    ts = np.linspace(0.0, 5.0, 33)
+    t1, ts = 5.0, np.linspace(0.0, 5.0, 33)
 
     def make(seed: int, rtol: float) -> tuple[Trajectory, Any]:
         problem = make_problem(seed, **options)
         solved = {"ts": ts, "rtol": rtol, "atol": 1e-2 * rtol, "error": True, "throw": False}
-        return solve_with_error(problem, GN, 5.0, rtol, ts=ts), output_flow(OutputManifold(problem), 5.0, **solved)
+        path = output_flow(OutputManifold(problem), t1, **solved)
+        return solve_with_error(problem, GN, t1, rtol, ts=ts), path
 
     return make
 
@@ -192,10 +209,9 @@ def full_steps(seed: int, rtol: float) -> list[Trajectory]:
 def full_steps_over_width(seed: int, rtol: float) -> list[Trajectory]:
     """Iterate Gauss-Newton for several widths, each with ten draws of the weights."""
     runs = []
-    for width, draw in itertools.product((64, 256, 1024), range(10)):
+    for width in (64, 256, 1024):
         problem = wide_network(seed, alpha=1e6, sizes=(4, width, 1), activation="softplus")
-        again = _centred_problem(problem.model.model.model, jr.key(1000 + draw), 1e6, problem.x, problem.y)
-        runs.append(iterate_with_error(again, FULL_STEP, 3))
+        runs += [iterate_with_error(with_new_weights(problem, draw), FULL_STEP, 3) for draw in range(10)]
     return runs
 
 
@@ -231,11 +247,7 @@ def ggn_score_flow(penalty: Any, damping: Any, loss: Any = None) -> Make:
 
 DECADES = (1e2, 1e4, 1e6, 1e8, 1e10)
 LOGISTIC, POISSON = LogisticLoss(), PoissonLoss()
-underparameterized = partial(Case, "underparameterized_convergence")
-dissipation, invariance = partial(Case, "dissipation"), partial(Case, "invariance")
-residual_law, adaptive_damping = partial(Case, "exact_residual_law"), partial(Case, "adaptive_damping")
-asymptotic_rate = partial(Case, "asymptotic_rate", seeds=1)
-ggn_score, score_flow = partial(Case, "ggn_score_descent"), partial(Case, "ggn_score_flow_descent")
+UNDER = "underparameterized_convergence"
 
 CASES: tuple[Case, ...] = (
     Case("equivalence", "tanh network, p = 11", parameters_and_outputs(narrow_network), True),
@@ -247,35 +259,61 @@ CASES: tuple[Case, ...] = (
         seeds=1,
     ),
     Case("equivalence", "deep tanh, logistic", parameters_and_outputs(deep_logistic, alpha=1e4), seeds=1),
-    dissipation("Gauss-Newton, p < n", one_flow(narrow_network, GN, 10.0, True), True),
-    dissipation("Levenberg-Marquardt, logistic, p > n", one_flow(wide_network, LM(1.0), 10.0, True, loss=LOGISTIC)),
-    dissipation("gradient flow, p > n", one_flow(wide_network, GradientFlow(), 2.0, True, alpha=1.0)),
-    invariance("tanh network, cond(A) = 1, 1e3", several_coordinates(narrow_network, (1e3,), 20.0), True, rtol=1e-9),
-    invariance("diabetes, cond(A) = 1, 1e3, 1e6", several_coordinates(diabetes, (1e3, 1e6), 10.0), seeds=1, rtol=1e-7),
+    Case("dissipation", "Gauss-Newton, p < n", one_flow(narrow_network, GN, 10.0, True), True),
+    Case(
+        "dissipation",
+        "Levenberg-Marquardt, logistic, p > n",
+        one_flow(wide_network, LM(1.0), 10.0, True, loss=LOGISTIC),
+    ),
+    Case("dissipation", "gradient flow, p > n", one_flow(wide_network, GradientFlow(), 2.0, True, alpha=1.0)),
+    Case(
+        "invariance",
+        "tanh network, cond(A) = 1, 1e3",
+        several_coordinates(narrow_network, (1e3,), 20.0),
+        True,
+        rtol=1e-9,
+    ),
+    Case(
+        "invariance",
+        "diabetes, cond(A) = 1, 1e3, 1e6",
+        several_coordinates(diabetes, (1e3, 1e6), 10.0),
+        seeds=1,
+        rtol=1e-7,
+    ),
     Case("rate_identity", "tanh", one_flow(narrow_network, GN, 15.0, True), True),
     Case("rate_identity", "softplus", one_flow(narrow_network, GN, 15.0, True, alpha=3e4, activation="softplus")),
-    Case("rate_identity", "deep tanh, logistic", one_flow(deep_logistic, GN, 20.0, True, 129)),
+    Case("rate_identity", "deep tanh, logistic", one_flow(deep_logistic, GN, 20.0, True, np.linspace(0, 20, 129))),
     Case(
         "rate_identity",
         "tanh, n = 500, p = 193",
-        one_flow(narrow_network, GN, 7.0, True, 33, sizes=(22, 8, 1), n=500, alpha=3e3),
+        one_flow(narrow_network, GN, 7.0, True, np.linspace(0, 7, 33), sizes=(22, 8, 1), n=500, alpha=3e3),
         seeds=1,
     ),
     Case("rate_identity", "diabetes", one_flow(diabetes, GN, 10.0, True), seeds=1),
-    underparameterized("tanh, n = 30, p = 6, at the worst-case alpha_0", near_threshold(1.001), True),
-    underparameterized("tanh, n = 30, p = 6, at alpha_0 / 10", near_threshold(1e-1), seeds=1),
-    underparameterized("tanh, n = 30, p = 6, at alpha_0 / 100", near_threshold(1e-2), seeds=1),
-    underparameterized("tanh, n = 30, p = 6, at alpha_0 / 1000", near_threshold(1e-3), seeds=1),
-    underparameterized("diabetes, alpha = 1e9", one_flow(diabetes, GN, 10.0, alpha=1e9), seeds=1),
-    residual_law("tanh network", one_flow(wide_network, GN, 10.0), True),
-    residual_law("deep softplus network", one_flow(wide_network, GN, 10.0, sizes=(4, 8, 8, 1), activation="softplus")),
-    residual_law("near duplicates, cond(K) about 1e8", one_flow(near_duplicate_inputs, GN, 10.0), rtol=1e-11),
-    residual_law("digits, 200 images, p = 529", one_flow(digits, GN, 5.0), seeds=1),
+    Case(UNDER, "tanh, n = 30, p = 6, at the worst-case alpha_0", near_threshold(1.001), True),
+    Case(UNDER, "tanh, n = 30, p = 6, at alpha_0 / 10", near_threshold(1e-1), seeds=1),
+    Case(UNDER, "tanh, n = 30, p = 6, at alpha_0 / 100", near_threshold(1e-2), seeds=1),
+    Case(UNDER, "tanh, n = 30, p = 6, at alpha_0 / 1000", near_threshold(1e-3), seeds=1),
+    Case(UNDER, "diabetes, alpha = 1e9", one_flow(diabetes, GN, 10.0, alpha=1e9), seeds=1),
+    Case("exact_residual_law", "tanh network", one_flow(wide_network, GN, 10.0), True),
+    Case(
+        "exact_residual_law",
+        "deep softplus network",
+        one_flow(wide_network, GN, 10.0, sizes=(4, 8, 8, 1), activation="softplus"),
+    ),
+    Case(
+        "exact_residual_law",
+        "near duplicates, cond(K) about 1e8",
+        one_flow(near_duplicate_inputs, GN, 10.0),
+        rtol=1e-11,
+    ),
+    Case("exact_residual_law", "digits, 200 images, p = 529", one_flow(digits, GN, 5.0), seeds=1),
     Case("damped_rate", "constant damping", one_flow(wide_network, LM(1.0), 10.0), True),
     Case("damped_rate", "constant damping, logistic", one_flow(wide_network, LM(1.0), 20.0, loss=LOGISTIC)),
     Case("damped_rate", "digits, residual damping", one_flow(digits, LM(ResidualDamping(1.0)), 5.0), seeds=1),
     *(
-        adaptive_damping(
+        Case(
+            "adaptive_damping",
             f"rho = {c:g} lambda_min, cond(K) 1e2 to 1e10",
             several_conds(SpectralDamping(c), DECADES, 12.0 * (1 + c)),
             c == 1.0,
@@ -283,22 +321,40 @@ CASES: tuple[Case, ...] = (
         )
         for c in (0.1, 1.0, 10.0)
     ),
-    adaptive_damping("rho = exp(-t), cond(K) 1e2 to 1e10", several_conds(ExponentialDamping(1.0, 1.0), DECADES, 35.0)),
+    Case(
+        "adaptive_damping",
+        "rho = exp(-t), cond(K) 1e2 to 1e10",
+        several_conds(ExponentialDamping(1.0, 1.0), DECADES, 35.0),
+    ),
     Case("path_length", "Levenberg-Marquardt", one_flow(wide_network, LM(1.0), 15.0, True), True),
     Case("path_length", "Gauss-Newton, Poisson", one_flow(wide_network, GN, 10.0, True, loss=POISSON)),
     Case("generalized_law", "logistic", one_flow(wide_network, GGN, 10.0, loss=LOGISTIC), True),
     Case("generalized_law", "Poisson", one_flow(wide_network, GGN, 10.0, loss=POISSON)),
     *(
-        asymptotic_rate(
+        Case(
+            "asymptotic_rate",
             f"circle, theta_min = {t:g}",
-            one_flow(lambda s, t=t: circle(1.0, t, 1.0), GN, 20.0 / t, times=401),
+            one_flow(lambda s, t=t: circle(1.0, t, 1.0), GN, 20.0 / t, ts=np.linspace(0, 20 / t, 401)),
             t == 0.3,
+            seeds=1,
         )
         for t in (0.3, 0.8, 1.4)
     ),
-    asymptotic_rate("tanh network, p = 11, alpha = 30", one_flow(narrow_network, GN, 60.0, times=481, alpha=30.0)),
-    asymptotic_rate("tanh network, p = 11, alpha = 100", one_flow(narrow_network, GN, 60.0, times=481, alpha=100.0)),
-    asymptotic_rate("diabetes, alpha = 5", one_flow(diabetes, GN, 110.0, times=441, alpha=5.0)),
+    *(
+        Case(
+            "asymptotic_rate",
+            f"tanh network, p = 11, alpha = {alpha:g}",
+            one_flow(narrow_network, GN, 60.0, ts=np.linspace(0, 60, 481), alpha=alpha),
+            seeds=1,
+        )
+        for alpha in (30.0, 100.0)
+    ),
+    Case(
+        "asymptotic_rate",
+        "diabetes, alpha = 5",
+        one_flow(diabetes, GN, 110.0, ts=np.linspace(0, 110, 441), alpha=5.0),
+        seeds=1,
+    ),
     Case("curvature_scaling", "tanh, alpha = 1e6 to 1e8", several_alphas(narrow_network, (1e6, 1e7, 1e8), 15.0), True),
     Case("discrete_quadratic", "tanh, alpha = 1e4 to 1e6", full_steps, True, seeds=50),
     Case("discrete_quadratic", "softplus, widths 64 to 1024, ten draws each", full_steps_over_width),
@@ -312,10 +368,14 @@ CASES: tuple[Case, ...] = (
         for alpha, cond in ((1e5, 10.0), (1e7, 100.0))
     ),
     Case("minibatch_contraction", "linear model, batches of 3 of 8", minibatch_steps, True),
-    ggn_score("linear model, Ostrovskii-Bach", ggn_score_steps(OstrovskiiBachPenalty(), "analytic"), True),
-    ggn_score("linear model, pseudo-Huber", ggn_score_steps(PseudoHuberPenalty(), "reference")),
-    score_flow("tanh, pseudo-Huber, c = 1", ggn_score_flow(PseudoHuberPenalty(), "unit"), True),
-    score_flow("tanh, Ostrovskii-Bach, c = tau", ggn_score_flow(OstrovskiiBachPenalty(), "tau")),
-    score_flow("tanh, logistic, mu = 0.1", ggn_score_flow(PseudoHuberPenalty(0.1), "unit", LOGISTIC)),
+    Case(
+        "ggn_score_descent", "linear model, Ostrovskii-Bach", ggn_score_steps(OstrovskiiBachPenalty(), "analytic"), True
+    ),
+    Case("ggn_score_descent", "linear model, pseudo-Huber", ggn_score_steps(PseudoHuberPenalty(), "reference")),
+    Case("ggn_score_flow_descent", "tanh, pseudo-Huber, c = 1", ggn_score_flow(PseudoHuberPenalty(), "unit"), True),
+    Case("ggn_score_flow_descent", "tanh, Ostrovskii-Bach, c = tau", ggn_score_flow(OstrovskiiBachPenalty(), "tau")),
+    Case(
+        "ggn_score_flow_descent", "tanh, logistic, mu = 0.1", ggn_score_flow(PseudoHuberPenalty(0.1), "unit", LOGISTIC)
+    ),
     Case("kernel_limit", "tanh, alpha = 1e3 to 1e5", several_alphas(wide_network, (1e3, 1e4, 1e5), 10.0), True),
 )

@@ -88,7 +88,7 @@ def map_checkpointed(
     arguments = [tuple(each) for each in arguments]
     missing = [place for place, each in enumerate(arguments) if not has_checkpoint(function, each)]
     order = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))]
-    store, results = _current.get(), {}
+    results: dict[int, Any] = {}
     if processes is None:
         in_worker = get_active_backend()[0].nesting_level > 0
         processes = 1 if in_worker else joblib.cpu_count()
@@ -98,23 +98,28 @@ def map_checkpointed(
         if timed and min(progress.seconds) * len(order) > PARALLEL_FROM:
             break
         place = order.pop(0)
-        _, results[place], seconds = _timed(store, function, place, arguments[place])
+        _, results[place], seconds = _timed(function, place, arguments[place])
         progress.add(seconds)
     if order:
         progress.processes = processes
         progress.log()
-        tasks = ((store, function, place, arguments[place]) for place in order)
+        work = functools.partial(_with_store, _current.get(), function)
+        tasks = ((work, place, arguments[place]) for place in order)
         for place, result, seconds in map_unordered(_timed, tasks, processes):
             results[place] = result
             progress.add(seconds)
     return [results[i] if i in results else function(*each) for i, each in enumerate(arguments)]
 
 
-def _timed(store: Store | None, function: Callable[..., Any], place: int, arguments: tuple) -> tuple[int, Any, float]:
-    """Call `function`, maybe in another process, which does not share this one's context."""
-    start = time.perf_counter()
+def _with_store(store: Store | None, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function` in another process, which does not share this one's context."""
     with _using(store):
-        return place, function(*arguments), time.perf_counter() - start
+        return function(*arguments)
+
+
+def _timed(function: Callable[..., Any], place: int, arguments: tuple) -> tuple[int, Any, float]:
+    start = time.perf_counter()
+    return place, function(*arguments), time.perf_counter() - start
 
 
 class _Progress:
@@ -124,6 +129,10 @@ class _Progress:
         self.label, self.total, self.loaded, self.processes = label, total, loaded, 1
         self.seconds: list[float] = []
         self.start = self.last = time.perf_counter()
+
+    def remaining(self, parts: int) -> float:
+        """Seconds for `parts` more, by the mean of all but the two longest, which compile."""
+        return float(np.mean(sorted(self.seconds)[: max(1, len(self.seconds) - 2)])) * parts / self.processes
 
     def add(self, seconds: float) -> None:
         self.seconds.append(seconds)
@@ -135,8 +144,7 @@ class _Progress:
         self.last = time.perf_counter()
         done = self.loaded + len(self.seconds)
         loaded = f" ({self.loaded} loaded)" if self.loaded else ""
-        mean = float(np.mean(sorted(self.seconds)[: max(1, len(self.seconds) - 2)]))  # the two longest compile
-        left = f", about {duration(mean * (self.total - done) / self.processes)} left" if done < self.total else ""
+        left = f", about {duration(self.remaining(self.total - done))} left" if done < self.total else ""
         elapsed = duration(self.last - self.start)
         # a warning, as Python shows those without any configuration, also in worker processes
         logger.warning("%s: %d of %d parts%s, %s elapsed%s", self.label, done, self.total, loaded, elapsed, left)

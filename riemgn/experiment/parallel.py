@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
 from typing import Any, cast
 
 from .._signals import ignore_interrupts, recorded_interrupts
@@ -41,9 +41,10 @@ def map_unordered(
     from joblib import delayed, Parallel
 
     x64 = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
-    with _workers(jobs, scheduler) as n_jobs:
+    with ExitStack() as stack:
+        backend = stack.enter_context(_processes(jobs) if scheduler is None else _dask(scheduler))
         work = (delayed(_call)(x64, function, each) for each in arguments)
-        options = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "2*n_jobs", "n_jobs": n_jobs}
+        options = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "2*n_jobs", **backend}
         try:
             yield from cast(Any, Parallel)(**options)(work)  # joblib has no type annotations
         except BrokenProcessPool:
@@ -63,6 +64,14 @@ def _call(x64: bool, function: Callable[..., Any], arguments: tuple) -> Any:
     return function(*arguments)
 
 
+@contextmanager
+def _processes(jobs: int) -> Iterator[dict[str, Any]]:
+    from joblib import parallel_config
+
+    with cast(Any, parallel_config)(backend="loky", inner_max_num_threads=1, initializer=_start_worker):
+        yield {"n_jobs": jobs}
+
+
 def _start_worker() -> None:
     """Set up a worker process before it uses XLA, which reads its flags then."""
     ignore_interrupts()
@@ -70,24 +79,19 @@ def _start_worker() -> None:
 
 
 @contextmanager
-def _workers(jobs: int, scheduler: str | None) -> Iterator[int]:
-    """Let joblib use processes of this machine or the workers of dask, and yield its `n_jobs`."""
-    from joblib import parallel_config
-
-    if scheduler is None:
-        with cast(Any, parallel_config)(backend="loky", inner_max_num_threads=1, initializer=_start_worker):
-            yield jobs
-        return
+def _dask(address: str) -> Iterator[dict[str, Any]]:
     try:
         from distributed import Client
-
-        client = Client(scheduler, timeout=CONNECT, set_as_default=True)
     except ImportError:
         raise ValueError("A scheduler needs dask.distributed: `pip install riemgn[cluster]`.") from None
+    from joblib import parallel_config
+
+    try:
+        client = Client(address, timeout=CONNECT, set_as_default=True)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ValueError(f"The scheduler '{scheduler}' cannot be reached: {type(error).__name__}.") from None
+        raise ValueError(f"The scheduler '{address}' cannot be reached: {type(error).__name__}.") from None
     with client, parallel_config(backend="dask"):
-        yield -1
+        yield {"n_jobs": -1}
 
 
 def duration(seconds: float) -> str:

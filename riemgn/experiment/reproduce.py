@@ -5,7 +5,7 @@ import importlib.util
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -149,19 +149,18 @@ def reproduce(
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}.")
     prepare_folder(settings.out)
-    jobs = min(jobs, max(1, len(items)))
-
-    def tasks() -> Iterator[tuple[Item, Settings]]:
+    outcomes = []
+    if jobs == 1 or len(items) < 2:
         for item in items:
-            if jobs == 1:
-                on_start(item)
-            yield item, settings
-
-    outcomes = {}
-    for outcome in map_unordered(run_item, tasks(), jobs):
-        outcomes[outcome.item.name] = outcome
+            on_start(item)
+            outcomes.append(run_item(item, settings))
+            on_done(outcomes[-1])
+        return outcomes
+    for outcome in map_unordered(run_item, ((item, settings) for item in items), jobs):
+        outcomes.append(outcome)
         on_done(outcome)
-    return [outcomes[item.name] for item in items]
+    order = {item.name: place for place, item in enumerate(items)}
+    return sorted(outcomes, key=lambda outcome: order[outcome.item.name])
 
 
 def run_item(item: Item, settings: Settings) -> Outcome:

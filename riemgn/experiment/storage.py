@@ -54,7 +54,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
 def write_record(
     folder: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any], name: str = "record"
 ) -> tuple[Path, Path]:
-    """Write `arrays` to `folder/<name>.npz`, `metadata` to `folder/<name>.json`, return both paths."""
+    """Write `arrays` to `folder/<name>.npz` and `metadata` to `folder/<name>.json`."""
     folder = prepare_folder(folder)
     npz = _write(folder / f"{name}.npz", lambda stream: np.savez_compressed(stream, **cast(Any, arrays)))
     return npz, write_json(folder / f"{name}.json", metadata)
@@ -180,8 +180,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     axes, flows = {"angle": [0.5, 1.0]}, [rg.GaussNewtonFlow()]
     ...     _ = rg.sweep(rg.task.circle, axes=axes, flows=flows, t1=1.0, out=folder)
-    ...     rg.load_runs(folder)["angle"].tolist(), rg.load_curves(folder)["losses"].dims
-    ([0.5, 1.0], ('run', 'time'))
+    ...     rg.load_runs(folder)["angle"].tolist()
+    [0.5, 1.0]
     """
     return pd.DataFrame([_row(path, metadata) for path, metadata in _records(folder)])
 
@@ -191,6 +191,13 @@ def load_curves(folder: str | Path) -> xr.Dataset:
 
     The variables are `ts`, `losses`, `grad_norms`, `sigma_min` and `error`. Shorter runs end with
     NaN. The columns of `load_runs` are coordinates along `run`. Errors are as in `load_runs`.
+
+    >>> import tempfile, riemgn as rg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     axes, flows = {"angle": [0.5, 1.0]}, [rg.GaussNewtonFlow()]
+    ...     _ = rg.sweep(rg.task.circle, axes=axes, flows=flows, t1=1.0, out=folder)
+    ...     rg.load_curves(folder)["losses"].dims
+    ('run', 'time')
     """
     records = list(_records(folder))
     arrays = [read_record(path.parent, path.name)[0] for path, _ in records]

@@ -242,12 +242,7 @@ def sweep(
     if len(by_label) < len(flows):
         raise ValueError("`flows` contains two flows with one name: pass a mapping label -> flow.")
     grid = Grid({name: list(values) for name, values in axes.items()}, list(by_label), seeds)
-    takes_seed = _takes_seed(make_problem, axes, seeds)
-
-    def build(cell: Cell) -> Built:
-        seed = {"seed": cell.seed} if takes_seed else {}
-        return make_problem(**cell.point, **seed), by_label[cell.flow], options
-
+    build = partial(_build, make_problem, by_label, _takes_seed(make_problem, axes, seeds), options)
     plain = (int, float, str, type(None))
     identity = {
         "maker": _describe_function(make_problem),
@@ -319,6 +314,17 @@ def _read_or_write_manifest(plan: SweepPlan, folder: Path, resume: bool) -> dict
     if stored.get("source_hash") != manifest["source_hash"]:
         raise ValueError(f"The sweep in '{folder}' comes from another version of riemgn: pass another folder.")
     return stored
+
+
+def _build(
+    make_problem: Callable[..., Problem],
+    flows: Mapping[str, AbstractFlow],
+    takes_seed: bool,
+    options: Mapping[str, Any],
+    cell: Cell,
+) -> Built:
+    seed = {"seed": cell.seed} if takes_seed else {}
+    return make_problem(**cell.point, **seed), flows[cell.flow], options
 
 
 def _takes_seed(make_problem: Callable[..., Problem], axes: Mapping[str, Any], seeds: Sequence[int]) -> bool:

@@ -309,6 +309,12 @@ def test_dropped_interrupt_is_raised_again():
 @pytest.mark.slow
 def test_arguments_are_taken_lazily():
     taken = []
-    results = parallel.map_unordered(abs, ((taken.append(k) or k,) for k in range(10**7)), 2)
+
+    def arguments():
+        for k in range(10**7):
+            taken.append(k)
+            yield (k,)
+
+    results = parallel.map_unordered(abs, arguments(), 2)
     assert [next(results) for _ in range(3)] and len(taken) < 1000
     results.close()
