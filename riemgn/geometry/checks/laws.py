@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from numpy.linalg import norm
 
 from ..._types import Key
 from .manifold import float64, implemented, manifold_functions, ManifoldFunctions, number, Point, Tangent
@@ -17,6 +18,11 @@ Curve = Callable[[float], Point]
 HALVINGS = 30  # a random direction is halved at most this often
 MAX_BEND = 0.5  # and until its curve bends by less than this part of its length
 TRIAL = 1e-3  # multiple of the direction at which a check tries whether a function is implemented
+CENTRAL_LAWS = {  # name and order
+    "velocity": ("stays on the manifold: tangent velocity", 3),  # (I - P)(c(s + h) - c(s - h))
+    "acceleration": ("no tangential acceleration at s = {s:g}", 4),  # P(c(s + h) - 2 c(s) + c(s - h))
+    "speed": ("speed {speed:.3g} at s = {s:g}", 3),  # |c(s + h) - c(s - h)| - 2 h speed
+}
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,7 @@ class Probe:
 
     @classmethod
     def make(
-        cls,
-        manifold: Any,
-        point: Point,
-        key: Key | None = None,
-        *,
-        direction: Any = None,
-        steps: Any = None,
-        **more: Any,
+        cls, manifold: Any, point: Point, key: Any = None, *, direction: Any = None, steps: Any = None, **more: Any
     ) -> "Probe":
         """Collect the options that `check_gradient` describes, and choose a direction."""
         functions, steps = manifold_functions(manifold), step_grid() if steps is None else checked_steps(steps)
@@ -56,6 +55,11 @@ class Probe:
         """The embedded point."""
         return self.manifold.array(self.point)
 
+    @property
+    def bound(self) -> float:
+        """Bound of errors that are not slopes: half the digits."""
+        return float(np.sqrt(self.eps))
+
     def curve(self, function: Any) -> Curve:
         """Return `t -> function(point, t u)`."""
         return lambda t: function(self.point, t * self.u)
@@ -69,12 +73,10 @@ class Probe:
         options = {"eps": self.eps, "noise": self.noise, "tolerance": self.tolerance}
         return measure_slope(name, remainder, expected, self.steps if steps is None else steps, **options)
 
-    def tangency(self, name: str, vector: Any) -> tuple[tuple[ValueLaw, ...], tuple[str, ...]]:
-        """Return the law that a vector is tangent, or the note that this cannot be measured."""
-        if self.manifold.in_coordinates:
-            return (), () if self.manifold.has_connection else (f"not measured whether the {name}: no `to_tangent`",)
-        normal = float64(vector) - self.manifold.tangent_part(self.point, vector)
-        return (ValueLaw(name, relative(normal, vector), float(np.sqrt(self.eps))),), ()
+    def equal(self, name: str, difference: Any, reference: Any, bound: float | None = None) -> ValueLaw:
+        """Bound `|difference| / |reference|`, or `|difference|` if the reference is zero."""
+        error = float(norm(difference)) / (float(norm(reference)) or 1.0)
+        return ValueLaw(name, error, self.bound if bound is None else bound)
 
 
 def default_key(key: Key | None) -> Key:
@@ -82,22 +84,16 @@ def default_key(key: Key | None) -> Key:
     return jr.key(0) if key is None else key
 
 
-def relative(difference: Any, reference: Any) -> float:
-    """Compute `|difference| / |reference|`, or `|difference|` if the reference is zero."""
-    return float(np.linalg.norm(difference)) / (float(np.linalg.norm(reference)) or 1.0)
-
-
 def choose_direction(manifold: ManifoldFunctions, point: Point, direction: Tangent | None, key: Key) -> Tangent:
     """Return the direction, or a random unit tangent vector, shortened where the manifold bends."""
     x = np.asarray(manifold.embed(point))
     if direction is not None:
-        direction = np.asarray(direction) if isinstance(direction, list | tuple) else direction
         values = np.asarray(direction)
         if values.shape != x.shape:
             raise ValueError(f"`direction` must have the shape of the embedded point, {x.shape}, got {values.shape}.")
-        if not 0 < float(np.linalg.norm(values)) < np.inf:
+        if not 0 < float(norm(values)) < np.inf:
             raise ValueError(f"`direction` must be finite and not zero, got {np.array2string(values, threshold=6)}.")
-        return direction
+        return values if isinstance(direction, list | tuple) else direction
     if not manifold.has_connection:
         raise ValueError("Pass a `direction`: a random one needs a manifold with `to_tangent` or `christoffels`.")
     u = manifold.tangent_part(point, np.asarray(jr.normal(key, x.shape)))
@@ -109,8 +105,7 @@ def shorten(manifold: ManifoldFunctions, point: Point, u: Tangent, move: Callabl
     x = manifold.array(point)
     for _ in range(HALVINGS):
         try:
-            gap = manifold.array(move(point, u)) - x - float64(u)
-            if np.linalg.norm(gap) <= MAX_BEND * np.linalg.norm(u):
+            if norm(manifold.array(move(point, u)) - x - float64(u)) <= MAX_BEND * norm(u):
                 return u
         except (RuntimeError, ArithmeticError, np.linalg.LinAlgError):  # a solver diverges
             pass
@@ -118,62 +113,53 @@ def shorten(manifold: ManifoldFunctions, point: Point, u: Tangent, move: Callabl
     return u
 
 
-def start_laws(probe: Probe, curve: Curve) -> tuple[SlopeLaw, SlopeLaw | None]:
-    """Measure `|c(t) - x - t u| = O(t^2)`, and `O(t^3)` for its tangential part.
+def tangency(probe: Probe, name: str, vector: Any) -> ValueLaw | str | None:
+    """Return the law that a vector is tangent, or the note that this cannot be measured."""
+    if probe.manifold.in_coordinates:
+        return None if probe.manifold.has_connection else f"not measured whether the {name}: no `to_tangent`"
+    return probe.equal(name, float64(vector) - probe.manifold.tangent_part(probe.point, vector), vector)
 
-    The first law says that c leaves x with velocity u, the second that it has no tangential
-    acceleration at x.
-    """
-    manifold, x, u = probe.manifold, probe.x, float64(probe.u)
+
+def start_velocity(probe: Probe, curve: Curve) -> SlopeLaw:
+    """Measure `|c(t) - x - t u| = O(t^2)`: c leaves x with velocity u."""
+    x, u = probe.x, float64(probe.u)
 
     def gap(t):
-        y = manifold.array(curve(t))
-        return np.linalg.norm(y - x - t * u), np.linalg.norm(y) + np.linalg.norm(x), t * np.linalg.norm(u)
+        y = probe.manifold.array(curve(t))
+        return norm(y - x - t * u), norm(y) + norm(x), t * norm(u)
+
+    return probe.slope("starts with velocity u", gap, 2)
+
+
+def start_acceleration(probe: Probe, curve: Curve) -> SlopeLaw | None:
+    """Measure the tangential part of `c(t) - x - t u`, which is `O(t^3)` if c does not turn."""
+    x, u = probe.x, float64(probe.u)
 
     def turn(t):
-        second = 2 * (manifold.array(curve(t)) - x - t * u)  # t^2 c'' up to O(t^3)
-        part = 0.5 * manifold.acceleration(probe.point, second, t * u)
-        return np.linalg.norm(part), 2 * np.linalg.norm(x) + t * np.linalg.norm(u), t * np.linalg.norm(u)
+        second = 2 * (probe.manifold.array(curve(t)) - x - t * u)  # t^2 c'' up to O(t^3)
+        part = 0.5 * probe.manifold.acceleration(probe.point, second, t * u)
+        return norm(part), 2 * norm(x) + t * norm(u), t * norm(u)
 
-    start = probe.slope("starts with velocity u", gap, 2)
-    if not manifold.has_connection:
-        return start, None
-    return start, probe.slope("no tangential acceleration at the start", turn, 3)
+    return probe.slope("no tangential acceleration at the start", turn, 3) if probe.manifold.has_connection else None
 
 
-def tangent_velocity(probe: Probe, curve: Curve, s: float, steps: Any) -> SlopeLaw:
-    """Measure `|(I - P)(c(s + h) - c(s - h))| = O(h^3)`: the curve stays on the manifold near s."""
-    manifold, base = probe.manifold, curve(s)
-
-    def normal(h):
-        chord = manifold.array(curve(s + h)) - manifold.array(curve(s - h))
-        part = chord - manifold.tangent_part(base, chord)
-        return np.linalg.norm(part), 2 * np.linalg.norm(manifold.array(base)), np.linalg.norm(chord)
-
-    return probe.slope("stays on the manifold: tangent velocity", normal, 3, steps)
-
-
-def geodesic_laws(probe: Probe, curve: Curve, s: float, speed: float) -> tuple[SlopeLaw, SlopeLaw]:
-    """Measure tangential acceleration and speed at time s by central differences.
-
-    The tangential part of `c(s + h) - 2 c(s) + c(s - h)` is `O(h^4)` on a geodesic, and `O(h^2)` on
-    other curves. `|c(s + h) - c(s - h)| - 2 h speed` is `O(h^3)`.
-    """
+def central_law(probe: Probe, kind: str, curve: Curve, s: float, speed: float = 0.0) -> SlopeLaw:
+    """Measure a law of `CENTRAL_LAWS` at time s of a curve, by central differences."""
     manifold, base = probe.manifold, curve(s)
     middle = manifold.array(base)
 
-    def turn(h):
+    def error(h):
         after, before = manifold.array(curve(s + h)), manifold.array(curve(s - h))
-        chord = 0.5 * (after - before)
-        part = manifold.acceleration(base, after - 2 * middle + before, chord)
-        return np.linalg.norm(part), 4 * np.linalg.norm(middle), np.linalg.norm(chord)
+        chord = after - before
+        if kind == "velocity":
+            return norm(chord - manifold.tangent_part(base, chord)), 2 * norm(middle), norm(chord)
+        if kind == "acceleration":
+            part = manifold.acceleration(base, after - 2 * middle + before, 0.5 * chord)
+            return norm(part), 4 * norm(middle), norm(0.5 * chord)
+        return manifold.norm(base, chord) - 2 * h * speed, 4 * norm(after), 2 * h * speed
 
-    def excess(h):
-        after, before = manifold.array(curve(s + h)), manifold.array(curve(s - h))
-        return manifold.norm(base, after - before) - 2 * h * speed, 4 * np.linalg.norm(after), 2 * h * speed
-
-    acceleration = probe.slope(f"no tangential acceleration at s = {s:g}", turn, 4)
-    return acceleration, probe.slope(f"speed {speed:.3g} at s = {s:g}", excess, 3)
+    name, order = CENTRAL_LAWS[kind]
+    return probe.slope(name.format(s=s, speed=speed), error, order)
 
 
 def metric_compatibility(probe: Probe, a: Any, b: Any) -> SlopeLaw:

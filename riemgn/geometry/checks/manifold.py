@@ -12,14 +12,6 @@ Point = Any
 Tangent = Any
 
 
-def _dot(point, u, v):
-    return np.vdot(np.asarray(u), np.asarray(v))
-
-
-def _identity(point):
-    return point
-
-
 def float64(value: Any) -> np.ndarray:
     """Copy any array to a float64 NumPy array."""
     return np.array(value, dtype=float)
@@ -37,12 +29,11 @@ class ManifoldFunctions(eqx.Module):
     `embed(point)`: ambient vectors if you pass `to_tangent`, or components in coordinates if you
     pass `christoffels`. If a function is None, the checks leave out the laws that need it.
 
-    - `retract(point, u)`: the point reached from `point` with the tangent vector u.
-    - `inner(point, u, v)`: the metric. Defaults to the Euclidean dot product.
+    - `retract(point, u)`, `exp(point, u)`: the retraction and the exponential map.
+    - `inner(point, u, v)`, `dist(point, other)`: the metric (by default the Euclidean dot product)
+        and the geodesic distance.
     - `to_tangent(point, a)`: orthogonal projection of an ambient vector onto the tangent space.
     - `embed(point)`: the point as an array. Defaults to the point itself.
-    - `exp(point, u)`: the exponential map.
-    - `dist(point, other)`: the geodesic distance.
     - `christoffels(point)`: Christoffel symbols `[k, i, j]`, for points that are coordinates.
 
     >>> import numpy as np
@@ -53,9 +44,9 @@ class ManifoldFunctions(eqx.Module):
     """
 
     retract: Callable[[Point, Tangent], Point]
-    inner: Callable[[Point, Tangent, Tangent], Any] = _dot
+    inner: Callable[[Point, Tangent, Tangent], Any] = lambda point, u, v: np.vdot(np.asarray(u), np.asarray(v))
     to_tangent: Callable[[Point, Any], Tangent] | None = None
-    embed: Callable[[Point], Any] = _identity
+    embed: Callable[[Point], Any] = np.asarray
     exp: Callable[[Point, Tangent], Point] | None = None
     dist: Callable[[Point, Point], Any] | None = None
     christoffels: Callable[[Point], Any] | None = None
@@ -80,8 +71,8 @@ class ManifoldFunctions(eqx.Module):
 
     def tangent_part(self, point: Point, vector: Any) -> np.ndarray:
         """Project an ambient vector. In coordinates every vector is tangent."""
-        project: Any = (lambda _, a: a) if self.in_coordinates else self.to_tangent
-        return float64(project(point, vector))
+        project: Any = self.to_tangent
+        return float64(vector if self.in_coordinates else project(point, vector))
 
     def christoffel_product(self, point: Point, u: Any, v: Any) -> np.ndarray:
         """Compute `Gamma(u, v)`, components (p,)."""
@@ -98,38 +89,24 @@ class ManifoldFunctions(eqx.Module):
 def manifold_functions(manifold: Any) -> ManifoldFunctions:
     """Collect the functions of a manifold of riemgn, geomstats or pymanopt for the checks.
 
-    The retraction of an `OutputManifold` is the second-order "corrected" one, that of a geomstats
-    space the exponential map. Other packages' manifolds are recognised by their methods.
-
-    Arguments:
-
-    - `manifold`: an `OutputManifold`, a geomstats space with a metric, a pymanopt manifold or
-        problem, or a `ManifoldFunctions`, which is returned as it is.
-
-    Raises: `ValueError` if the type is not recognised.
+    `manifold` is an `OutputManifold` (with the retraction "corrected"), a geomstats space with a
+    metric (with the exponential map), a pymanopt manifold or problem, or a `ManifoldFunctions`,
+    which is returned as it is. Raises `ValueError` for another type.
     """
     if isinstance(manifold, ManifoldFunctions):
         return manifold
     if isinstance(manifold, OutputManifold):
         return ManifoldFunctions(
-            retract=lambda w, u: manifold.retract(w, u, retraction="corrected"),
-            inner=lambda w, u, v: manifold.inner(u, v),
-            to_tangent=manifold.to_tangent,
-            embed=manifold.embed,
-            exp=manifold.exp,
-            dist=manifold.dist,
+            lambda w, u: manifold.retract(w, u, retraction="corrected"),
+            lambda w, u, v: manifold.inner(u, v),
+            *(manifold.to_tangent, manifold.embed, manifold.exp, manifold.dist),
         )
     if _has(manifold, "manifold", "cost"):
         manifold = manifold.manifold
     if _has(manifold, "inner_product", "retraction", "projection"):
-        return ManifoldFunctions(
-            retract=manifold.retraction,
-            inner=manifold.inner_product,
-            to_tangent=manifold.projection,
-            embed=getattr(manifold, "embed", _identity),  # points of `to_pymanopt` are parameters
-            exp=getattr(manifold, "exp", None),
-            dist=getattr(manifold, "dist", None),
-        )
+        embed = getattr(manifold, "embed", np.asarray)  # points of `to_pymanopt` are parameters
+        exp, dist = getattr(manifold, "exp", None), getattr(manifold, "dist", None)
+        return ManifoldFunctions(manifold.retraction, manifold.inner_product, manifold.projection, embed, exp, dist)
     if _has(manifold, "metric", "to_tangent"):
         metric, intrinsic = manifold.metric, bool(getattr(manifold, "intrinsic", False))
         return ManifoldFunctions(
@@ -150,8 +127,7 @@ def chart_functions(manifold: OutputManifold) -> ManifoldFunctions:
     """Collect the functions of an output `manifold` in its parameters, for the checks.
 
     Points and tangent vectors are coordinates (p,), and the metric is `J^T J` (plus damping).
-
-    Raises: `ValueError` if the rank is below the number of parameters.
+    Raises `ValueError` if the rank of `manifold` is below the number of parameters.
     """
     if manifold.dim != manifold.p:
         raise ValueError(

@@ -9,8 +9,6 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-Remainder = Callable[[float], tuple[Any, Any, Any]]
-
 EPS = float(np.finfo(float).eps)
 CLEAR = 10.0  # an error counts if it is this many times its rounding level (slope off by under 0.02)
 STRAIGHT = 0.02  # root-mean-square distance from the fitted line in decades; noise has about 0.5
@@ -29,14 +27,12 @@ class SlopeLaw(eqx.Module):
     is everywhere ten times above the rounding level, and stays within 0.02 decades of a line.
     The smallest steps decide: a gradient that is 1 % off has slope 2 at large steps.
 
-    - `name`: the law in words.
-    - `steps`, `errors`, `floor`: t, the errors (NaN where the evaluation failed) and their rounding
-        levels, each (s,). An error is at least one rounding unit.
-    - `expected`, `tolerance`: the order must be at least `expected - tolerance`.
-    - `order`: the measured order, inf if the law is exact, NaN if no slope could be fitted.
+    - `name`, `steps`, `errors`, `floor`: the law in words, t, the errors (NaN where the evaluation
+        failed) and their rounding levels, each (s,).
+    - `expected`, `tolerance`: the `order` must be at least `expected - tolerance`. It is inf if the
+        law is `exact` (no error exceeds rounding), and NaN if no slope could be fitted.
     - `constant`, `window`: value of the fit at t = 1, and its first and last step (or None).
     - `contrast`: largest ratio on the window of the tested term to the error.
-    - `exact`: whether no error exceeds rounding, as on a flat manifold. The law then holds.
     """
 
     name: str
@@ -59,9 +55,8 @@ class SlopeLaw(eqx.Module):
     def __str__(self) -> str:
         order = "exact" if self.exact else "none" if self.window is None else f"{self.order:.2f}"
         window = "" if self.window is None else f"{self.window[0]:.0e}..{self.window[1]:.0e}"
-        return ROW.format(
-            MARKS[self.passed], self.name, order, f"order >= {self.expected - self.tolerance:g}", window
-        ).rstrip()
+        required = f"order >= {self.expected - self.tolerance:g}"
+        return ROW.format(MARKS[self.passed], self.name, order, required, window).rstrip()
 
     def __repr__(self) -> str:
         return f"SlopeLaw({self.name!r}, order={self.order:.3g}, expected={self.expected:g}, passed={self.passed})"
@@ -84,9 +79,8 @@ class ValueLaw(eqx.Module):
 
 
 class Check(eqx.Module):
-    """Hold the result of a check; `print` shows it as a table, and `check.passed` is the verdict.
+    """Hold the result of the check `name`, which `print` shows as a table.
 
-    - `name`: name of the check.
     - `laws`: every law that was measured, a `SlopeLaw` or a `ValueLaw`.
     - `notes`: what could not be measured, and why.
     """
@@ -127,13 +121,12 @@ class Check(eqx.Module):
 
 def step_grid(smallest: float = 1e-8, largest: float = 1.0) -> Float[np.ndarray, " s"]:
     """Return steps evenly spaced on a logarithmic scale, ten a decade."""
-    count = round(10 * np.log10(largest / smallest)) + 1
-    return np.logspace(np.log10(smallest), np.log10(largest), count)
+    return np.logspace(np.log10(smallest), np.log10(largest), round(10 * np.log10(largest / smallest)) + 1)
 
 
 def measure_slope(
     name: str,
-    remainder: Remainder,
+    remainder: Callable[[float], tuple[Any, Any, Any]],
     expected: float,
     steps: Float[np.ndarray, " s"],
     *,
@@ -147,21 +140,7 @@ def measure_slope(
 
     `size` is the size of the numbers whose difference is the error, and `change` that of the tested
     term. The rounding level at t is `4 eps size(t)`, plus `noise`, plus the largest error at five
-    steps of at most 30 eps.
-
-    Arguments:
-
-    - `remainder`: function of the step. A step where it raises a `RuntimeError` is left out.
-    - `steps`: increasing and positive (s,).
-    - `eps`: rounding unit of the numbers that are subtracted.
-    - `noise`: absolute error beyond rounding, for example a solver's tolerance.
-
-    Raises: `ValueError` for bad steps; the error of `remainder` if it fails at every step.
-
-    >>> import numpy as np
-    >>> from riemgn.geometry.checks.slope import measure_slope, step_grid
-    >>> print(measure_slope("sine", lambda t: (abs(np.sin(t) - t), t, t), 3, step_grid()))
-    ok sine                                         3.00  order >= 2.9  ...
+    steps of at most 30 eps. Steps where `remainder` raises a `RuntimeError` are left out.
     """
     steps = checked_steps(steps)
     errors, sizes, changes = _evaluate(remainder, steps).T
@@ -182,9 +161,7 @@ def measure_slope(
     return SlopeLaw(name, steps, errors, floor, *numbers, window, float(contrast), exact)
 
 
-def find_window(
-    steps: Float[np.ndarray, " s"], errors: Float[np.ndarray, " s"], floor: Float[np.ndarray, " s"]
-) -> tuple[int, int] | None:
+def find_window(steps: np.ndarray, errors: np.ndarray, floor: np.ndarray) -> tuple[int, int] | None:
     """Return first and last index of the window described in `SlopeLaw`, or None."""
     clear, logs = _clear(errors, floor), np.log10(steps)
     for spans in SPANS:
@@ -200,7 +177,7 @@ def find_window(
 def checked_steps(steps: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
     """Return the steps as an array. Raises `ValueError` if no slope can be fitted on them."""
     steps = np.asarray(steps, float)
-    increasing = steps.ndim == 1 and steps.size >= 4 and bool(np.all(steps > 0) and np.all(np.diff(steps) > 0))
+    increasing = steps.ndim == 1 and steps.size >= 4 and steps[0] > 0 and np.all(np.diff(steps) > 0)
     if not increasing or steps[-1] < 10 * steps[0]:
         raise ValueError(
             f"`steps` must be at least 4 positive, increasing numbers that span a decade, got "
