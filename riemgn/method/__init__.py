@@ -2,9 +2,11 @@
 
 from .base import AbstractMethod as AbstractMethod, check_use as check_use, MethodState as MethodState
 from .batch import AbstractBatchMethod as AbstractBatchMethod
-from .gauss_newton import GaussNewton as GaussNewton, GramGaussNewton as GramGaussNewton
+from .gauss_newton import GaussNewton as GaussNewton
 from .ggn_score import GGNScore as GGNScore
 from .gradient_descent import GradientDescent as GradientDescent
-from .levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt, TrustRegion as TrustRegion
+from .gram_gauss_newton import GramGaussNewton as GramGaussNewton
+from .levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from .optax import as_optax as as_optax, OptaxMethod as OptaxMethod
 from .optimistix import OptimistixSolver as OptimistixSolver
+from .trust_region import TrustRegion as TrustRegion

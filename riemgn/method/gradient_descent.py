@@ -11,8 +11,9 @@ from jaxtyping import Array
 from .._types import Count, Key, Weights
 from .._validation import checked_number
 from ..problem import Problem
-from .base import first_state, MethodState, take_step
+from .base import first_state, MethodState
 from .batch import AbstractBatchMethod, batch_objective
+from .search import take_step
 
 
 class GradientDescent(AbstractBatchMethod):

@@ -18,7 +18,8 @@ from .._validation import finite_number, positive
 from ..model import AbstractModel
 from ..problem import Problem
 from .base import AbstractMethod, initial_rank, MethodState
-from .levenberg_marquardt import LevenbergMarquardt, TrustRegion
+from .levenberg_marquardt import LevenbergMarquardt
+from .trust_region import TrustRegion
 
 
 class OptimistixSolver(optx.AbstractLeastSquaresSolver):

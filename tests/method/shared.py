@@ -11,14 +11,12 @@ WIDE = matrix_with(7, 10, np.geomspace(1, 0.1, 7))
 TALL = matrix_with(12, 5, np.geomspace(1, 0.1, 5))
 NET = tanh_net(8, (3, 10, 1))
 DENSE_NET = TwoLayerTanh(NET.x, 10)
-FAR = rg.task.circle(radius=1.0, target=4.0, angle=1.0)  # the target is outside the circle, so full steps overshoot
-
-
-def rosenbrock(params, x):
-    return jnp.stack([10 * (params[1] - params[0] ** 2), 1 - params[0]])
-
-
-VALLEY = rg.Problem(rosenbrock, jnp.array([-1.2, 1.0]), jnp.zeros(2), jnp.zeros(2))
+SOLVER_METHODS = {
+    "gn": rg.GaussNewton(0.5),
+    "lm": rg.LevenbergMarquardt(rg.SpectralDamping(0.5)),
+    "lm_trust_region": rg.LevenbergMarquardt(rg.TrustRegion()),
+    "lm_matrix_free": rg.LevenbergMarquardt(0.1, matrix_free=rg.MatrixFree()),
+}
 
 
 def residuals(trajectory) -> np.ndarray:

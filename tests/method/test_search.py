@@ -7,7 +7,8 @@ import pytest
 
 from riemgn import GaussNewton, GradientDescent, GramGaussNewton, iterate, LevenbergMarquardt
 from riemgn.method.batch import batch_objective
-from tests.method.shared import FAR, NET, VALLEY
+from tests.method.shared import NET
+from tests.method.test_trust_region import FAR, VALLEY
 
 
 @pytest.mark.parametrize(
