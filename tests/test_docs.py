@@ -13,7 +13,7 @@ import pytest
 import riemgn
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "figures" / "README.md")
+README, GALLERY = ROOT / "README.md", ROOT / "figures" / "README.md"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(
     r"^```python[ \t]*\n(.*?)^```[ \t]*$(?:\s*^```text[ \t]*\n(.*?)^```[ \t]*$)?", re.MULTILINE | re.DOTALL
@@ -41,7 +41,7 @@ def same_output(printed: str, shown: str) -> bool:
     return words[0] == words[1] and numbers[0] == pytest.approx(numbers[1], rel=0.05, abs=1e-6)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", [README, pytest.param(GALLERY, marks=pytest.mark.slow)], ids=["readme", "gallery"])
 def test_snippets_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = page.read_text("utf-8")
@@ -50,7 +50,7 @@ def test_snippets_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
         assert same_output(printed, shown), f"printed:\n{printed}\nshown:\n{shown}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", [README, GALLERY], ids=["readme", "gallery"])
 def test_links_exist(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
     assert links

@@ -46,7 +46,7 @@ from riemgn.plot import flow_style
 
 SPECTRUM = np.array([1.0, 10**-0.5, 0.1, 10**-1.5, 0.01])  # s_i
 DAMPINGS = {True: (1e-6, 1e-2, 1e2), False: (1e-6, 1e-4, 1e-2, 1.0, 1e2)}
-MIDDLE = 1e-2  # the damping whose modes are followed over time
+MIDDLE = 1e-2  # the damping whose modes are plotted over time
 FOLLOWED = (0, 2, 3)  # their places in the spectrum
 HORIZON, SAMPLES = 5.0, 8
 

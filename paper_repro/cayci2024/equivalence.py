@@ -63,13 +63,13 @@ def data(quick, data_dir=None):
         parameter, output = both_flows(problem, manifold, T1, times, RTOL)
         way = np.linalg.norm(parameter.outputs - parameter.outputs[0], axis=1).max()
         rtols = TOLERANCES[quick]
-        ended = [[both_flows(problem, manifold, end, end * share, rtol) for end in ENDS] for rtol in rtols]
+        pairs = [[both_flows(problem, manifold, end, end * share, rtol) for end in ENDS] for rtol in rtols]
         run = {
             "name": name,
             "size": f"n = {problem.n}, p = {problem.p}, dim M = {manifold.dim}",
             "gaps": distances(output.points, parameter.outputs) / way,
             "rtols": list(rtols),
-            "end_gaps": [[float(distances(psi.points, w.outputs)[-1] / way) for w, psi in row] for row in ended],
+            "end_gaps": [[float(distances(psi.points, w.outputs)[-1] / way) for w, psi in row] for row in pairs],
             "distance": float(output.stats["distance"] / way),
         }
         if name == QUICK[0]:

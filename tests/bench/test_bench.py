@@ -195,13 +195,6 @@ def test_interrupted_bench_keeps_finished_rows(capsys, calls, monkeypatch):
     assert len(json.loads(Path("out.json").read_text())["rows"]) == 1
 
 
-@pytest.mark.checkout
-def test_unknown_benchmark_is_one_sentence(capsys):
-    status, out, err = run_bench(capsys, "stif")
-    assert status == 2 and out == "" and err.count("\n") == 1
-    assert "'stif'" in err and ", ".join(supervisor.BENCHMARKS) in err
-
-
 def test_bench_needs_a_checkout(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.import_module("riemgn.experiment.provenance"), "PACKAGE", tmp_path / "riemgn")
     with pytest.raises(SystemExit) as exit_info:

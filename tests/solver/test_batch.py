@@ -150,6 +150,7 @@ def stacked_batches_agree() -> None:
         assert_same(batch[i], rg.solve(problems[i], rg.GradientFlow(), **OPTIONS))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("sched_setaffinity" not in dir(os), reason="needs a process held to one core")
 def test_stacked_members_equal_their_solves_alone():
     """Run on one core, where batched factorisations of jaxlib cannot deadlock."""

@@ -19,6 +19,7 @@ from riemgn.solver import sharding
 from tests.helpers import tanh_net
 from tests.solver.sharded import FORMED, PRODUCTS, SAMPLES
 
+pytestmark = pytest.mark.slow  # a process of its own compiles every flow on eight devices
 DEVICES = 8
 ROW_SHARDED = jax.sharding.PartitionSpec("data")
 

@@ -19,6 +19,7 @@ PointTransformer = load("geomstats.test.utils").PointTransformer
 FrechetMean = load("geomstats.learning.frechet_mean").FrechetMean
 TangentPCA = load("geomstats.learning.pca").TangentPCA
 
+pytestmark = pytest.mark.slow  # geomstats' own suites compile for a minute
 IMAGE, CHART = SPHERE, SPHERE.chart
 
 EXTRINSIC = "a tensor in coordinates, which points of R^m are not; tested on the chart"
