@@ -44,7 +44,7 @@ test: $(STAMP) ## run the tests: laws, closed forms, bad input, interop, snippet
 	$(PYTEST) $(ARGS)
 
 test-papers: $(STAMP) ## run the items of the papers and the essays at quick size
-	$(PYTEST) -m papers $(ARGS)
+	$(PYTEST) --dist worksteal -m papers $(ARGS)
 
 test-all: $(STAMP) ## run every test but the items at full size, then the tests on the wheel
 	$(PYTEST) -m "not full" $(ARGS)
