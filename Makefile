@@ -43,7 +43,7 @@ docs: $(STAMP) ## build the documentation into build/site, warnings are errors
 test: $(STAMP) ## run the tests: laws, closed forms, bad input, interop, snippets
 	$(PYTEST) $(ARGS)
 
-test-papers: $(STAMP) ## run the items of the papers and the essays at quick size
+test-papers: $(STAMP) ## run the items of the papers at quick size
 	$(PYTEST) --dist worksteal -m papers $(ARGS)
 
 test-all: $(STAMP) ## run every test but the items at full size, then the tests on the wheel

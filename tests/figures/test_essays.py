@@ -10,7 +10,7 @@ from riemgn.experiment.verdict import judge
 ITEMS = {item.id: item for item in discover(ROOT)}
 
 
-@pytest.mark.papers
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ITEMS)
 def test_essay_holds_at_quick_size(name, tmp_path):
     outcome = run_item(ITEMS[name], Settings(out=tmp_path, quick=True))
