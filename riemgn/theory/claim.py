@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from ..trajectory import Trajectory
+from ..trajectory import ManifoldMethod, Trajectory
 from .certificate import Certificate, Findings, Hypothesis, with_errors
 from .constants import output_scale
 from .rigorous import enclose_start
@@ -63,8 +63,13 @@ class Claim:
         pieces = list(evidence) if several else [evidence]
         fits = several != (self.kind == "trajectory") or self.kind == "one or several trajectories"
         counts = len(pieces) == 2 if self.kind == "pair" else len(pieces) > 0
-        if fits and counts and all(isinstance(piece, Trajectory) for piece in pieces):
-            return
+        trajectories = all(isinstance(piece, Trajectory) for piece in pieces)
+        # only the second of a pair may come from the output manifold
+        others = pieces[:1] if self.kind == "pair" else pieces
+        if fits and counts and trajectories:
+            if not any(isinstance(piece.flow, ManifoldMethod) for piece in others):
+                return
+            raise ValueError(f"The claim `{self.name}` needs {self.evidence}; got a trajectory of an output manifold.")
         given = type(evidence).__name__
         given += f" of {', '.join(type(piece).__name__ for piece in pieces[:3]) or 'nothing'}" if several else ""
         raise ValueError(f"The claim `{self.name}` needs {self.evidence}; got {given}.")

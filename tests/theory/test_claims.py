@@ -275,7 +275,8 @@ def of_other_methods():
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_wrong_evidence(claim):
-    for wrong in (None, 3.0, over(0), "text", [], [over(0)]):
+    path = rg.riemannian_flow(rg.OutputManifold(rg.task.circle()), steps=2, step_size=0.1)
+    for wrong in (None, 3.0, over(0), "text", [], [over(0)], path, [path, path]):
         with pytest.raises(ValueError, match=rf"The claim `{claim}` needs .*; got (list of )?\w+"):
             certify(claim, wrong)
     several = CLAIMS[claim].kind != "trajectory"
